@@ -1,0 +1,1 @@
+"""The master: console, API and control plane."""

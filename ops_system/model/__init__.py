@@ -1,0 +1,1 @@
+"""The nouns and their pure rules, shared by two roles or more."""

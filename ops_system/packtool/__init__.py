@@ -1,0 +1,1 @@
+"""The pack tool: builds and checks service packages."""

@@ -1,0 +1,1 @@
+"""One OS process tree under care, with no master in sight."""

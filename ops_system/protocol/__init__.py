@@ -1,0 +1,1 @@
+"""How nouns travel between master and worker; sans-I/O."""

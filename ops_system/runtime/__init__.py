@@ -1,0 +1,1 @@
+"""The little I/O kit every role uses."""

@@ -1,0 +1,1 @@
+"""This program as a boot service of the operating system."""

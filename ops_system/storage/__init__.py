@@ -1,0 +1,1 @@
+"""SQLite and blobs; only the master stands on this floor."""

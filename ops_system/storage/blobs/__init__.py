@@ -1,0 +1,1 @@
+"""Content-addressed artefacts behind one Protocol."""

@@ -1,0 +1,1 @@
+"""What a node and its instances use, once a second."""
