@@ -38,5 +38,5 @@ class Bus:
         for handler in self._handlers[type(event)]:
             try:
                 handler(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one broken listener must not stop the others
                 _log.exception("bus handler %r failed on %r", handler, type(event).__name__)

@@ -33,14 +33,14 @@ class _Frame(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 # --- opening -------------------------------------------------------------------------------------------------------
-class Challenge(_Frame):
+class Challenge(_Frame, frozen=True):
     """Master: sign this."""
 
     nonce: bytes  # 32 random bytes
     epoch: int  # rises when the master's data is restored from a backup
 
 
-class Proof(_Frame):
+class Proof(_Frame, frozen=True):
     """Worker: I hold the node key. `signature` is Ed25519 over `proof_text`."""
 
     node_id: NodeId
@@ -53,7 +53,7 @@ class Proof(_Frame):
     protocol: int = PROTOCOL_VERSION
 
 
-class Welcome(_Frame):
+class Welcome(_Frame, frozen=True):
     """Master: you are in. `session_token` is the Bearer for package downloads while this link lives."""
 
     node_id: NodeId
@@ -66,7 +66,7 @@ class Welcome(_Frame):
     labels: dict[str, str] = {}
 
 
-class Goodbye(_Frame):
+class Goodbye(_Frame, frozen=True):
     """Either end: closing, and why. `retry_after_s` < 0 means do not come back by yourself."""
 
     code: str
@@ -75,39 +75,39 @@ class Goodbye(_Frame):
 
 
 # --- worker to master ----------------------------------------------------------------------------------------------
-class Ping(_Frame):
+class Ping(_Frame, frozen=True):
     """Worker: alive. Also answers the question of how far the clocks are apart."""
 
     seq: int
     sent_at: datetime
 
 
-class Snapshot(_Frame):
+class Snapshot(_Frame, frozen=True):
     """Worker: all instances it keeps, after each (re)connection. `last_event_seq` is the newest event it ever wrote."""
 
     reports: tuple[InstanceReport, ...]
     last_event_seq: int
 
 
-class Report(_Frame):
+class Report(_Frame, frozen=True):
     """Worker: the newest picture of one instance; an older one not yet sent is replaced."""
 
     report: InstanceReport
 
 
-class Progress(_Frame):
+class Progress(_Frame, frozen=True):
     """Worker: how far a preparation is; coalesced like reports."""
 
     progress: PrepareProgress
 
 
-class Events(_Frame):
+class Events(_Frame, frozen=True):
     """Worker: timeline lines, oldest first, kept until acknowledged."""
 
     events: tuple[InstanceEvent, ...]
 
 
-class Sample(_Frame):
+class Sample(_Frame, frozen=True):
     """Worker: one second of metrics. Orders as in `model.metrics`; NaN where a value is not known.
 
     `extra` has the series that vary by machine, e.g. `cpu0_percent`, `disk:/:used_percent`, `net:eth0:rx_bytes_per_s`.
@@ -121,7 +121,7 @@ class Sample(_Frame):
     dropped: int = 0
 
 
-class Reply(_Frame):
+class Reply(_Frame, frozen=True):
     """Either end: the answer to a `Request`. Exactly one of `body` (MessagePack) and `error_code` is set."""
 
     request_id: int
@@ -131,14 +131,14 @@ class Reply(_Frame):
 
 
 # --- master to worker ----------------------------------------------------------------------------------------------
-class Pong(_Frame):
+class Pong(_Frame, frozen=True):
     """Master: heard."""
 
     seq: int
     server_time: datetime
 
 
-class Apply(_Frame):
+class Apply(_Frame, frozen=True):
     """Master: this is what should be. S15: bound to the node and to a time, beside the generation in the spec."""
 
     node_id: NodeId
@@ -147,19 +147,19 @@ class Apply(_Frame):
     spec: InstanceSpec
 
 
-class Forget(_Frame):
+class Forget(_Frame, frozen=True):
     """Master: the removal of this instance is on record; drop the tombstone."""
 
     instance_id: InstanceId
 
 
-class EventsAck(_Frame):
+class EventsAck(_Frame, frozen=True):
     """Master: all events up to and including `seq` are on disk here."""
 
     seq: int
 
 
-class Request(_Frame):
+class Request(_Frame, frozen=True):
     """Master: a question that wants one `Reply`. `kind` names the handler, `body` is its struct in MessagePack."""
 
     request_id: int
@@ -168,7 +168,7 @@ class Request(_Frame):
 
 
 # --- streams (log follow, terminal), opened by the master ------------------------------------------------------------
-class StreamOpen(_Frame):
+class StreamOpen(_Frame, frozen=True):
     """Master: start a stream. `kind` is `log` or `terminal`, `body` its struct."""
 
     stream_id: int
@@ -176,21 +176,21 @@ class StreamOpen(_Frame):
     body: msgspec.Raw = msgspec.Raw()
 
 
-class StreamData(_Frame):
+class StreamData(_Frame, frozen=True):
     """Either end: bytes of a stream, at most 16 KiB a frame."""
 
     stream_id: int
     data: bytes
 
 
-class StreamAck(_Frame):
+class StreamAck(_Frame, frozen=True):
     """The reader's end: so many bytes consumed since the last ack; the window is 256 KiB."""
 
     stream_id: int
     consumed_bytes: int
 
 
-class StreamClose(_Frame):
+class StreamClose(_Frame, frozen=True):
     """Either end: the stream is over. `code` is empty when it ended well."""
 
     stream_id: int

@@ -1,1 +1,1 @@
-"""The HTTP floor of the master: typed routes, permissions, errors, OpenAPI. Features describe routes; this serves them."""
+"""The HTTP floor of the master: typed routes, permissions, errors, OpenAPI. Features describe, this serves."""
