@@ -1,0 +1,107 @@
+# ops-system. `make help` lists the targets. Nothing here needs root but the Debian packages of `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= data
+PORT ?= 8080
+TLS_PORT ?= 8443
+WORKER_PORT ?= 8082
+PYTEST_ARGS ?=
+
+STAMPS := $(VENV)/.stamps
+CONSOLE := ops_system/master/console/index.html
+FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
+export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
+
+.PHONY: help install run stop test test-long check format lint types imports fast-tests frontend-check build bench api-docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# --- install -----------------------------------------------------------------------------------------------------
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: requirements.lock pyproject.toml | $(STAMPS)/venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/dev: requirements-dev.lock | $(STAMPS)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Debian 12's Node 18 is too old for the build: then Node comes from PyPI into the virtual environment.
+$(STAMPS)/node: requirements-node.lock | $(STAMPS)/runtime
+	@$(BIN)/python packaging/ensure_node.py $(VENV)/node requirements-node.lock
+	@touch $@
+
+$(STAMPS)/npm: frontend/package-lock.json | $(STAMPS)/node
+	cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CONSOLE): $(FRONTEND_SOURCES) | $(STAMPS)/npm
+	cd frontend && npm run --silent build
+	@touch $@
+
+install: $(STAMPS)/runtime $(CONSOLE) ## .venv with the console scripts, the console built; starts nothing
+
+# --- run -----------------------------------------------------------------------------------------------------------
+run: install ## a console with one online node on this machine; Ctrl-C stops both, deployed services go on
+	@exec $(BIN)/python packaging/run_local.py --data $(DATA) --port $(PORT) --tls-port $(TLS_PORT) --worker-port $(WORKER_PORT)
+
+stop: $(STAMPS)/runtime ## end the services that `make run` left deployed
+	@exec $(BIN)/python packaging/stop_local.py --data $(DATA)
+
+# --- checks --------------------------------------------------------------------------------------------------------
+format: $(STAMPS)/dev ## rewrite the layout of the Python files
+	$(BIN)/ruff format ops_system tests packaging examples
+
+lint: $(STAMPS)/dev
+	$(BIN)/ruff format --check ops_system tests packaging examples
+	$(BIN)/ruff check ops_system tests packaging examples
+
+types: $(STAMPS)/dev
+	$(BIN)/mypy
+
+imports: $(STAMPS)/dev
+	$(BIN)/lint-imports
+
+frontend-check: $(STAMPS)/npm
+	cd frontend && npm run --silent lint && npm run --silent typecheck && npm run --silent test
+
+fast-tests: $(STAMPS)/dev
+	$(BIN)/python -m pytest -q tests/unit tests/architecture
+
+check: lint types imports frontend-check fast-tests ## format, lint, types, imports, fast tests (under 3 minutes)
+
+test: $(STAMPS)/dev install ## everything once; installs the Debian packages it needs when root
+	$(BIN)/python packaging/test_packages.py
+	@$(MAKE) lint types imports frontend-check
+	@$(MAKE) build
+	$(BIN)/python -m pytest -m "not long and not windows and not darwin" --durations=15 $(PYTEST_ARGS)
+
+test-long: $(STAMPS)/dev install ## full repeat counts
+	$(BIN)/python packaging/test_packages.py
+	@$(MAKE) build
+	$(BIN)/python -m pytest -m "not windows and not darwin" --durations=15 $(PYTEST_ARGS)
+
+# --- deliver -------------------------------------------------------------------------------------------------------
+build: $(STAMPS)/dev $(CONSOLE) ## wheel and dist/{master,worker,pack-tool}
+	$(BIN)/python packaging/build.py
+
+bench: $(STAMPS)/dev install ## the numbers of docs/benchmarks.md, beside their peers
+	$(BIN)/python tests/bench/run_all.py
+
+api-docs: $(STAMPS)/dev ## docs/openapi.json and the Postman collection from the route table
+	$(BIN)/python packaging/export_api.py
+
+clean: ## remove what was built; keeps .venv and the data folder
+	rm -rf build dist test-output ops_system/master/console

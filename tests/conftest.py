@@ -1,0 +1,25 @@
+"""What every test shares: skips become failures in CI, and the folder for what a test leaves to look at."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+OUTPUT = Path(__file__).resolve().parent.parent / "test-output"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where OPS_FORBID_SKIPS is set, a test that skips itself has failed: the machine was to have what it needs."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("OPS_FORBID_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and skips are failures here: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def test_output() -> Path:
+    """The folder for screenshots and measurements; kept after the run."""
+    OUTPUT.mkdir(exist_ok=True)
+    return OUTPUT
