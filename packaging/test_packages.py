@@ -1,9 +1,10 @@
-"""Install the Debian packages the tests need: only when root on a Debian-like system; otherwise say what will be skipped."""
+"""Install the Debian packages the tests need when root on a Debian-like system; otherwise say what will be skipped."""
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 # program that proves it is there -> package
 PACKAGES = {
@@ -22,7 +23,7 @@ FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 def missing_packages() -> list[str]:
     """Return the packages whose program or file is not on this machine."""
     missing = [package for program, package in PACKAGES.items() if shutil.which(program, path=search_path()) is None]
-    if not os.path.exists(FONT_FILE):
+    if not Path(FONT_FILE).exists():
         missing.append(FONT_PACKAGE)
     return missing
 
@@ -35,7 +36,9 @@ def search_path() -> str:
 def apt(*arguments: str) -> None:
     """Run apt-get without questions."""
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    subprocess.run(["apt-get", "-qq", "-o=Dpkg::Use-Pty=0", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["apt-get", "-qq", "-o=Dpkg::Use-Pty=0", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL
+    )
 
 
 def main() -> int:
