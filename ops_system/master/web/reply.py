@@ -1,4 +1,4 @@
-"""An answer that carries more than a body: another status, headers, cookies. Handlers return it in place of a struct."""
+"""An answer that carries more than a body: another status, headers, cookies. Returned in place of a struct."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
