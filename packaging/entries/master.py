@@ -1,0 +1,7 @@
+"""Entry of the frozen `master`."""
+
+import sys
+
+from ops_system.master.main import main
+
+sys.exit(main())

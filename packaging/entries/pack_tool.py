@@ -1,0 +1,7 @@
+"""Entry of the frozen `pack-tool`."""
+
+import sys
+
+from ops_system.packtool.cli import main
+
+sys.exit(main())

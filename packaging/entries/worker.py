@@ -1,0 +1,7 @@
+"""Entry of the frozen `worker`."""
+
+import sys
+
+from ops_system.worker.main import main
+
+sys.exit(main())
