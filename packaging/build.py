@@ -58,7 +58,7 @@ def build_wheel() -> Path:
         ],
         check=True,
     )  # fmt: skip
-    return sorted(DIST.glob("ops_system-*.whl"))[-1]
+    return max(DIST.glob("ops_system-*.whl"))
 
 
 def main() -> int:
