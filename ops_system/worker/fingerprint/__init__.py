@@ -1,0 +1,1 @@
+"""What this machine is: one module per operating system behind one Protocol."""
