@@ -181,8 +181,11 @@ def _keep_awake(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         nonlocal handle
         handle = loop.call_later(0.5, again)
 
+    def stop() -> None:
+        handle.cancel()
+
     again()
-    return lambda: handle.cancel()
+    return stop
 
 
 async def serve(
