@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a power cut. Used wherever a role keeps state outside a database."""
+"""Files that are there whole or not at all, also after a power cut: what a role keeps outside a database."""
 
 import contextlib
 import os
