@@ -1,0 +1,51 @@
+"""What must be true before the database is used: it is there where it was, whole, and ours. Blocking."""
+
+import sqlite3
+from pathlib import Path
+
+from ops_system.model.errors import SafetyRefusal
+from ops_system.storage.folder import DataFolder
+from ops_system.storage.migrations import applied_numbers
+
+
+def check_database(folder: DataFolder) -> None:
+    """Refuse a database that is damaged, or missing where one was; the file is only read.
+
+    Raises SafetyRefusal naming the file and the copies found.
+    """
+    path = folder.database
+    if not path.exists() or path.stat().st_size == 0:
+        if folder.is_initialized:
+            raise SafetyRefusal(_explain(folder, "is missing or empty, but this data folder was in use"))
+        return
+    problem = find_damage(path, is_expected_filled=folder.is_initialized)
+    if problem:
+        raise SafetyRefusal(_explain(folder, f"is damaged ({problem})"), path=str(path))
+
+
+def find_damage(path: Path, *, is_expected_filled: bool) -> str:
+    """Return what is wrong with the database file in a few words, or an empty string."""
+    try:
+        raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    except sqlite3.Error as error:
+        return str(error)
+    try:
+        verdict = [str(row[0]) for row in raw.execute("PRAGMA quick_check(5)")]
+        if verdict != ["ok"]:
+            return "; ".join(verdict)
+        if is_expected_filled and not applied_numbers(raw):
+            return "it holds no schema"
+    except sqlite3.Error as error:
+        return str(error)
+    finally:
+        raw.close()
+    return ""
+
+
+def _explain(folder: DataFolder, problem: str) -> str:
+    backups = [str(path) for path in folder.backups_found()]
+    ways = f"copies found: {', '.join(backups)}" if backups else "no copy of it was found in the data folder"
+    return (
+        f"{folder.database} {problem}. Nothing was changed. Put a good copy in its place ({ways}),"
+        f" or choose an empty data_dir to begin anew"
+    )

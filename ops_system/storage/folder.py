@@ -1,0 +1,83 @@
+"""The master's data folder: which file stands where. Everything that reads or writes DATA asks here for names."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops_system.storage.files import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Names below DATA. `db_path` and `upload_dir` move two of them elsewhere; None is the default place."""
+
+    root: Path
+    db_path: Path | None = None
+    upload_dir: Path | None = None
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.db_path or self.root / "ops.db"
+
+    @property
+    def uploads(self) -> Path:
+        """Where the local blob store lives."""
+        return self.upload_dir or self.root / "uploads"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one running master."""
+        return self.root / "lock"
+
+    @property
+    def init_lock(self) -> Path:
+        """Held for a moment by whoever creates or migrates what stands in DATA."""
+        return self.root / "init.lock"
+
+    @property
+    def initialized(self) -> Path:
+        """Exists once database and keys were made; from then on a missing one is damage, not a first start."""
+        return self.root / ".initialized"
+
+    @property
+    def setup_code(self) -> Path:
+        """The one-time code of the first setup."""
+        return self.root / "setup-code"
+
+    @property
+    def master_key(self) -> Path:
+        """32 random bytes that seal secrets."""
+        return self.root / "master.key"
+
+    @property
+    def signing_key(self) -> Path:
+        """The Ed25519 key that signs packages."""
+        return self.root / "signing.key"
+
+    @property
+    def ca(self) -> Path:
+        """Folder of the certificate authority and the leaf it issued."""
+        return self.root / "ca"
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether a first start was completed here."""
+        return self.initialized.exists()
+
+    def create(self) -> None:
+        """Make DATA, readable by its owner alone."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and self.root.stat().st_uid == os.geteuid():
+            self.root.chmod(0o700)
+
+    def mark_initialized(self) -> None:
+        """Remember on disk that database and keys exist."""
+        if not self.is_initialized:
+            write_private(self.initialized, b"The database and the keys in this folder are in use. Keep this file.\n")
+
+    def backups_found(self) -> list[Path]:
+        """Copies of the database that lie in DATA, newest first."""
+        beside = self.database.parent.glob(f"{self.database.name}.before-*")
+        kept = (self.root / "backups").glob("*")
+        return sorted((p for p in (*beside, *kept) if p.is_file()), key=lambda p: p.stat().st_mtime, reverse=True)
