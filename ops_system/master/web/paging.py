@@ -20,6 +20,6 @@ def order_by(sort: str, columns: Mapping[str, str], default: str) -> str:
 
 
 def like(text: str) -> str:
-    """Return the LIKE pattern (with ESCAPE '\\') of "contains `text`"."""
+    """Return the LIKE pattern (escape character: backslash) of "contains `text`"."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"

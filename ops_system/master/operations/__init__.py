@@ -1,0 +1,1 @@
+"""Long actions with steps, targets, progress and one outcome."""

@@ -1,0 +1,208 @@
+"""Operations: written by the features that act, watched by people. Each change of state is one transaction.
+
+A feature creates an operation inside the transaction that stores its wish, and ends targets inside the transaction that
+stores the observation; after the commit it calls `publish`. Progress in between lives in memory: it is shown, at most
+four times a second, and written with the next change of state. What must follow an end (the next wave) hears of it
+over the bus.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from ops_system.master.bus import Bus, Changed
+from ops_system.master.operations import store
+from ops_system.master.operations.rules import (
+    OperationQuery,
+    find_target,
+    overlay,
+    settle,
+    with_target,
+)
+from ops_system.master.web.route import Page, Principal
+from ops_system.model.errors import NotAllowed, NotFound
+from ops_system.model.ids import OperationId, spell_id
+from ops_system.model.operations import ENDED, Operation, OperationState, OperationStep, OperationTarget
+from ops_system.model.reasons import Reason
+from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Database, Transaction
+
+PROGRESS_INTERVAL_S = 0.25
+TOPIC = "operations"
+
+
+class Controller(Protocol):
+    """What the feature that owns a kind of operation can do about one. Each raises `NotAllowed` with the reason."""
+
+    async def cancel(self, operation: Operation, actor: Principal) -> Operation:
+        """Take back what can be taken back; return the operation as it is then."""
+        ...
+
+    async def retry(self, operation: Operation, actor: Principal) -> Operation:
+        """Do the failed part again; return the new operation."""
+        ...
+
+
+class Operations:
+    """The one book of operations."""
+
+    def __init__(self, database: Database, bus: Bus, clock: Clock) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._open: dict[OperationId, Operation] = {}
+        self._controllers: dict[str, Controller] = {}
+        self._waiting: set[OperationId] = set()
+        self._quiet: set[OperationId] = set()
+
+    async def load(self) -> None:
+        """Take up the operations that had not ended when the master stopped."""
+        self._open = {operation.id: operation for operation in await store.list_open(self._database)}
+
+    def control(self, kind_prefix: str, controller: Controller) -> None:
+        """Let `controller` cancel and retry operations whose kind begins with `kind_prefix`."""
+        self._controllers[kind_prefix] = controller
+
+    async def create(
+        self,
+        tx: Transaction,
+        kind: str,
+        *,
+        title: str,
+        actor: Principal,
+        targets: Iterable[OperationTarget],
+        steps: Iterable[str],
+    ) -> Operation:
+        """Write a new operation inside `tx`. Call `publish` after the commit."""
+        now = self._clock.now()
+        pending = OperationState.PENDING
+        operation = Operation(
+            id=OperationId(spell_id("op", secrets.token_bytes(10))),
+            kind=kind,
+            title=title,
+            state=pending,
+            reverted=False,
+            steps=tuple(OperationStep(name=name, state=pending) for name in steps),
+            targets=tuple(targets),
+            error=None,
+            created_at=now,
+            updated_at=now,
+            ended_at=None,
+            created_by=actor.name,
+        )
+        operation = settle(operation, now)
+        await store.insert(tx, operation)
+        return operation
+
+    async def begin_target(self, tx: Transaction, operation_id: str, target_id: str, step: str) -> Operation:
+        """Set a pending target to work inside `tx`."""
+        return await self._change(tx, operation_id, target_id, {"state": OperationState.RUNNING, "step": step})
+
+    async def finish_target(
+        self, tx: Transaction, operation_id: str, target_id: str, state: OperationState, reason: Reason | None = None
+    ) -> Operation:
+        """End one target inside `tx`; one that has ended stays as it is. The last one ends the operation."""
+        return await self._change(tx, operation_id, target_id, {"state": state, "reason": reason})
+
+    async def _change(self, tx: Transaction, operation_id: str, target_id: str, fields: Mapping[str, Any]) -> Operation:
+        operation = await self._load(tx, operation_id)
+        target = find_target(operation, target_id)
+        if target is None or target.state in ENDED:
+            return operation
+        changed = msgspec.structs.replace(target, **fields)
+        operation = settle(with_target(operation, changed), self._clock.now())
+        await store.save(tx, operation, [changed])
+        return operation
+
+    async def _load(self, tx: Transaction, operation_id: str) -> Operation:
+        operation = await store.find(tx, operation_id)
+        if operation is None:
+            raise NotFound(f"there is no operation {operation_id}", id=operation_id)
+        return overlay(operation, self._open.get(operation.id))
+
+    def publish(self, *operations: Operation) -> None:
+        """Show operations as they are after a commit."""
+        for operation in operations:
+            if operation.state in ENDED:
+                self._open.pop(operation.id, None)
+                self._waiting.discard(operation.id)
+            else:
+                self._open[operation.id] = operation
+            self._bus.publish(Changed(TOPIC, operation.id, operation))
+
+    def advance(self, operation_id: str, target_id: str, step: str, bytes_done: int = 0, bytes_total: int = 0) -> None:
+        """Note how far a running target is: in memory, shown at most every `PROGRESS_INTERVAL_S`."""
+        operation = self._open.get(OperationId(operation_id))
+        target = None if operation is None else find_target(operation, target_id)
+        if operation is None or target is None or target.state in ENDED:
+            return
+        changed = msgspec.structs.replace(
+            target, state=OperationState.RUNNING, step=step, bytes_done=bytes_done, bytes_total=bytes_total
+        )
+        if changed != target:
+            self._open[operation.id] = settle(with_target(operation, changed), self._clock.now())
+            self._show_soon(operation.id)
+
+    def _show_soon(self, operation_id: OperationId) -> None:
+        if operation_id in self._quiet:
+            self._waiting.add(operation_id)
+            return
+        self._quiet.add(operation_id)
+        self._bus.publish(Changed(TOPIC, operation_id, self._open[operation_id]))
+        asyncio.get_running_loop().call_later(PROGRESS_INTERVAL_S, self._end_quiet, operation_id)
+
+    def _end_quiet(self, operation_id: OperationId) -> None:
+        self._quiet.discard(operation_id)
+        if operation_id in self._waiting:
+            self._waiting.discard(operation_id)
+            self._show_soon(operation_id)
+
+    async def get(self, operation_id: str) -> Operation:
+        """Return one operation with its newest progress. Raises `NotFound`."""
+        operation = await store.find(self._database, operation_id)
+        if operation is None:
+            raise NotFound(f"there is no operation {operation_id}", id=operation_id)
+        return overlay(operation, self._open.get(operation.id))
+
+    async def list_page(self, query: OperationQuery) -> Page[Operation]:
+        """Return one page, the newest first unless `sort` says otherwise."""
+        items, total = await store.list_page(self._database, query)
+        return Page(items=[overlay(item, self._open.get(item.id)) for item in items], total=total)
+
+    def list_open(self) -> list[Operation]:
+        """Return what has not ended, the oldest first."""
+        return list(self._open.values())
+
+    async def cancel(self, operation_id: str, actor: Principal) -> Operation:
+        """Cancel what can be cancelled. Raises `NotFound`, `NotAllowed` (ended, or its kind cannot)."""
+        operation = await self.get(operation_id)
+        if operation.state in ENDED:
+            raise NotAllowed(f"operation {operation_id} has ended ({operation.state}); there is nothing to cancel")
+        return await self._controller(operation, "cancelled").cancel(operation, actor)
+
+    async def retry(self, operation_id: str, actor: Principal) -> Operation:
+        """Do the failed part of an ended operation again, as a new one. Raises `NotFound`, `NotAllowed`."""
+        operation = await self.get(operation_id)
+        if operation.state not in {OperationState.FAILED, OperationState.CANCELLED}:
+            raise NotAllowed(
+                f"operation {operation_id} is {operation.state}; only a failed or cancelled one is retried"
+            )
+        return await self._controller(operation, "retried").retry(operation, actor)
+
+    async def refuse_pause(self, operation_id: str) -> Operation:
+        """Say why this operation cannot be paused or resumed. Raises `NotFound`, `NotAllowed`."""
+        operation = await self.get(operation_id)
+        raise NotAllowed(
+            f"an operation of kind {operation.kind} cannot be paused or resumed: its parts go out together; cancel it",
+            reason="cannot_pause",
+            kind=operation.kind,
+        )
+
+    def _controller(self, operation: Operation, verb: str) -> Controller:
+        for prefix, controller in self._controllers.items():
+            if operation.kind.startswith(prefix):
+                return controller
+        raise NotAllowed(f"an operation of kind {operation.kind} cannot be {verb}", kind=operation.kind)

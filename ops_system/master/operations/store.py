@@ -1,0 +1,166 @@
+"""The SQL of operations and their targets. Used by the operations service alone."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ops_system.master.operations.rules import OperationQuery
+from ops_system.master.web.paging import like, order_by
+from ops_system.model.ids import OperationId
+from ops_system.model.operations import Operation, OperationState, OperationStep, OperationTarget
+from ops_system.model.reasons import Reason
+from ops_system.model.stamps import from_ms, from_ms_or_none, to_ms, to_ms_or_none
+from ops_system.storage.database import Queries, Row, Transaction
+
+_SORTS: Mapping[str, str] = {
+    "created_at": "created_ms",
+    "updated_at": "updated_ms",
+    "kind": "kind",
+    "state": "state",
+    "title": "title",
+}
+
+
+def _decode_reason(text: str | None) -> Reason | None:
+    return None if text is None else msgspec.json.decode(text, type=Reason)
+
+
+def _encode_reason(reason: Reason | None) -> str | None:
+    return None if reason is None else msgspec.json.encode(reason).decode()
+
+
+def _target(row: Row) -> OperationTarget:
+    return OperationTarget(
+        kind=row["kind"],
+        id=row["target_id"],
+        name=row["name"],
+        node_id=row["node_id"],
+        state=OperationState(row["state"]),
+        step=row["step"],
+        bytes_done=row["bytes_done"],
+        bytes_total=row["bytes_total"],
+        reason=_decode_reason(row["reason"]),
+    )
+
+
+def _operation(row: Row, targets: Iterable[OperationTarget]) -> Operation:
+    return Operation(
+        id=OperationId(row["id"]),
+        kind=row["kind"],
+        title=row["title"],
+        state=OperationState(row["state"]),
+        reverted=bool(row["reverted"]),
+        steps=msgspec.json.decode(row["steps"], type=tuple[OperationStep, ...]),
+        targets=tuple(targets),
+        error=_decode_reason(row["error"]),
+        created_at=from_ms(row["created_ms"]),
+        updated_at=from_ms(row["updated_ms"]),
+        ended_at=from_ms_or_none(row["ended_ms"]),
+        created_by=row["created_by"],
+    )
+
+
+async def insert(tx: Transaction, operation: Operation) -> None:
+    """Write a new operation with its targets."""
+    await tx.execute(
+        "INSERT INTO operations (id, kind, title, state, reverted, steps, error, created_ms, updated_ms, ended_ms,"
+        " created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            operation.id,
+            operation.kind,
+            operation.title,
+            operation.state,
+            int(operation.reverted),
+            msgspec.json.encode(operation.steps).decode(),
+            _encode_reason(operation.error),
+            to_ms(operation.created_at),
+            to_ms(operation.updated_at),
+            to_ms_or_none(operation.ended_at),
+            operation.created_by,
+        ),
+    )
+    for position, target in enumerate(operation.targets):
+        await tx.execute(
+            "INSERT INTO operation_targets (operation_id, position, kind, target_id, name, node_id, state, step,"
+            " bytes_done, bytes_total, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (operation.id, position, target.kind, target.id, target.name, target.node_id, *_target_state(target)),
+        )
+
+
+async def save(tx: Transaction, operation: Operation, changed: Iterable[OperationTarget]) -> None:
+    """Write the operation's own state and the targets in `changed`."""
+    await tx.execute(
+        "UPDATE operations SET state = ?, reverted = ?, steps = ?, error = ?, updated_ms = ?, ended_ms = ?"
+        " WHERE id = ?",
+        (
+            operation.state,
+            int(operation.reverted),
+            msgspec.json.encode(operation.steps).decode(),
+            _encode_reason(operation.error),
+            to_ms(operation.updated_at),
+            to_ms_or_none(operation.ended_at),
+            operation.id,
+        ),
+    )
+    for target in changed:
+        await tx.execute(
+            "UPDATE operation_targets SET state = ?, step = ?, bytes_done = ?, bytes_total = ?, reason = ?"
+            " WHERE operation_id = ? AND target_id = ?",
+            (*_target_state(target), operation.id, target.id),
+        )
+
+
+async def find(reader: Queries, operation_id: str) -> Operation | None:
+    """Return one operation."""
+    row = await reader.fetch_one("SELECT * FROM operations WHERE id = ?", (operation_id,))
+    if row is None:
+        return None
+    return _operation(row, await _targets(reader, operation_id))
+
+
+async def list_open(reader: Queries) -> list[Operation]:
+    """Return every operation that has not ended."""
+    rows = await reader.fetch_all("SELECT * FROM operations WHERE ended_ms IS NULL ORDER BY created_ms", ())
+    return [_operation(row, await _targets(reader, row["id"])) for row in rows]
+
+
+async def list_page(reader: Queries, query: OperationQuery) -> tuple[list[Operation], int]:
+    """Return one page of operations and how many match in all."""
+    where, values = _conditions(query)
+    order = order_by(query.sort, _SORTS, "-created_at")
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM operations WHERE {where}", values)  # noqa: S608 - text made here, values bound
+    rows = await reader.fetch_all(
+        f"SELECT * FROM operations WHERE {where} ORDER BY {order}, id LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        (*values, query.limit, query.offset),
+    )
+    assert total is not None
+    return [_operation(row, await _targets(reader, row["id"])) for row in rows], int(total["n"])
+
+
+def _conditions(query: OperationQuery) -> tuple[str, tuple[str, ...]]:
+    where, values = ["1"], list[str]()
+    if query.state:
+        wanted = query.state.split(",")
+        where.append(f"state IN ({', '.join('?' for _ in wanted)})")
+        values += wanted
+    if query.kind:
+        where.append("kind LIKE ? ESCAPE '\\'")
+        values.append(like(query.kind))
+    if query.target:
+        where.append("id IN (SELECT operation_id FROM operation_targets WHERE target_id = ?)")
+        values.append(query.target)
+    if query.q:
+        where.append("title LIKE ? ESCAPE '\\'")
+        values.append(like(query.q))
+    return " AND ".join(where), tuple(values)
+
+
+async def _targets(reader: Queries, operation_id: str) -> list[OperationTarget]:
+    rows = await reader.fetch_all(
+        "SELECT * FROM operation_targets WHERE operation_id = ? ORDER BY position", (operation_id,)
+    )
+    return [_target(row) for row in rows]
+
+
+def _target_state(target: OperationTarget) -> tuple[str, str, int, int, str | None]:
+    return target.state, target.step, target.bytes_done, target.bytes_total, _encode_reason(target.reason)
