@@ -111,6 +111,12 @@ class Writer:
             waiter = self._queue.popleft()
             if not waiter.done():
                 waiter.set_exception(_closed())
+        if self._group.is_used:  # those before us handed their COMMIT on to us
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._group.waiting.append(done)
+            self._commit_group()
+            await asyncio.wait([done])
+            done.exception()  # its members were told; it must not stop the closing
 
     async def _wait(self) -> None:
         if self._is_closed:
