@@ -1,6 +1,5 @@
 """The product runs software that nobody here wrote, and leaves nothing of it behind."""
 
-import os
 import socket
 import urllib.request
 from pathlib import Path
@@ -55,8 +54,8 @@ def test_redis_is_deployed_answers_and_is_gone_on_destroy(fleet, node_id, redis_
     assert instance["state"] == "running"
     assert instance["health"] == "healthy"
     assert talk_to_redis(port, "PING", "SET city Berlin", "GET city") == ["+PONG", "+OK", "Berlin"]
-    executable = os.readlink(f"/proc/{instance['pid']}/exe")
-    assert Path(executable).name == "redis-server"
+    executable = Path(f"/proc/{instance['pid']}/exe").readlink()
+    assert executable.name == "redis-server"
 
     logs = fleet.get(f"/instances/{instance['id']}/logs")["items"]
     assert [log["name"] for log in logs][:2] == ["stdout", "stderr"]
