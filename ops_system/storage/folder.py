@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops_system.storage.files import write_private
+from ops_system.runtime.files import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class DataFolder:
     def mark_initialized(self) -> None:
         """Remember on disk that database and keys exist."""
         if not self.is_initialized:
-            write_private(self.initialized, b"The database and the keys in this folder are in use. Keep this file.\n")
+            write_atomic(self.initialized, b"The database and the keys in this folder are in use. Keep this file.\n")
 
     def backups_found(self) -> list[Path]:
         """Copies of the database that lie in DATA, newest first."""

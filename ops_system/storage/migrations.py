@@ -14,7 +14,7 @@ import msgspec
 
 from ops_system.model.errors import SafetyRefusal
 from ops_system.storage.connection import connect_raw
-from ops_system.storage.files import sync_folder
+from ops_system.runtime.files import sync_dir
 
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql\Z")
 
@@ -94,7 +94,7 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(target.parent)
+    sync_dir(target.parent)
 
 
 def split_statements(script: str) -> Iterator[str]:
