@@ -1,0 +1,31 @@
+/** Every key of the console, in one list: the help shows it, a test refuses a key bound twice. */
+
+export type Scope = 'everywhere' | 'table' | 'log'
+
+export interface Binding {
+  id: string
+  keys: string
+  scope: Scope
+}
+
+/** `g n` is two strokes; `mod` is Ctrl, on a Mac Cmd. None fires in inputs, except those with `mod` and Escape. */
+export const KEYMAP = [
+  { id: 'palette', keys: 'mod+k', scope: 'everywhere' },
+  { id: 'help', keys: '?', scope: 'everywhere' },
+  { id: 'filter', keys: '/', scope: 'everywhere' },
+  { id: 'close', keys: 'Escape', scope: 'everywhere' },
+  { id: 'goOverview', keys: 'g o', scope: 'everywhere' },
+  { id: 'goNodes', keys: 'g n', scope: 'everywhere' },
+  { id: 'goSystems', keys: 'g s', scope: 'everywhere' },
+  { id: 'goPackages', keys: 'g p', scope: 'everywhere' },
+  { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
+  { id: 'rail', keys: '[', scope: 'everywhere' },
+  { id: 'next', keys: 'j', scope: 'table' },
+  { id: 'previous', keys: 'k', scope: 'table' },
+  { id: 'open', keys: 'Enter', scope: 'table' },
+  { id: 'select', keys: 'x', scope: 'table' },
+  { id: 'pauseLog', keys: 'p', scope: 'log' },
+  { id: 'endOfLog', keys: 'G', scope: 'log' },
+] as const satisfies readonly Binding[]
+
+export type KeyId = (typeof KEYMAP)[number]['id']

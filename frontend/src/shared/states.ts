@@ -1,0 +1,75 @@
+/** State = colour and shape and word. The one table that says which. */
+
+export type Tone = 'ok' | 'busy' | 'idle' | 'warn' | 'bad' | 'unknown' | 'paused'
+
+export interface Look {
+  tone: Tone
+  shape: string
+}
+
+const RUNNING = '●'
+const MOVING = '◐'
+const STILL = '○'
+const RETRY = '▲'
+const BROKEN = '✕'
+const UNSURE = '?'
+
+const INSTANCE: Record<string, Look> = {
+  pending: { tone: 'busy', shape: MOVING },
+  preparing: { tone: 'busy', shape: MOVING },
+  starting: { tone: 'busy', shape: MOVING },
+  running: { tone: 'ok', shape: RUNNING },
+  stopping: { tone: 'busy', shape: MOVING },
+  stopped: { tone: 'idle', shape: STILL },
+  exited: { tone: 'idle', shape: STILL },
+  backoff: { tone: 'warn', shape: RETRY },
+  failed: { tone: 'bad', shape: BROKEN },
+  unknown: { tone: 'unknown', shape: UNSURE },
+}
+
+const NODE: Record<string, Look> = {
+  online: { tone: 'ok', shape: RUNNING },
+  planned: { tone: 'idle', shape: STILL },
+  suspect: { tone: 'warn', shape: RETRY },
+  offline: { tone: 'bad', shape: BROKEN },
+  quarantined: { tone: 'paused', shape: BROKEN },
+}
+
+const OPERATION: Record<string, Look> = {
+  pending: { tone: 'idle', shape: STILL },
+  running: { tone: 'busy', shape: MOVING },
+  paused: { tone: 'paused', shape: STILL },
+  succeeded: { tone: 'ok', shape: RUNNING },
+  failed: { tone: 'bad', shape: BROKEN },
+  cancelled: { tone: 'idle', shape: STILL },
+}
+
+const HEALTH: Record<string, Look> = {
+  unknown: { tone: 'unknown', shape: UNSURE },
+  starting: { tone: 'busy', shape: MOVING },
+  healthy: { tone: 'ok', shape: RUNNING },
+  unhealthy: { tone: 'bad', shape: BROKEN },
+}
+
+export const LOOKS = { instance: INSTANCE, node: NODE, operation: OPERATION, health: HEALTH }
+export type StateKind = keyof typeof LOOKS
+
+const NOT_UNDERSTOOD: Look = { tone: 'unknown', shape: UNSURE }
+
+export function lookOf(kind: StateKind, state: string): Look {
+  return LOOKS[kind][state] ?? NOT_UNDERSTOOD
+}
+
+/** The CSS colour of a tone, for charts, bars and cells. */
+export function colorOf(tone: Tone): string {
+  const name: Record<Tone, string> = {
+    ok: 'ok',
+    busy: 'accent',
+    idle: 'unknown',
+    warn: 'warn',
+    bad: 'bad',
+    unknown: 'unknown',
+    paused: 'paused',
+  }
+  return `var(--ops-${name[tone]})`
+}
