@@ -1,0 +1,182 @@
+import pytest
+
+from ops_system.cli import (
+    BOOL,
+    LABELS,
+    PORT,
+    SECRET,
+    SWITCH,
+    TEXT,
+    URL,
+    Answered,
+    Argument,
+    Command,
+    Flag,
+    Program,
+    Secret,
+    choice,
+    duration,
+    integer,
+    parse,
+    run_role,
+)
+from ops_system.model.errors import Invalid, NotFound, SafetyRefusal, UsageError
+
+DATA = (Flag("data_dir", TEXT, "the data folder", "./data"), Flag("config", TEXT, "file"))
+PROGRAM = Program(
+    "ops-master",
+    "the master",
+    (
+        Command((), "run", flags=(*DATA, Flag("port", PORT, "port", "8080"), Flag("open_browser", BOOL, "open"))),
+        Command(
+            ("user", "create"),
+            "make a user",
+            (Argument("NAME"),),
+            (*DATA, Flag("role", choice("admin", "operator", "viewer"), "role"), Flag("password-stdin", SWITCH, "")),
+        ),
+        Command(("backup", "create"), "back up", (Argument("FILE", is_optional=True),), DATA),
+    ),
+)
+TOOL = Program("pack-tool", "packs", (Command(("init",), "start one", (Argument("DIR"),)),))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-data_dir", "D", "user", "create", "eve", "--role", "viewer"],
+        ["user", "create", "eve", "--data-dir=D", "-role=viewer"],
+        ["user", "--role", "viewer", "create", "-data-dir", "D", "eve"],
+        ["user", "create", "--data_dir=D", "-role", "viewer", "--", "eve"],
+    ],
+)
+def test_flags_stand_anywhere_in_any_spelling(argv):
+    parsed = parse(PROGRAM, argv)
+    assert parsed.command == ("user", "create")
+    assert parsed.arguments == {"NAME": "eve"}
+    assert parsed.text("data_dir") == "D"
+    assert parsed.text("role") == "viewer"
+
+
+def test_nothing_given_is_the_command_without_words():
+    parsed = parse(PROGRAM, [])
+    assert parsed.command == ()
+    assert not parsed.has("port")
+    assert parsed.read("port", PORT, "8080") == 8080
+
+
+def test_the_last_of_two_wins_and_a_lone_dash_is_a_value():
+    assert parse(PROGRAM, ["-data_dir", "a", "-data_dir", "-"]).text("data-dir") == "-"
+
+
+def test_optional_argument_may_be_left_out():
+    assert parse(PROGRAM, ["backup", "create"]).arguments == {}
+    assert parse(PROGRAM, ["backup", "create", "f"]).arguments == {"FILE": "f"}
+
+
+def test_switch_takes_no_value():
+    parsed = parse(PROGRAM, ["user", "create", "--password-stdin", "eve", "-role", "admin"])
+    assert parsed.switch("password-stdin")
+    assert parsed.arguments == {"NAME": "eve"}
+    assert not parse(PROGRAM, ["user", "create", "eve"]).switch("password_stdin")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["-prot", "1"], "unknown flag -prot; did you mean -port?"),
+        (["-zzz"], "unknown flag -zzz; --help"),
+        (["-port", "80x"], '-port: "80x" is not a port'),
+        (["-port", "70000"], "-port"),
+        (["-port"], "-port needs a value: -port=PORT"),
+        (["-port", "-data_dir", "x"], "-port needs a value"),
+        (["-open_browser", "maybe"], "neither 1 nor 0"),
+        (["user", "creat", "x"], '"user" takes: user create'),
+        (["usr"], 'unknown command "usr"; did you mean "user create"?'),
+        (["user", "create"], '"user create" needs NAME'),
+        (["user", "create", "a", "b"], 'unexpected "b"'),
+        (["user", "create", "a", "-port", "1"], 'takes no flag -port; it belongs to "ops-master"'),
+        (["user", "create", "a", "-role", "amdin"], 'did you mean "admin"?'),
+    ],
+)
+def test_a_wrong_line_is_explained(argv, words):
+    with pytest.raises(UsageError) as caught:
+        parse(PROGRAM, argv)
+    assert words in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_program_without_a_default_asks_for_a_command():
+    with pytest.raises(UsageError, match="wants a command: init"):
+        parse(TOOL, [])
+
+
+@pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
+def test_help_lists_commands_and_flags_even_on_a_wrong_line(flag):
+    with pytest.raises(Answered) as caught:
+        parse(PROGRAM, ["--nonsense", flag])
+    text = str(caught.value)
+    assert "ops-master user create NAME" in text
+    assert "-data_dir TEXT" in text
+    assert "(default ./data)" in text
+
+
+@pytest.mark.parametrize("kind", [integer(1, 5), duration(1), LABELS, URL, choice("a")])
+def test_kinds_refuse_what_they_do_not_mean(kind):
+    with pytest.raises(Invalid):
+        kind.read("0x")
+
+
+def test_kinds_read():
+    assert LABELS.read("zone=a, disk=ssd,empty=") == {"zone": "a", "disk": "ssd", "empty": ""}
+    assert URL.read("https://h:8443/") == "https://h:8443"
+    assert PORT.read(":8080") == 8080
+    assert integer(1, 5).read("5") == 5
+
+
+@pytest.mark.parametrize("url", ["h:8443", "ftp://h", "http://", "https://user:pw@h"])
+def test_url_error_never_repeats_the_text(url):
+    with pytest.raises(Invalid) as caught:
+        URL.read(url)
+    assert "pw" not in caught.value.message
+
+
+def test_a_secret_hides_itself():
+    secret = SECRET.read("hunter2")
+    assert isinstance(secret, Secret)
+    assert "hunter2" not in f"{secret} {secret!r} {[secret]}"
+    assert secret.reveal() == "hunter2"
+    assert secret == Secret("hunter2")
+    assert not Secret("")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no such\nflag"), 2),
+        (SafetyRefusal("port in use"), 3),
+        (NotFound("gone"), 1),
+        (ExceptionGroup("tasks", [SafetyRefusal("port in use")]), 3),
+        (KeyboardInterrupt(), 1),
+    ],
+)
+def test_errors_become_one_line_and_a_code(error, code, capsys):
+    def serve(argv):
+        raise error
+
+    assert run_role("ops-master", serve, []) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("ops-master: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden():
+    def serve(argv):
+        raise ExceptionGroup("tasks", [SafetyRefusal("port in use"), ValueError("bug")])
+
+    with pytest.raises(ExceptionGroup):
+        run_role("ops-master", serve, [])
+
+
+def test_version_goes_to_stdout(capsys):
+    assert run_role("ops-master", lambda argv: parse(PROGRAM, argv) and 9, ["--version"]) == 0
+    assert capsys.readouterr().out.startswith("ops-master 0.")
