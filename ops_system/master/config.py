@@ -1,0 +1,134 @@
+"""The master's settings: one table of options and the struct it fills. `config.yaml` at the top shows the defaults."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ops_system.cli import (
+    BOOL,
+    LIST,
+    PORT,
+    SECRET,
+    SIZE,
+    TEXT,
+    URL,
+    Flag,
+    Secret,
+    choice,
+    duration,
+    integer,
+)
+from ops_system.runtime.config import Option, Schema
+from ops_system.runtime.logs import LOG_OPTIONS, LogConfig
+
+
+class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the master listens and keeps its data."""
+
+    port: int
+    listen: str
+    tls_port: int
+    public_url: str
+    data_dir: str
+    db_path: str
+
+
+class MinioConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an S3 server is reached when `storage.type` is `minio`."""
+
+    endpoint: str
+    ak: str
+    sk: Secret
+    bucket: str
+    use_ssl: bool
+
+
+class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where packages are kept."""
+
+    type: Literal["local", "minio"]
+    upload_dir: str
+    minio: MinioConfig
+
+
+class LogicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pace of the control plane."""
+
+    heartbeat_interval_s: float
+    monitor_interval_s: float
+    node_offline_threshold_s: float
+    batch_concurrency: int
+    metrics_memory_bytes: int
+
+
+class ProvisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the state of bare-metal installations lives."""
+
+    store: Literal["embedded", "etcd"]
+    etcd: tuple[str, ...]
+
+
+class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a master is told at start."""
+
+    server: ServerConfig
+    storage: StorageConfig
+    logic: LogicConfig
+    provision: ProvisionConfig
+    log: LogConfig
+
+    def data_dir(self) -> Path:
+        """Return the data folder."""
+        return Path(self.server.data_dir)
+
+    def database_file(self) -> Path:
+        """Return `db_path`, or `ops.db` in the data folder."""
+        return Path(self.server.db_path) if self.server.db_path else self.data_dir() / "ops.db"
+
+    def upload_dir(self) -> Path:
+        """Return `upload_dir`, or `uploads` in the data folder."""
+        return Path(self.storage.upload_dir) if self.storage.upload_dir else self.data_dir() / "uploads"
+
+
+OPTIONS = (
+    Option("server.port", PORT, "8080", "port of the plain listener on 127.0.0.1", "port"),
+    Option("server.listen", TEXT, "0.0.0.0", "address of the TLS listener", "listen"),  # noqa: S104 - contract; opens only once an administrator exists
+    Option("server.tls_port", PORT, "8443", "port of the TLS listener", "tls_port"),
+    Option("server.public_url", URL, "", "the address people and workers use, when a proxy stands in front"),
+    Option("server.data_dir", TEXT, "./data", "the data folder, made 0700", "data_dir"),
+    Option("server.db_path", TEXT, "", "the database file; empty: ops.db in the data folder", "db_path"),
+    Option("storage.type", choice("local", "minio"), "local", "where packages are kept", "store_type"),
+    Option("storage.upload_dir", TEXT, "", "folder of local packages; empty: in the data folder", "upload_dir"),
+    Option("storage.minio.endpoint", TEXT, "", "HOST:PORT of the S3 server", "minio_endpoint"),
+    Option("storage.minio.ak", TEXT, "", "access key", "minio_ak"),
+    Option("storage.minio.sk", SECRET, "", "secret key, better as @FILE", "minio_sk"),
+    Option("storage.minio.bucket", TEXT, "ops-system", "bucket", "minio_bucket"),
+    Option("storage.minio.use_ssl", BOOL, "0", "reach the S3 server by https", "minio_use_ssl"),
+    Option("logic.heartbeat_interval", duration(0.1), "5s", "how often a worker says that it is alive"),
+    Option("logic.monitor_interval", duration(0.1), "1s", "how often a worker samples its metrics"),
+    Option("logic.node_offline_threshold", duration(1), "25s", "silence after which a node is offline"),
+    Option("logic.batch_concurrency", integer(1, 10_000), "50", "targets of one operation worked on at once"),
+    Option("logic.metrics_memory", SIZE, "512MB", "memory for metric history"),
+    Option("provision.store", choice("embedded", "etcd"), "embedded", "where installations are kept"),
+    Option("provision.etcd", LIST, "", "addresses of the etcd cluster; sets provision.store to etcd", "etcd"),
+    *LOG_OPTIONS,
+)
+
+SCHEMA = Schema(
+    struct=MasterConfig,
+    env_prefix="OPS_MASTER_",
+    default_file="config.yaml",
+    options=OPTIONS,
+    implies=(("provision.etcd", "provision.store", "etcd"),),
+)
+
+DATA_FLAGS = SCHEMA.flags("server.data_dir", "server.db_path")
+"""What every subcommand that works on the data folder takes: -config -data_dir -db_path."""
+
+RUN_FLAGS = (
+    *SCHEMA.flags(),
+    Flag("open_browser", BOOL, "open the console in a browser; not given: only on a desktop"),
+    Flag("autostart", BOOL, "1 installs the boot service and exits, 0 removes it"),
+)
+"""What `master` itself takes."""
