@@ -1,0 +1,341 @@
+"""The one connection to the master: dials, proves the node key, keeps the heart beating, comes back when it breaks.
+
+    away --dial--> opening --Welcome--> linked --lost, silent, Goodbye--> away (full jitter, 1 s … 10 s)
+                      |
+                      Goodbye with retry_after_s < 0 (revoked, a clone): refused; the services go on, nobody dials
+
+What must arrive (events) is kept by the journal until the master acknowledges it; what is only the newest picture
+(reports, progress, samples) is coalesced or dropped by the link. `app` wires it to the rest through `Node`.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from ops_system import __version__
+from ops_system.model.errors import Invalid, OpsError, TimedOut, Unavailable
+from ops_system.model.ids import InstanceId
+from ops_system.model.instances import InstanceEvent, InstanceReport, PrepareProgress
+from ops_system.model.nodes import Fingerprint
+from ops_system.protocol.codec import Frame
+from ops_system.protocol.frames import (
+    MAX_FRAME_BYTES,
+    Apply,
+    Challenge,
+    Events,
+    EventsAck,
+    Forget,
+    Goodbye,
+    Ping,
+    Pong,
+    Progress,
+    Proof,
+    Report,
+    Sample,
+    Snapshot,
+    Welcome,
+    proof_text,
+)
+from ops_system.runtime.link import Handlers, Link, LinkEnd
+from ops_system.runtime.tasks import every, spawn
+from ops_system.worker.enrol import trusting_context
+from ops_system.worker.identity import Identity, NodeKey
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_log = logging.getLogger(__name__)
+
+OPENING_S = 10.0
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
+HEARTBEAT_JITTER = 0.2
+EVENTS_A_FRAME = 200
+
+LinkState = Literal["away", "opening", "linked", "refused"]
+
+
+class Node(Protocol):
+    """What the uplink asks of the rest of the worker. `worker.instances` is it."""
+
+    def reports(self) -> tuple[InstanceReport, ...]:
+        """Return the newest report of every instance that is kept."""
+
+    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
+        """Return the events above `seq` that the master has not acknowledged, oldest first."""
+
+    def last_event_seq(self) -> int:
+        """Return the number of the newest event ever written."""
+
+    async def on_apply(self, frame: Apply, server_now: datetime) -> None:
+        """Take a wish; refuse one that is not ours or has expired."""
+
+    async def on_forget(self, instance_id: InstanceId) -> None:
+        """Drop the tombstone."""
+
+    async def on_events_ack(self, seq: int) -> None:
+        """The master has all events up to `seq`."""
+
+
+@dataclass
+class LinkPicture:
+    """What the status port shows of the link."""
+
+    state: LinkState = "away"
+    since: datetime | None = None
+    message: str = ""
+    times_linked: int = 0
+    clock_skew_s: float = 0.0
+
+
+class ServerClock:
+    """The master's time as last heard, carried on by the monotonic clock: a moved wall clock here changes nothing."""
+
+    def __init__(self) -> None:
+        self._heard: datetime | None = None
+        self._at_s = 0.0
+
+    def hear(self, server_time: datetime) -> None:
+        """Take the master's time from a frame that has just come in."""
+        self._heard = server_time
+        self._at_s = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the master's time; our own before the first word."""
+        if self._heard is None:
+            return datetime.now(UTC)
+        return self._heard + timedelta(seconds=time.monotonic() - self._at_s)
+
+
+def retry_wait_s(attempt: int, asked_s: float, dice: float) -> float:
+    """Return how long to stay away: full jitter below a doubling bound, never less than the master asked for."""
+    bound_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, 8))
+    return max(0.0, asked_s) + dice * bound_s
+
+
+class Uplink:
+    """See the module. `run` ends only by cancellation."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        key: NodeKey,
+        fingerprint: Callable[[], Fingerprint],
+        node: Node,
+        handlers: Handlers,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._identity = identity
+        self._key = key
+        self._fingerprint = fingerprint
+        self._node = node
+        self._handlers = handlers
+        self._dice = dice
+        self._link: Link | None = None
+        self._welcome: Welcome | None = None
+        self._run_id = secrets.token_hex(8)
+        self._clock = ServerClock()
+        self._sent_seq = 0
+        self._linked = asyncio.Event()
+        self.picture = LinkPicture()
+
+    # --- for the rest of the worker -------------------------------------------------------------------------------
+    @property
+    def sample_s(self) -> float:
+        """How often the master wants samples; 0 before it said."""
+        return self._welcome.sample_s if self._welcome else 0.0
+
+    @asynccontextmanager
+    async def http(self) -> "AsyncIterator[aiohttp.ClientSession]":
+        """Give a client session that trusts this master only, with its address as base."""
+        import aiohttp
+
+        context = trusting_context(self._identity.ca_pem) if self._identity.master_url.startswith("https:") else False
+        connector = aiohttp.TCPConnector(ssl=context, limit=8)
+        async with aiohttp.ClientSession(
+            self._identity.master_url, connector=connector, trust_env=False, auto_decompress=False
+        ) as session:
+            yield session
+
+    async def session_token(self) -> str:
+        """Return the Bearer for downloads, waiting for the link."""
+        await self._linked.wait()
+        assert self._welcome is not None
+        return self._welcome.session_token
+
+    def send_report(self, report: InstanceReport) -> None:
+        """Send the newest picture of one instance; lost when away, the snapshot brings it again."""
+        self._send(Report(report))
+
+    def send_progress(self, progress: PrepareProgress) -> None:
+        """Send how far a preparation is."""
+        self._send(Progress(progress))
+
+    def send_sample(self, sample: Sample) -> None:
+        """Send one second of metrics; a gap in the chart when away."""
+        self._send(sample)
+
+    def send_events(self) -> None:
+        """Send the events that were not sent over this link yet."""
+        waiting = self._node.events_after(self._sent_seq) if self._link is not None else ()
+        for start in range(0, len(waiting), EVENTS_A_FRAME):
+            batch = waiting[start : start + EVENTS_A_FRAME]
+            if not self._send(Events(batch)):
+                return
+            self._sent_seq = batch[-1].seq
+
+    def _send(self, frame: Frame) -> bool:
+        return self._link is not None and self._link.send(frame)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Stay linked for ever."""
+        attempt = 0
+        async with self.http() as session:
+            while True:
+                linked_before = self.picture.times_linked
+                end = await self._live_once(session)
+                attempt = 0 if self.picture.times_linked > linked_before else attempt + 1
+                goodbye = end.goodbye
+                if goodbye is not None and goodbye.retry_after_s < 0:
+                    await self._stay_away(goodbye)
+                wait_s = retry_wait_s(attempt, goodbye.retry_after_s if goodbye else 0.0, self._dice())
+                self._show("away", f"{end.message or end.code}; next try in {wait_s:.1f} s")
+                await asyncio.sleep(wait_s)
+
+    async def _stay_away(self, goodbye: Goodbye) -> None:
+        """The master does not want this node: what runs goes on, and an operator decides."""
+        self._show("refused", f"{goodbye.code}: {goodbye.message}")
+        await asyncio.Event().wait()
+
+    async def _live_once(self, session: "aiohttp.ClientSession") -> LinkEnd:
+        """Dial, open, and carry frames until the link ends."""
+        import aiohttp
+
+        self._show("opening", "")
+        try:
+            async with asyncio.timeout(OPENING_S):
+                socket = await session.ws_connect("/api/v1/worker/link", max_msg_size=MAX_FRAME_BYTES, compress=0)
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            return LinkEnd("away", f"{self._identity.master_url} does not answer ({problem or 'no answer in time'})")
+        link = Link(socket, "worker", self._handlers)
+        try:
+            welcome = await self._open(link, _certificate_sha256(socket))
+        except OpsError as problem:
+            await socket.close()
+            return link.end or LinkEnd(problem.code, problem.message)
+        except _Refused as refused:
+            await socket.close()
+            return LinkEnd(refused.goodbye.code, refused.goodbye.message, refused.goodbye)
+        return await self._carry(link, welcome)
+
+    async def _open(self, link: Link, certificate_sha256: bytes) -> Welcome:
+        """Answer the master's challenge. Raises `_Refused` on a Goodbye, an OpsError on anything unexpected."""
+        challenge = await link.receive(OPENING_S)
+        if isinstance(challenge, Goodbye):
+            raise _Refused(challenge)
+        if not isinstance(challenge, Challenge):
+            raise Invalid(f"the master opened with {type(challenge).__name__}; a Challenge was due")
+        await self._send_proof(link, challenge, certificate_sha256)
+        welcome = await link.receive(OPENING_S)
+        if isinstance(welcome, Goodbye):
+            raise _Refused(welcome)
+        if not isinstance(welcome, Welcome):
+            raise Invalid(f"the master answered the proof with {type(welcome).__name__}; a Welcome was due")
+        return welcome
+
+    async def _send_proof(self, link: Link, challenge: Challenge, certificate_sha256: bytes) -> None:
+        fingerprint = self._fingerprint()
+        node_id = self._identity.node_id
+        proof = Proof(
+            node_id=node_id,
+            signature=self._key.sign(proof_text(challenge.nonce, node_id, certificate_sha256)),
+            certificate_sha256=certificate_sha256,
+            boot_id=fingerprint.boot_id,
+            run_id=self._run_id,
+            worker_version=__version__,
+            fingerprint=fingerprint,
+        )
+        try:
+            async with asyncio.timeout(OPENING_S):
+                await link.send_now(proof)
+        except TimeoutError as problem:
+            raise TimedOut("the master does not read our proof") from problem
+        except (ConnectionError, RuntimeError) as problem:
+            raise Unavailable(f"the master closed the link during the opening ({problem})") from problem
+
+    async def _carry(self, link: Link, welcome: Welcome) -> LinkEnd:
+        """Live on an open link."""
+        self._clock.hear(welcome.server_time)
+        self._link, self._welcome, self._sent_seq = link, welcome, 0
+        link.send(Snapshot(reports=self._node.reports(), last_event_seq=self._node.last_event_seq()))
+        self._linked.set()
+        self.picture.times_linked += 1
+        self._show("linked", "")
+        self.send_events()
+        try:
+            async with asyncio.TaskGroup() as group:
+                heart = spawn(group, self._beat(welcome.heartbeat_s), "heartbeat")
+                end = await link.run(self._on_frame)
+                heart.cancel()
+        finally:
+            self._link = None
+            self._linked.clear()
+        return end
+
+    async def _beat(self, interval_s: float) -> None:
+        seq = 0
+
+        async def beat() -> None:
+            nonlocal seq
+            seq += 1
+            self._send(Ping(seq=seq, sent_at=datetime.now(UTC)))
+
+        await every(interval_s, beat, "heartbeat", HEARTBEAT_JITTER)
+
+    async def _on_frame(self, frame: Frame) -> None:
+        match frame:
+            case Apply():
+                await self._node.on_apply(frame, self._clock.now())
+            case Forget():
+                await self._node.on_forget(frame.instance_id)
+            case EventsAck():
+                await self._node.on_events_ack(frame.seq)
+            case Pong():
+                self._clock.hear(frame.server_time)
+                self.picture.clock_skew_s = (datetime.now(UTC) - frame.server_time).total_seconds()
+            case _:
+                _log.warning("a %s frame means nothing here; ignored", type(frame).__name__)
+
+    def _show(self, state: LinkState, message: str) -> None:
+        if state != self.picture.state and state != "opening":
+            level = logging.INFO if state == "linked" else logging.WARNING
+            _log.log(level, "link to %s: %s %s", self._identity.master_url, state, message)
+        if state != self.picture.state:
+            self.picture.since = datetime.now(UTC)
+        self.picture.state, self.picture.message = state, message
+
+
+class _Refused(Exception):
+    """The master said Goodbye during the opening."""
+
+    def __init__(self, goodbye: Goodbye) -> None:
+        super().__init__(goodbye.message)
+        self.goodbye = goodbye
+
+
+def _certificate_sha256(socket: "aiohttp.ClientWebSocketResponse") -> bytes:
+    """Return the SHA-256 of the certificate this connection shows, empty on plain http."""
+    tls = socket.get_extra_info("ssl_object")
+    if tls is None:
+        return b""
+    return hashlib.sha256(tls.getpeercert(binary_form=True) or b"").digest()
