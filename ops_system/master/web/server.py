@@ -1,0 +1,257 @@
+"""Serves the route table: the one place where a request is identified, checked, decoded, answered.
+
+The order of checks is contract section 4: Host, identity, Origin, permission, CSRF, step-up; only then does the caller
+learn anything about content type, body or existence.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from ops_system.master.web import checks, decode
+from ops_system.master.web.answer import Answer, answer_of, as_ops_error, error_answer, http_error_answer
+from ops_system.master.web.connection import MAX_HEADER_BYTES
+from ops_system.master.web.guard import Authenticator, Credentials
+from ops_system.master.web.idempotency import Idempotency, check_key
+from ops_system.master.web.route import Call, Nothing, Permission, Principal, Route
+from ops_system.master.web.static import Console
+from ops_system.master.web.table import Found, Table, WrongMethod
+from ops_system.model.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    OpsError,
+    StepUpRequired,
+    TooLarge,
+    Unauthenticated,
+)
+
+COOKIE = "ops_session"
+TLS_COOKIE = "__Host-ops_session"
+CSRF_HEADER = "X-CSRF-Token"
+_READ_METHODS = frozenset({"GET", "HEAD"})
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+DeniedHook = Callable[[Principal, str, str, OpsError], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the web floor is given by the composition root."""
+
+    table: Table
+    authenticator: Authenticator
+    console: Console
+    idempotency: Idempotency
+    own_names: Callable[[], Collection[str]]  # host names and addresses of this server
+    public_url: str  # empty, or the address people use
+    on_denied: DeniedHook  # principal, operation id, path, error
+
+
+class Front:
+    """Answers every request. Call `application()` once, `close_sockets()` before the end."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._sockets: set[asyncio.Task[Any]] = set()
+        self.answers: dict[int, int] = {}  # by HTTP status, for /metrics
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application: one handler, our own table behind it."""
+        app = web.Application(client_max_size=decode.MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.on_response_prepare.append(self._on_prepare)
+        return app
+
+    def close_sockets(self) -> None:
+        """End the handlers of all WebSockets, so that stopping does not wait for browsers."""
+        for task in tuple(self._sockets):
+            task.cancel()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one request; whatever goes wrong becomes an answer in the product's words."""
+        request_id = secrets.token_hex(8)
+        request["request_id"] = request_id
+        try:
+            response = await self._serve(request, request_id)
+        except web.HTTPException as error:
+            response = http_error_answer(error).response()
+        except ConnectionError:
+            raise
+        except Exception as error:
+            failure = as_ops_error(error, request_id)
+            if request.writer.output_size > 0:  # the answer (or a WebSocket) had begun: only closing is left
+                raise ConnectionResetError(failure.message) from error
+            response = error_answer(failure).response()
+        self.answers[response.status] = self.answers.get(response.status, 0) + 1
+        return response
+
+    async def _serve(self, request: web.Request, request_id: str) -> web.StreamResponse:
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEADER_BYTES:
+            raise TooLarge(f"the headers are larger than {MAX_HEADER_BYTES} bytes", limit_bytes=MAX_HEADER_BYTES)
+        self._check_host(request)
+        raw_path = request.rel_url.raw_path
+        found = self._parts.table.match(request.method, raw_path)
+        if isinstance(found, Found):
+            return await self._serve_route(request, request_id, found)
+        if found is None and not raw_path.startswith(("/api/", "/v3/")) and request.method in _READ_METHODS:
+            return await self._parts.console.serve(request)
+        return await self._serve_nothing(request, found)
+
+    async def _serve_nothing(self, request: web.Request, found: WrongMethod | None) -> web.StreamResponse:
+        """Tell an identified caller that there is nothing here; tell a stranger nothing."""
+        principal = await self._identify(request)
+        if principal.kind == "anonymous":
+            raise Unauthenticated("log in, or send a valid token")
+        if found is None:
+            raise NotFound(f"no such path: {request.path}", path=request.path)
+        words = f"{request.path} takes {', '.join(found.allowed)}, not {request.method}"
+        answer = error_answer(NotFound(words, allowed=list(found.allowed)), HTTPStatus.METHOD_NOT_ALLOWED)
+        response = answer.response()
+        response.headers["Allow"] = ", ".join(found.allowed)
+        return response
+
+    async def _serve_route(self, request: web.Request, request_id: str, found: Found) -> web.StreamResponse:
+        route = found.route
+        principal = await self._identify(request)
+        try:
+            self._check_caller(request, route, principal)
+        except (Forbidden, StepUpRequired) as error:
+            if principal.kind != "anonymous":
+                await self._parts.on_denied(principal, route.operation_id, request.path, error)
+            raise
+        query = self._query(request, route)
+        if route.is_websocket:
+            return await self._serve_socket(request, request_id, found, principal, query)
+        if route.body is bytes:
+            decode.check_media(request.headers.get("Content-Type", ""), "", route.media)
+            call = Call(principal, found.params, query, None, request, request_id)
+            return _finish(await route.handler(call), route)
+        raw = b"" if request.method in _READ_METHODS else await _read_json(request)
+
+        async def perform() -> Answer | web.StreamResponse:
+            body = decode.decode_body(raw, route.body) if route.body is not Nothing or raw else Nothing()
+            result = await route.handler(Call(principal, found.params, query, body, request, request_id))
+            return result if isinstance(result, web.StreamResponse) else answer_of(result, route.status)
+
+        key = request.headers.get("Idempotency-Key") if route.method == "POST" else None
+        if key is None or principal.kind == "anonymous":
+            made = await perform()
+        else:
+            check_key(key)
+            digest = hashlib.sha256(request.raw_path.encode() + b"\n" + raw).digest()
+            made = await self._parts.idempotency.run(principal.id, key, route.operation_id, digest, perform)
+        return made.response() if isinstance(made, Answer) else made
+
+    async def _serve_socket(
+        self, request: web.Request, request_id: str, found: Found, principal: Principal, query: Any
+    ) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Invalid("open this path as a WebSocket", problems=["Upgrade: websocket is needed"])
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is served by a task")
+        self._sockets.add(task)
+        try:
+            call = Call(principal, found.params, query, None, request, request_id)
+            return _finish(await found.route.handler(call), found.route)
+        finally:
+            self._sockets.discard(task)
+
+    async def _identify(self, request: web.Request) -> Principal:
+        authorization = request.headers.get("Authorization")
+        bearer = None
+        if authorization is not None:
+            scheme, _, value = authorization.partition(" ")
+            bearer = value.strip() if scheme.lower() == "bearer" else ""
+        cookie = request.cookies.get(TLS_COOKIE if request.secure else COOKIE)
+        session = cookie if authorization is None else None
+        return await self._parts.authenticator.identify(Credentials(bearer, session, _client_ip(request)))
+
+    def _check_host(self, request: web.Request) -> None:
+        own = set(self._parts.own_names())
+        own.add(_local_ip(request))
+        if self._parts.public_url:
+            own.add(checks.host_name(self._parts.public_url.partition("://")[2].partition("/")[0]))
+        checks.check_host(request.headers.get("Host", ""), own)
+
+    def _check_caller(self, request: web.Request, route: Route, principal: Principal) -> None:
+        is_open = route.permission is Permission.OPEN
+        if not is_open and route.permission is not Permission.LOOPBACK and self._parts.authenticator.setup_required():
+            raise Unauthenticated("this server has no administrator yet: open /setup on it first", setup=True)
+        if not is_open and principal.kind == "anonymous":
+            checks.check_permission(route.permission, principal, _client_ip(request))
+        has_session = principal.session_id is not None and not is_open
+        is_act = request.method not in _READ_METHODS
+        if is_act or route.is_websocket:
+            origin = request.headers.get("Origin")
+            checks.check_origin(origin, self._origins(request), is_required=has_session)
+        checks.check_permission(route.permission, principal, _client_ip(request))
+        if is_act and has_session:
+            token = request.headers.get(CSRF_HEADER, "")
+            if not self._parts.authenticator.verify_csrf(principal, token):
+                raise Forbidden(f"the header {CSRF_HEADER} is missing or old; reload the page", reason="csrf")
+        if route.needs_step_up and has_session and not self._parts.authenticator.has_step_up(principal):
+            raise StepUpRequired("prove your password or TOTP again", operation=route.operation_id)
+
+    def _origins(self, request: web.Request) -> set[str]:
+        own = {checks.origin_of("https" if request.secure else "http", request.headers.get("Host", ""))}
+        scheme, _, rest = self._parts.public_url.partition("://")
+        if rest:
+            own.add(checks.origin_of(scheme, rest.partition("/")[0]))
+        return own - {""}
+
+    def _query(self, request: web.Request, route: Route) -> Any:
+        given = request.rel_url.query
+        return decode.decode_query({name: given.getall(name) for name in given}, route.query)
+
+    async def _on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(_SECURITY_HEADERS)
+        response.headers["X-Request-Id"] = request.get("request_id", "")
+        response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _finish(result: Any, route: Route) -> web.StreamResponse:
+    if isinstance(result, web.StreamResponse):
+        return result
+    return answer_of(result, route.status).response()
+
+
+async def _read_json(request: web.Request) -> bytes:
+    """Read the whole body. The content type is looked at first where a body is announced."""
+    media, encoding = request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", "")
+    if request.content_length:
+        decode.check_media(media, encoding, decode.JSON_MEDIA)
+        decode.check_size(request.content_length)
+    raw = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            raw += chunk
+            decode.check_size(len(raw))
+    except web.RequestPayloadError as error:
+        raise Invalid(f"the body was cut: {error}", problems=["$: cut"]) from error
+    if raw:
+        decode.check_media(media, encoding, decode.JSON_MEDIA)
+    return bytes(raw)
+
+
+def _client_ip(request: web.Request) -> str:
+    return request.remote or ""
+
+
+def _local_ip(request: web.Request) -> str:
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return str(name[0]).partition("%")[0] if isinstance(name, tuple) else ""
