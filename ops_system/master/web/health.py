@@ -1,0 +1,145 @@
+"""What the master says about itself: `/health`, `/metrics`, `/version`, and the OpenAPI document."""
+
+import os
+import platform
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+from ops_system import __version__
+from ops_system.master.web.reply import Reply
+from ops_system.master.web.route import Call, Permission, Route
+from ops_system.model.errors import OpsError
+
+Check = Callable[[], Awaitable[None]]
+Gauges = Callable[[], Mapping[str, float]]
+API_VERSION = "v1"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Liveness. Each part is `ok` or says what is wrong."""
+
+    status: Literal["ok", "degraded"]
+    parts: dict[str, str]
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What runs here, since when."""
+
+    version: str
+    api: str
+    protocol: int
+    python: str
+    started_at: datetime
+
+
+@dataclass(slots=True)
+class SelfReport:
+    """The parts that report here. `checks` return when they are well; `gauges` give Prometheus names and values."""
+
+    started_at: datetime
+    protocol: int
+    checks: dict[str, Check] = field(default_factory=dict)
+    gauges: list[Gauges] = field(default_factory=list)
+    document: Callable[[], bytes] = lambda: b"{}"
+
+    async def health(self, _call: Call) -> Reply:
+        """GET /health: 200 when every part is well, else 503."""
+        parts = {name: await _state_of(check) for name, check in self.checks.items()}
+        is_well = all(state == "ok" for state in parts.values())
+        return Reply(Health("ok" if is_well else "degraded", parts), status=200 if is_well else 503)
+
+    async def metrics(self, _call: Call) -> web.StreamResponse:
+        """GET /metrics in Prometheus' text format."""
+        values = {**_process_gauges(), "ops_master_start_time_seconds": self.started_at.timestamp()}
+        for gauges in self.gauges:
+            values.update(gauges())
+        text = "".join(f"{name} {value:.10g}\n" for name, value in values.items())
+        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def version(self, _call: Call) -> Version:
+        """GET /version."""
+        return Version(__version__, API_VERSION, self.protocol, platform.python_version(), self.started_at)
+
+    async def openapi(self, _call: Call) -> msgspec.Raw:
+        """GET /openapi.json: made from the route table."""
+        return msgspec.Raw(self.document())
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this module."""
+        return [
+            Route(
+                "GET",
+                "!/health",
+                Permission.OPEN,
+                self.health,
+                "Liveness with the state of each part",
+                "getHealth",
+                answer=Health,
+                other_answers=((503, Health),),
+                tag="self",
+            ),
+            Route(
+                "GET",
+                "!/metrics",
+                Permission.LOOPBACK,
+                self.metrics,
+                "The master's own numbers in Prometheus' text format",
+                "getSelfMetrics",
+                answer=web.StreamResponse,
+                media="text/plain",
+                tag="self",
+            ),
+            Route(
+                "GET",
+                "/version",
+                Permission.OPEN,
+                self.version,
+                "Versions of the program, the API and the worker link",
+                "getVersion",
+                answer=Version,
+                tag="self",
+            ),
+            Route(
+                "GET",
+                "/openapi.json",
+                Permission.OPEN,
+                self.openapi,
+                "This document",
+                "getOpenApi",
+                answer=msgspec.Raw,
+                tag="self",
+            ),
+        ]
+
+
+async def _state_of(check: Check) -> str:
+    try:
+        await check()
+    except OpsError as error:
+        return error.message
+    except Exception as error:  # noqa: BLE001 - a broken part must not silence the others
+        return f"{type(error).__name__}: {error}"
+    return "ok"
+
+
+def _process_gauges() -> dict[str, float]:
+    gauges = {"process_cpu_seconds_total": time.process_time()}
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - read on every scrape
+            pages = int(file.read().split()[1])
+        gauges["process_resident_memory_bytes"] = float(pages * os.sysconf("SC_PAGE_SIZE"))
+        gauges["process_open_fds"] = float(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - read on every scrape
+    except (OSError, ValueError, AttributeError):
+        pass  # no procfs here (macOS, Windows): these two gauges are absent
+    return gauges
+
+
+def answer_gauges(answers: Mapping[int, int]) -> dict[str, float]:
+    """Return the count of answers by HTTP status as Prometheus samples."""
+    return {f'ops_http_responses_total{{status="{status}"}}': float(count) for status, count in sorted(answers.items())}
