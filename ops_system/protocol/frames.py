@@ -199,7 +199,18 @@ class StreamClose(_Frame, frozen=True):
 
 
 FromWorker = (
-    Proof | Ping | Snapshot | Report | Progress | Events | Sample | Reply | StreamData | StreamAck | StreamClose
+    Proof
+    | Goodbye
+    | Ping
+    | Snapshot
+    | Report
+    | Progress
+    | Events
+    | Sample
+    | Reply
+    | StreamData
+    | StreamAck
+    | StreamClose
 )
 FromMaster = (
     Challenge

@@ -7,6 +7,10 @@ import msgspec
 from ops_system.model.ids import InstanceId
 
 
+class Alive(msgspec.Struct, frozen=True):
+    """kind `link.ping`, and its answer: is anybody behind this link? Every link answers by itself."""
+
+
 class ListLogs(msgspec.Struct, frozen=True):
     """kind `logs.list`."""
 

@@ -1,0 +1,114 @@
+"""One byte stream inside a link: a log that is followed, a terminal. Made by `runtime.link` on both ends.
+
+Each direction has a window of `WINDOW_BYTES`: so much may be on the way unread. A reader that stops reading stops the
+writer, and nothing else on the link.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ops_system.model.errors import OpsError, Unavailable
+from ops_system.protocol.codec import Frame
+from ops_system.protocol.frames import StreamAck, StreamClose, StreamData
+from ops_system.protocol.session import error_from
+
+WINDOW_BYTES = 256 * 1024
+MAX_CHUNK_BYTES = 16 * 1024
+ACK_STEP_BYTES = 32 * 1024
+
+
+class Stream:
+    """Iterate it for the peer's bytes; `write` waits while the peer does not read.
+
+    Iteration ends when either end closes well, and raises the `OpsError` of a close with a code.
+    """
+
+    def __init__(self, stream_id: int, send: Callable[[Frame], bool], forget: Callable[[int], None]) -> None:
+        self.stream_id = stream_id
+        self._send = send
+        self._forget = forget
+        self._chunks: deque[bytes] = deque()
+        self._unacked_bytes = 0  # received, not yet acknowledged
+        self._consumed_bytes = 0  # read by our user, not yet acknowledged
+        self._credit_bytes = WINDOW_BYTES
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._end: StreamClose | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether bytes may still be written."""
+        return self._end is None
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`, waiting for the peer to read. Raises `Unavailable`, or the peer's error, once closed."""
+        rest = memoryview(data)
+        while rest:
+            await self._wait_for_credit()
+            size = min(len(rest), MAX_CHUNK_BYTES, self._credit_bytes)
+            self._credit_bytes -= size
+            self._send(StreamData(stream_id=self.stream_id, data=bytes(rest[:size])))
+            rest = rest[size:]
+
+    def close(self, error: OpsError | None = None) -> None:
+        """End the stream in both directions, after what was written. Harmless when it has ended."""
+        if self._end is not None:
+            return
+        code, message = (error.code, error.message) if error else ("", "")
+        self._send(StreamClose(stream_id=self.stream_id, code=code, message=message))
+        self._finish(StreamClose(stream_id=self.stream_id))
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._chunks:
+            if self._end is not None:
+                raise error_from(self._end.code, self._end.message) if self._end.code else StopAsyncIteration
+            self._readable.clear()
+            await self._readable.wait()
+        data = self._chunks.popleft()
+        self._acknowledge(len(data))
+        return data
+
+    def on_data(self, frame: StreamData) -> bool:
+        """Take bytes from the peer; False when it has overrun the window."""
+        self._unacked_bytes += len(frame.data)
+        if self._unacked_bytes > WINDOW_BYTES or len(frame.data) > MAX_CHUNK_BYTES:
+            return False
+        self._chunks.append(frame.data)
+        self._readable.set()
+        return True
+
+    def on_ack(self, frame: StreamAck) -> None:
+        """The peer has read so many bytes; never more than were sent."""
+        self._credit_bytes = min(WINDOW_BYTES, self._credit_bytes + max(0, frame.consumed_bytes))
+        self._writable.set()
+
+    def on_close(self, frame: StreamClose) -> None:
+        """The peer, or the loss of the link, ends the stream; bytes already here can still be read."""
+        if self._end is None:
+            self._finish(frame)
+
+    async def _wait_for_credit(self) -> None:
+        while self._credit_bytes == 0 and self._end is None:
+            self._writable.clear()
+            await self._writable.wait()
+        if self._end is not None:
+            raise (
+                error_from(self._end.code, self._end.message) if self._end.code else Unavailable("the stream is closed")
+            )
+
+    def _acknowledge(self, size_bytes: int) -> None:
+        self._consumed_bytes += size_bytes
+        if self._consumed_bytes >= ACK_STEP_BYTES and self._end is None:
+            self._send(StreamAck(stream_id=self.stream_id, consumed_bytes=self._consumed_bytes))
+            self._unacked_bytes -= self._consumed_bytes
+            self._consumed_bytes = 0
+
+    def _finish(self, end: StreamClose) -> None:
+        self._end = end
+        self._readable.set()
+        self._writable.set()
+        self._forget(self.stream_id)
