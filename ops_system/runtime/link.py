@@ -36,6 +36,8 @@ from ops_system.runtime.streams import Stream
 
 _log = logging.getLogger(__name__)
 
+__all__ = ["Handlers", "Link", "LinkEnd", "Socket"]
+
 CLOSE_GRACE_S = 2.0
 MAX_WAITING_FRAMES = 256
 MAX_HANDLERS = 64
