@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal
-from ops_system.storage.connection import connect_raw
 from ops_system.runtime.files import sync_dir
+from ops_system.storage.connection import connect_raw
 
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql\Z")
 
@@ -100,14 +100,15 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
 def split_statements(script: str) -> Iterator[str]:
     """Yield the statements of an SQL script; a trigger's inner semicolons do not end it."""
     pending = ""
-    for piece in script.split(";"):
+    *pieces, rest = script.split(";")
+    for piece in pieces:
         pending += piece + ";"
         if sqlite3.complete_statement(pending):
             if _has_sql(pending):
                 yield pending.strip()
             pending = ""
-    if _has_sql(pending):
-        raise ValueError(f"an SQL statement does not end: {pending.strip()[:80]!r}")
+    if _has_sql(pending + rest):
+        raise ValueError(f"an SQL statement does not end: {(pending + rest).strip()[:80]!r}")
 
 
 def _has_sql(text: str) -> bool:
