@@ -59,15 +59,15 @@ class BlobStore(Protocol):
         ...
 
     async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
-        """Store a stream or a local file."""
+        """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch."""
         ...
 
     def open_read(self, sha256: str, offset: int = 0) -> AsyncIterator[bytes]:
         """Iterate over the bytes from `offset` on. Raises NotFound."""
         ...
 
-    def local_path(self, sha256: str) -> Path | None:
-        """The file behind the blob where there is one (sendfile), else None. Raises NotFound."""
+    def path(self, sha256: str) -> Path:
+        """A local file with the blob's bytes, for sendfile; do not write to it. Raises NotFound."""
         ...
 
     async def stat(self, sha256: str) -> BlobInfo | None:

@@ -42,19 +42,19 @@ class LocalBlobs:
             await asyncio.shield(asyncio.to_thread(draft.discard))
 
     async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
-        """Store a stream or a local file."""
-        size = source.stat().st_size if isinstance(source, Path) else 0
-        chunks = _read_chunks(source, 0) if isinstance(source, Path) else source
-        async with self.draft(expected_bytes=size) as draft:
-            async for chunk in chunks:
+        """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch."""
+        if isinstance(source, Path):
+            return await self._move_in(source, expected_sha256)
+        async with self.draft() as draft:
+            async for chunk in source:
                 await draft.write(chunk)
             return await draft.keep(expected_sha256)
 
     def open_read(self, sha256: str, offset: int = 0) -> AsyncIterator[bytes]:
         """Iterate over the bytes from `offset` on. Raises NotFound."""
-        return _read_chunks(self.local_path(sha256), offset)
+        return _read_chunks(self.path(sha256), offset)
 
-    def local_path(self, sha256: str) -> Path:
+    def path(self, sha256: str) -> Path:
         """The blob's file; do not write to it. Raises NotFound."""
         path = self.place_of(sha256)
         if not path.is_file():
@@ -68,7 +68,7 @@ class LocalBlobs:
 
     async def verify(self, sha256: str) -> bool:
         """Read the blob and tell whether its bytes still carry its name. Raises NotFound."""
-        return await asyncio.to_thread(_hash_file, self.local_path(sha256)) == sha256
+        return await asyncio.to_thread(_hash_file, self.path(sha256)) == sha256
 
     async def delete(self, sha256: str) -> bool:
         """Remove the blob; False when there was none."""
@@ -85,6 +85,30 @@ class LocalBlobs:
     def place_of(self, sha256: str) -> Path:
         """Where a blob of this hash belongs, there or not."""
         return self._folder / "sha256" / check_sha256(sha256)[:2] / sha256
+
+    async def _move_in(self, source: Path, expected_sha256: str | None) -> BlobInfo:
+        sha256 = await asyncio.to_thread(_sync_and_hash, source)
+        _check_match(sha256, expected_sha256)
+        size_bytes = source.stat().st_size
+        try:
+            await asyncio.to_thread(self.settle, source, sha256)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise _translate(error, self._folder) from error
+            async with self.draft(expected_bytes=size_bytes) as draft:  # another file system: copy, then remove
+                async for chunk in _read_chunks(source, 0):
+                    await draft.write(chunk)
+                await draft.keep(sha256)
+            source.unlink()
+        return BlobInfo(sha256, size_bytes)
+
+    def settle(self, source: Path, sha256: str) -> None:
+        """Rename a synced file to its place, durably. Blocking. Raises OSError."""
+        place = self.place_of(sha256)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source.replace(place)
+        for folder in (place.parent, place.parent.parent, self._folder):
+            sync_dir(folder)
 
     def _make_room(self, expected_bytes: int) -> Path:
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,11 +157,7 @@ class LocalDraft:
 
     async def keep(self, expected_sha256: str | None = None) -> BlobInfo:
         """Make the bytes durable under their hash. Raises Invalid on a mismatch, StorageFull."""
-        if expected_sha256 is not None and expected_sha256 != self.sha256:
-            raise Invalid(
-                f"the bytes received have SHA-256 {self.sha256}, not the announced {expected_sha256}; send them again",
-                problems=["sha256: mismatch"],
-            )
+        _check_match(self.sha256, expected_sha256)
         await asyncio.to_thread(self._keep)
         return BlobInfo(self.sha256, self.size_bytes)
 
@@ -154,15 +174,19 @@ class LocalDraft:
         self.size_bytes += len(chunk)
 
     def _keep(self) -> None:
-        place = self._store.place_of(self.sha256)
         with _os_errors(self.path.parent):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.replace(place)
-            for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
-                sync_dir(folder)
+            self._store.settle(self.path, self.sha256)
+
+
+def _check_match(sha256: str, expected_sha256: str | None) -> None:
+    if expected_sha256 is not None and expected_sha256 != sha256:
+        raise Invalid(
+            f"the bytes received have SHA-256 {sha256}, not the announced {expected_sha256}; send them again",
+            problems=["sha256: mismatch"],
+        )
 
 
 def _create(path: Path) -> BinaryIO:
@@ -183,6 +207,12 @@ async def _read_chunks(path: Path, offset: int) -> AsyncIterator[bytes]:
 
 def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_and_hash(path: Path) -> str:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
