@@ -183,7 +183,7 @@ async def enrol_once(url: str, token: JoinToken, applicant: Applicant) -> Identi
         except aiohttp.ClientConnectorCertificateError as problem:
             raise _wrong_certificate(url, problem) from problem
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            raise Unavailable(f"{url} does not answer ({problem or type(problem).__name__})") from problem
+            raise Unavailable(f"{url} does not answer ({str(problem) or type(problem).__name__})") from problem
 
 
 async def _fetch_ca(session: "aiohttp.ClientSession", url: str, token: JoinToken) -> str:

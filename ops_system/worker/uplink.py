@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import msgspec
-
 from ops_system import __version__
 from ops_system.model.errors import Invalid, OpsError, TimedOut, Unavailable
 from ops_system.model.ids import InstanceId
@@ -46,7 +44,8 @@ from ops_system.protocol.frames import (
     Welcome,
     proof_text,
 )
-from ops_system.runtime.link import Handlers, Link, LinkEnd
+from ops_system.runtime.handlers import Handlers
+from ops_system.runtime.link import Link, LinkEnd
 from ops_system.runtime.tasks import every, spawn
 from ops_system.worker.enrol import trusting_context
 from ops_system.worker.identity import Identity, NodeKey
@@ -61,7 +60,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
 
-LinkState = Literal["away", "opening", "linked", "refused"]
+LinkState = Literal["away", "linked", "refused"]
 
 
 class Node(Protocol):
@@ -118,7 +117,7 @@ class ServerClock:
 
 def retry_wait_s(attempt: int, asked_s: float, dice: float) -> float:
     """Return how long to stay away: full jitter below a doubling bound, never less than the master asked for."""
-    bound_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, 8))
+    bound_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempt, 8))
     return max(0.0, asked_s) + dice * bound_s
 
 
@@ -130,6 +129,7 @@ class Uplink:
         identity: Identity,
         key: NodeKey,
         fingerprint: Callable[[], Fingerprint],
+        *,
         node: Node,
         handlers: Handlers,
         dice: Callable[[], float] = random.random,
@@ -209,7 +209,7 @@ class Uplink:
                 if goodbye is not None and goodbye.retry_after_s < 0:
                     await self._stay_away(goodbye)
                 wait_s = retry_wait_s(attempt, goodbye.retry_after_s if goodbye else 0.0, self._dice())
-                self._show("away", f"{end.message or end.code}; next try in {wait_s:.1f} s")
+                self._show("away", end.message or end.code)
                 await asyncio.sleep(wait_s)
 
     async def _stay_away(self, goodbye: Goodbye) -> None:
@@ -221,12 +221,13 @@ class Uplink:
         """Dial, open, and carry frames until the link ends."""
         import aiohttp
 
-        self._show("opening", "")
         try:
             async with asyncio.timeout(OPENING_S):
                 socket = await session.ws_connect("/api/v1/worker/link", max_msg_size=MAX_FRAME_BYTES, compress=0)
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            return LinkEnd("away", f"{self._identity.master_url} does not answer ({problem or 'no answer in time'})")
+            return LinkEnd(
+                "away", f"{self._identity.master_url} does not answer ({str(problem) or 'no answer in time'})"
+            )
         link = Link(socket, "worker", self._handlers)
         try:
             welcome = await self._open(link, _certificate_sha256(socket))
@@ -317,9 +318,11 @@ class Uplink:
                 _log.warning("a %s frame means nothing here; ignored", type(frame).__name__)
 
     def _show(self, state: LinkState, message: str) -> None:
-        if state != self.picture.state and state != "opening":
-            level = logging.INFO if state == "linked" else logging.WARNING
-            _log.log(level, "link to %s: %s %s", self._identity.master_url, state, message)
+        """Keep the picture, and log what is new: a master away for a week is one line, not sixty thousand."""
+        if (state, message) == (self.picture.state, self.picture.message):
+            return
+        level = logging.INFO if state == "linked" else logging.WARNING
+        _log.log(level, "link to %s: %s", self._identity.master_url, f"{state} ({message})" if message else state)
         if state != self.picture.state:
             self.picture.since = datetime.now(UTC)
         self.picture.state, self.picture.message = state, message

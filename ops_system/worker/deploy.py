@@ -1,0 +1,189 @@
+"""Puts an instance's files in place, from the master's word to an argv ready to start: the supervisor's `Preparer`.
+
+    policy, system, architecture → package (fetch) → files in the instance's folder (placement) → config files → argv
+
+Preparing again when nothing changed costs the check of a signature and of the entrypoint's hash. Reason codes:
+`wrong_os wrong_arch policy_refused download_failed verify_failed unpack_failed unknown_placeholder entrypoint_missing`.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from ops_system.model.errors import Invalid
+from ops_system.model.ids import InstanceId
+from ops_system.model.instances import ConfigFile, InstanceSpec, PrepareProgress
+from ops_system.model.placeholders import expand
+from ops_system.model.reasons import Reason
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, resolve
+from ops_system.worker.fetch import PackageStore, Step
+from ops_system.worker.fingerprint.base import arch_name, os_name
+from ops_system.worker.placement import Placement
+from ops_system.worker.policy import Policy
+
+_TELL_EVERY_S = 0.1
+_UNKNOWN = re.compile(r"placeholder \$\{([^}]*)\}")
+
+
+class NodeFacts(msgspec.Struct, frozen=True):
+    """What `${node.…}` stands for."""
+
+    node_id: str
+    node_name: str
+    ip: str
+
+
+class Deployer:
+    """See the module. `facts` is asked each time: the master may rename a node."""
+
+    def __init__(
+        self,
+        work_dir: Path,
+        packages: PackageStore,
+        policy: Policy,
+        *,
+        facts: Callable[[], NodeFacts],
+        in_use: Callable[[], frozenset[str]],
+    ) -> None:
+        self._work_dir = work_dir
+        self._packages = packages
+        self._policy = policy
+        self._facts = facts
+        self._in_use = in_use
+        self._unresolved: dict[InstanceId, Reason] = {}
+
+    def resolve(self, spec: InstanceSpec) -> RunSpec:
+        """Return the wish with placeholders expanded.
+
+        One that cannot be expanded is carried along unexpanded: its preparation fails with the reason, so that the
+        instance shows it like any other failure.
+        """
+        self._unresolved.pop(spec.instance_id, None)
+        try:
+            return resolve(spec, self.values(spec))
+        except Invalid as problem:
+            self._unresolved[spec.instance_id] = unresolved_reason(problem)
+            return RunSpec(source=spec, entrypoint=spec.service.entrypoint)
+
+    def values(self, spec: InstanceSpec) -> dict[str, str]:
+        """Return what the placeholders of this instance stand for, but for `env.KEY`."""
+        facts = self._facts()
+        ports = {f"port.{name}": str(port) for name, port in spec.service.ports.items()}
+        return {
+            **ports,
+            "instance.id": spec.instance_id,
+            "instance.dir": str(self._placement(spec.instance_id).dir),
+            "node.id": facts.node_id,
+            "node.name": facts.node_name,
+            "node.ip": facts.ip,
+        }
+
+    async def prepare(self, spec: RunSpec, progress: Progress) -> PreparedInstance:
+        """Make everything ready for a start. Raises PrepareFailed."""
+        step = _teller(spec, progress)
+        self._refuse_if_foreign(spec)
+        package = spec.source.package
+        if package is None:
+            raise PrepareFailed(Reason("download_failed", "the wish names no package"))
+        placement = self._placement(spec.instance_id, spec.user)
+        folder = await self._packages.ensure(package, step)
+        config = self._render(spec)
+        try:
+            return await asyncio.to_thread(_place, placement, spec, folder, config, step)
+        except OSError as problem:
+            raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+
+    async def remove(self, spec: RunSpec) -> None:
+        """Remove the instance's files and the packages nobody needs any more."""
+        self._unresolved.pop(spec.instance_id, None)
+        await asyncio.to_thread(self._placement(spec.instance_id).remove)
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Remove packages and rests of downloads nobody needs."""
+        await asyncio.to_thread(self._packages.sweep, self._in_use())
+
+    def _placement(self, instance_id: InstanceId, owner: str = "") -> Placement:
+        return Placement(self._work_dir, instance_id, owner)
+
+    def _refuse_if_foreign(self, spec: RunSpec) -> None:
+        service = spec.source.service
+        if service.os not in {"any", os_name()}:
+            words = f"the package is for {service.os}, this node runs {os_name()}"
+            raise PrepareFailed(Reason("wrong_os", words, {"wanted": service.os, "here": os_name()}))
+        if service.arch not in {"any", arch_name()}:
+            words = f"the package is for {service.arch}, this node is {arch_name()}"
+            raise PrepareFailed(Reason("wrong_arch", words, {"wanted": service.arch, "here": arch_name()}))
+        refusal = self._policy.refusal_to_run_as(spec.user) or self._unresolved.get(spec.instance_id)
+        if refusal is not None:
+            raise PrepareFailed(refusal)
+
+    def _render(self, spec: RunSpec) -> tuple[ConfigFile, ...]:
+        """Return the config files with placeholders expanded."""
+        values = {**self.values(spec.source), **{f"env.{key}": text for key, text in spec.env.items()}}
+        return tuple(_expanded(file, values) for file in spec.source.config_files)
+
+
+def _place(
+    placement: Placement, spec: RunSpec, folder: Path, config: tuple[ConfigFile, ...], step: Step
+) -> PreparedInstance:
+    package = spec.source.package
+    assert package is not None
+    paths = frozenset(file.path for file in config)
+    if not placement.is_current(package.sha256, spec.entrypoint, paths):
+        step("activate", 0, 0)
+        placement.activate(folder, package.sha256, spec.entrypoint)
+    placement.make_folders()
+    placement.write_config(config)
+    return PreparedInstance(
+        dir=str(placement.dir),
+        argv=(_executable(placement, spec.entrypoint), *spec.args),
+        env=spec.env,
+        log_dir=str(placement.log_dir),
+        stop_argv=(_executable(placement, spec.stop_entrypoint), *spec.stop_args) if spec.stop_entrypoint else (),
+        version=package.version,
+    )
+
+
+def _executable(placement: Placement, name: str) -> str:
+    """Return the absolute path of a program of the package. Raises PrepareFailed."""
+    path = placement.dir / name
+    if name not in placement.placed().files or not path.is_file():
+        raise PrepareFailed(Reason("entrypoint_missing", f'the package has no file "{name}"', {"entrypoint": name}))
+    placement.make_executable(name)
+    return str(path)
+
+
+def _expanded(file: ConfigFile, values: Mapping[str, str]) -> ConfigFile:
+    try:
+        return msgspec.structs.replace(file, content=expand(file.content, values))
+    except Invalid as problem:
+        raise PrepareFailed(unresolved_reason(problem, f"{file.path}: ")) from problem
+
+
+def unresolved_reason(problem: Invalid, where: str = "") -> Reason:
+    """Return why a wish could not be resolved, naming the first unknown placeholder."""
+    message = f"{where}{problem.message}"
+    named = _UNKNOWN.search(message)
+    if named is None:
+        return Reason("invalid_service", message)
+    return Reason("unknown_placeholder", message, {"name": named[1]})
+
+
+def _teller(spec: RunSpec, progress: Progress) -> Step:
+    """Return a function that passes progress on: each new step at once, bytes at most ten times a second."""
+    last_step, told_at_s = "", 0.0
+
+    def tell(step: str, bytes_done: int, bytes_total: int) -> None:
+        nonlocal last_step, told_at_s
+        now_s = time.monotonic()
+        if step == last_step and bytes_done < bytes_total and now_s - told_at_s < _TELL_EVERY_S:
+            return
+        last_step, told_at_s = step, now_s
+        progress(PrepareProgress(spec.instance_id, spec.generation, step, bytes_done, bytes_total))
+
+    return tell

@@ -1,0 +1,98 @@
+"""One pass a second over the machine and every instance. `app` gives it the readers and takes the samples."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from ops_system.model.ids import InstanceId
+from ops_system.protocol.frames import Sample
+from ops_system.runtime.tasks import every
+from ops_system.worker.metrics.rates import (
+    InstanceCounters,
+    NodeCounters,
+    extra_row,
+    instance_row,
+    node_row,
+    stamp_s,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Counters(Protocol):
+    """Reads the machine."""
+
+    def read(self) -> NodeCounters:
+        """Return one reading. Raises OSError."""
+
+    def close(self) -> None:
+        """Give back what is kept open."""
+
+
+ReadInstances = Callable[[], Mapping[InstanceId, InstanceCounters]]
+
+
+def local_counters() -> Counters:
+    """Return the reader of the system this runs on."""
+    if sys.platform == "linux":
+        from ops_system.worker.metrics.linux import LinuxCounters
+
+        return LinuxCounters()
+    from ops_system.worker.metrics.portable import PortableCounters
+
+    return PortableCounters()
+
+
+class Sampler:
+    """Keeps the last reading of everything, and the last sample for the status port."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        read_instances: ReadInstances,
+        on_sample: Callable[[Sample], None],
+        *,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._counters = counters
+        self._read_instances = read_instances
+        self._on_sample = on_sample
+        self._wall_s = wall_s
+        self._node: NodeCounters | None = None
+        self._instances: Mapping[InstanceId, InstanceCounters] = {}
+        self._at_s: float | None = None
+        self.last: Sample | None = None
+
+    async def run(self, interval_s: float) -> None:
+        """Sample at a steady pace until cancelled."""
+        try:
+            await every(interval_s, lambda: self._tick(interval_s), "sampler")
+        finally:
+            self._counters.close()
+
+    async def _tick(self, interval_s: float) -> None:
+        try:
+            sample = self.sample(interval_s)
+        except OSError as problem:
+            _log.warning("no sample this second: %s", problem)
+            return
+        self._on_sample(sample)
+
+    def sample(self, interval_s: float) -> Sample:
+        """Read everything once and return what it means since the last call. Raises OSError."""
+        node, instances = self._counters.read(), self._read_instances()
+        self._at_s = stamp_s(self._at_s, self._wall_s(), interval_s)
+        elapsed_s = node.at_s - self._node.at_s if self._node else 0.0
+        sample = Sample(
+            at_s=self._at_s,
+            node=node_row(self._node, node),
+            extra=extra_row(self._node, node),
+            instances={
+                instance_id: instance_row(self._instances.get(instance_id, {}), tree, elapsed_s)
+                for instance_id, tree in instances.items()
+            },
+        )
+        self._node, self._instances, self.last = node, instances, sample
+        return sample
