@@ -35,6 +35,7 @@ from ops_system.model.errors import (
 COOKIE = "ops_session"
 TLS_COOKIE = "__Host-ops_session"
 CSRF_HEADER = "X-CSRF-Token"
+REQUEST_ID = web.RequestKey("request_id", str)
 _READ_METHODS = frozenset({"GET", "HEAD"})
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -43,6 +44,7 @@ _SECURITY_HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Server": "ops-system",
 }
 
 DeniedHook = Callable[[Principal, str, str, OpsError], Awaitable[None]]
@@ -84,7 +86,7 @@ class Front:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request; whatever goes wrong becomes an answer in the product's words."""
         request_id = secrets.token_hex(8)
-        request["request_id"] = request_id
+        request[REQUEST_ID] = request_id
         try:
             response = await self._serve(request, request_id)
         except web.HTTPException as error:
@@ -220,7 +222,7 @@ class Front:
 
     async def _on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(_SECURITY_HEADERS)
-        response.headers["X-Request-Id"] = request.get("request_id", "")
+        response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
         response.headers.setdefault("Cache-Control", "no-store")
 
 

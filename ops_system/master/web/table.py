@@ -96,7 +96,7 @@ class Table:
 
 
 def _check(route: Route, where: str) -> None:
-    if not full_path(route).startswith("/") or (route.path != "!/" and route.path.endswith("/")):
+    if not route.path.startswith(("/", "!/")) or (route.path != "!/" and route.path.endswith("/")):
         raise BrokenTable(f"{where}: a path starts with a slash and does not end with one")
     if not route.permission:
         raise BrokenTable(f"{where}: no permission")

@@ -1,0 +1,92 @@
+"""Clients that send half a request and wait, or more header than anybody needs (trust S20), over raw sockets."""
+
+import asyncio
+
+import pytest
+
+from ops_system.master.web.connection import MAX_HEADER_BYTES, bind
+from ops_system.master.web.route import Call, Nothing, Permission, Route
+from ops_system.model.errors import SafetyRefusal
+from tests.fakes.web import serve_table
+
+TOO_LONG_S = 20.0  # a test that waits this long has failed
+
+
+async def read_all(call: Call) -> Nothing:
+    await call.request.content.read()
+    return Nothing()
+
+
+ROUTES = [
+    Route("GET", "/x", Permission.OPEN, read_all, "Tests", "x"),
+    Route("POST", "/zip", Permission.OPEN, read_all, "Tests", "zip", body=bytes, media="application/zip"),
+]
+HEAD = "{} HTTP/1.1\r\nHost: 127.0.0.1\r\n{}"
+
+
+async def talk(port: int, *parts: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(TOO_LONG_S):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def hasty(tmp_path):
+    async with serve_table(ROUTES, tmp_path / "data", header_timeout_s=0.2, idle_body_s=0.3) as site:
+        yield site
+
+
+async def test_half_sent_headers_are_closed(hasty):
+    assert (await talk(hasty.port, b"GET /api/v1/x HTTP/1.1\r\nHost: 127")).startswith(b"HTTP/1.1 408 ")
+    assert await talk(hasty.port) == b""
+
+
+async def test_half_sent_headers_of_a_second_request_are_closed(hasty):
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(HEAD.format("GET /api/v1/x", "\r\n").encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+    assert await reader.readexactly(2) == b"{}"
+    writer.write(b"GET /api/v1/x HT")
+    async with asyncio.timeout(TOO_LONG_S):
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_body_that_stops_is_closed(hasty):
+    head = HEAD.format("POST /api/v1/zip", "Content-Type: application/zip\r\nContent-Length: 1000\r\n\r\n")
+    assert await talk(hasty.port, head.encode() + b"PK") == b""
+
+
+async def test_too_much_header_is_refused(tmp_path):
+    async with serve_table(ROUTES, tmp_path / "data") as site:
+        many = "".join(f"X-{n}: {'y' * 1000}\r\n" for n in range(20))
+        assert (
+            await talk(site.port, HEAD.format("GET /api/v1/x", many + "Connection: close\r\n\r\n").encode())
+        ).startswith(b"HTTP/1.1 413 ")
+        one = f"X-Long: {'y' * MAX_HEADER_BYTES}\r\nConnection: close\r\n\r\n"
+        assert (await talk(site.port, HEAD.format("GET /api/v1/x", one).encode())).startswith(b"HTTP/1.1 413 ")
+        endless = HEAD.format("GET /api/v1/x", "").encode()
+        answer = await talk(site.port, endless, *(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(30)))
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+
+
+async def test_a_broken_request_line_is_answered_in_json(tmp_path):
+    async with serve_table(ROUTES, tmp_path / "data") as site:
+        answer = await talk(site.port, b"\x16\x03\x01\x02\x00\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.0 400 ")
+        assert b'"code":"invalid"' in answer
+
+
+def test_a_port_in_use_is_named():
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(SafetyRefusal, match=f"port {port} on 127.0.0.1 is in use"):
+            bind("127.0.0.1", port)
