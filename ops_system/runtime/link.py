@@ -128,12 +128,13 @@ class Link:
 
     # --- life -----------------------------------------------------------------------------------------------------
     async def run(
-        self, on_frame: Callable[[Frame], Awaitable[None]], on_heard: Callable[[Frame], None] | None = None
+        self, on_frame: Callable[[Frame], Awaitable[None]], on_heard: Callable[[Frame], bool] | None = None
     ) -> LinkEnd:
         """Carry frames until the link ends, and return why; the socket is closed then.
 
         `on_frame` is awaited one frame at a time and must not wait for an answer over this same link without bound.
-        `on_heard` is called at once for each frame, before anything else. An exception of theirs ends the link.
+        `on_heard` is called at once for each frame; when it returns True the frame is dealt with and goes no further.
+        An exception of theirs ends the link.
         """
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -239,7 +240,7 @@ class Link:
             stream.close(Invalid("more bytes than the window allows"))
 
     # --- the three tasks ------------------------------------------------------------------------------------------
-    async def _read(self, on_heard: Callable[[Frame], None] | None) -> None:
+    async def _read(self, on_heard: Callable[[Frame], bool] | None) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._read_deadline_s):
@@ -251,9 +252,8 @@ class Link:
                 self._stop(LinkEnd("invalid", problem.message))
             if frame is None:
                 self._stop(LinkEnd("lost", f"the {self._peer} went away"))
-            if on_heard is not None:
-                self._guard(on_heard, frame)
-            await self._sort(frame)
+            if on_heard is None or not self._hear(on_heard, frame):
+                await self._sort(frame)
 
     async def _sort(self, frame: Frame) -> None:
         """Deal with what belongs to the link itself at once; leave the rest to the dispatcher."""
@@ -346,9 +346,9 @@ class Link:
             if future is not None and not future.done():
                 future.set_exception(TimedOut(f"the {self._peer} did not answer in time; the effect is unknown"))
 
-    def _guard(self, on_heard: Callable[[Frame], None], frame: Frame) -> None:
+    def _hear(self, on_heard: Callable[[Frame], bool], frame: Frame) -> bool:
         try:
-            on_heard(frame)
+            return on_heard(frame)
         except Exception:  # noqa: BLE001 - one peer's frame may end its own link, not the role
             _log.exception("link ends: hearing %s failed", type(frame).__name__)
             self._stop(LinkEnd("internal", f"hearing {type(frame).__name__} failed"))

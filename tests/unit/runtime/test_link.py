@@ -269,6 +269,29 @@ async def test_samples_are_dropped_while_the_peer_does_not_read():
                 end.run.cancel()
 
 
+async def test_what_is_dealt_with_at_once_does_not_wait_behind_a_slow_frame():
+    stuck, heard = asyncio.Event(), []
+
+    async def on_frame(_frame):
+        await stuck.wait()
+
+    def on_heard(frame):
+        heard.append(frame)
+        return isinstance(frame, frames.Sample)
+
+    async with sockets() as (server, client), asyncio.timeout(LONG_S):
+        master, worker = Link(server, "master"), Link(client, "worker")
+        async with asyncio.TaskGroup() as group:
+            run = group.create_task(master.run(on_frame, on_heard))
+            end = start(worker, group)
+            worker.send(frames.Ping(1, NOW))
+            worker.send(frames.Sample(at_s=1.0, node=()))
+            assert await master.ping(LONG_S)
+            assert [type(frame).__name__ for frame in heard] == ["Ping", "Sample", "Reply"]
+            run.cancel()
+            await end.ended()
+
+
 async def test_a_stream_carries_bytes_both_ways_and_ends_well():
     async def echo(stream, body: FollowLog):
         await stream.write(body.name.encode())
