@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the route table that serves the requests. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 from aiohttp import web
@@ -113,8 +113,10 @@ def _sparse(types: list[Any]) -> set[str]:
         if id(node) in seen:
             return
         seen.add(id(node))
-        if isinstance(node, inspect.StructType) and node.cls.__struct_config__.omit_defaults:
-            found.add(node.cls.__name__)
+        if isinstance(node, inspect.StructType):
+            plain = get_origin(node.cls) or node.cls  # a generic such as Page[Node] is an alias
+            if plain.__struct_config__.omit_defaults:
+                found.add(plain.__name__)
         if isinstance(node, inspect.Type | inspect.Field):
             for name in node.__struct_fields__:
                 walk(getattr(node, name))

@@ -192,10 +192,8 @@ class Front:
 
     def _check_caller(self, request: web.Request, route: Route, principal: Principal) -> None:
         is_open = route.permission is Permission.OPEN
-        if not is_open and route.permission is not Permission.LOOPBACK and self._parts.authenticator.setup_required():
-            raise Unauthenticated("this server has no administrator yet: open /setup on it first", setup=True)
-        if not is_open and principal.kind == "anonymous":
-            checks.check_permission(route.permission, principal, _client_ip(request))
+        if principal.kind == "anonymous":
+            self._check_stranger(request, route, principal)
         has_session = principal.session_id is not None and not is_open
         is_act = request.method not in _READ_METHODS
         if is_act or route.is_websocket:
@@ -208,6 +206,15 @@ class Front:
                 raise Forbidden(f"the header {CSRF_HEADER} is missing or old; reload the page", reason="csrf")
         if route.needs_step_up and has_session and not self._parts.authenticator.has_step_up(principal):
             raise StepUpRequired("prove your password or TOTP again", operation=route.operation_id)
+
+    def _check_stranger(self, request: web.Request, route: Route, principal: Principal) -> None:
+        try:
+            checks.check_permission(route.permission, principal, _client_ip(request))
+        except Unauthenticated:
+            if self._parts.authenticator.setup_required():
+                words = "this server has no administrator yet: open /setup on it first"
+                raise Unauthenticated(words, setup_required=True) from None
+            raise
 
     def _origins(self, request: web.Request) -> set[str]:
         own = {checks.origin_of("https" if request.secure else "http", request.headers.get("Host", ""))}
