@@ -25,6 +25,27 @@ export interface Fleet {
   at: ShallowRef<number>
   nodes: Map<string, (number | null)[]>
   instances: Map<string, (number | null)[]>
+  /** The last minute of each instance's CPU percent and memory bytes, as seen by this page. */
+  trails: Map<string, Trail>
+}
+
+export interface Trail {
+  cpu: number[]
+  mem: number[]
+}
+
+const TRAIL_POINTS = 60
+
+/** Add a point to each trail and drop the trails of instances that are no longer told. */
+function extendTrails(trails: Map<string, Trail>, rows: Record<string, (number | null)[]>): void {
+  for (const [id, [cpu, mem]] of Object.entries(rows)) {
+    const trail = trails.get(id) ?? { cpu: [], mem: [] }
+    trails.set(id, {
+      cpu: [...trail.cpu, cpu ?? 0].slice(-TRAIL_POINTS),
+      mem: [...trail.mem, mem ?? 0].slice(-TRAIL_POINTS),
+    })
+  }
+  for (const id of trails.keys()) if (!(id in rows)) trails.delete(id)
 }
 
 /** A message of a topic that is not a collection, as its subscriber wants it: raw. */
@@ -89,7 +110,7 @@ function makeCollections(): { [K in keyof Collections]: Collection<Collections[K
 export const useLive = defineStore('live', () => {
   const link = reactive<LinkState>({ phase: 'connecting', since: Date.now(), nextTryAt: 0 })
   const collections = makeCollections()
-  const fleet: Fleet = { at: shallowRef(0), nodes: new Map(), instances: new Map() }
+  const fleet: Fleet = { at: shallowRef(0), nodes: new Map(), instances: new Map(), trails: new Map() }
   const wanted = new Map<string, number>()
   const listeners = new Map<string, Set<Listener>>()
   const pending = new Map<string, Map<string, never>>()
@@ -110,9 +131,11 @@ export const useLive = defineStore('live', () => {
   }
 
   function receiveFleet(frame: Frame): void {
-    const data = frame.data as { at_s?: number; nodes?: object; instances?: object }
+    type Rows = Record<string, (number | null)[]>
+    const data = frame.data as { at_s?: number; nodes?: Rows; instances?: Rows }
     for (const [id, row] of Object.entries(data.nodes ?? {})) fleet.nodes.set(id, row)
     for (const [id, row] of Object.entries(data.instances ?? {})) fleet.instances.set(id, row)
+    extendTrails(fleet.trails, data.instances ?? {})
     fleet.at.value = data.at_s ?? Date.now() / 1000
   }
 
@@ -143,6 +166,7 @@ export const useLive = defineStore('live', () => {
     for (const name of COLLECTIONS) clear(collections[name] as Collection<never>)
     fleet.nodes.clear()
     fleet.instances.clear()
+    fleet.trails.clear()
   }
 
   // Raw: the parts bring their own refs, and a reactive wrapper would unwrap them.

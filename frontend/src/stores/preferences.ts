@@ -1,6 +1,6 @@
 /** What a person chose and this browser remembers: theme, language, rail, table columns. */
 import { defineStore } from 'pinia'
-import { computed, ref, watch, type Ref } from 'vue'
+import { computed, effectScope, ref, watch, type Ref } from 'vue'
 
 export type ThemeChoice = 'system' | 'light' | 'dark'
 export type Language = 'zh' | 'en'
@@ -14,20 +14,19 @@ function read<T>(name: string, fallback: T): T {
   }
 }
 
+function write(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(`ops.${name}`, JSON.stringify(value))
+  } catch {
+    // Private windows may refuse; the choice then lasts as long as the page.
+  }
+}
+
 /** A ref that outlives the page. A browser that refuses storage only forgets. */
 export function remembered<T>(name: string, fallback: T): Ref<T> {
   const value = ref(read(name, fallback)) as Ref<T>
-  watch(
-    value,
-    (now) => {
-      try {
-        localStorage.setItem(`ops.${name}`, JSON.stringify(now))
-      } catch {
-        // Private windows may refuse; the choice then lasts as long as the page.
-      }
-    },
-    { deep: true },
-  )
+  // Detached: a choice made by one component is kept after that component is gone.
+  effectScope(true).run(() => watch(value, (now) => write(name, now), { deep: true }))
   return value
 }
 

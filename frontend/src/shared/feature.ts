@@ -1,0 +1,34 @@
+/** What a feature says about itself to the frame; `features/index.ts` lists them. */
+import type { ComputedRef, InjectionKey } from 'vue'
+import type { RouteRecordRaw } from 'vue-router'
+import type { IconName } from './icons'
+import type { KeyId } from './keymap'
+
+/** One line of the palette. */
+export interface Command {
+  id: string
+  title: string
+  /** What kind of thing it is: a page, a node, an action. */
+  group: 'pages' | 'nodes' | 'instances' | 'actions'
+  run: () => unknown
+}
+
+export interface Feature {
+  name: string
+  routes: RouteRecordRaw[]
+  /** Its place in the rail. */
+  nav?: { path: string; icon: IconName; key: KeyId }
+  /** Called in the palette's setup: what it subscribes lives as long as the palette is open. */
+  useCommands?: () => ComputedRef<Command[]>
+}
+
+export const FEATURES: InjectionKey<Feature[]> = Symbol('features')
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    /** The feature whose rail entry is lit and whose name starts the breadcrumb. */
+    feature?: string
+    /** Shown without the frame and without a session. */
+    isPublic?: boolean
+  }
+}
