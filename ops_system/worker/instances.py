@@ -1,0 +1,199 @@
+"""What should run here: the wishes on disk, which of two is newer, and the supervisor that carries them out.
+
+    state/desired/<instance id>.json    one `InstanceSpec` each; an absent one is a tombstone until the master forgets it
+
+A wish is on the disk before anything is done about it, and the worker reconciles to the disk at start, with the master
+away for ever if need be (R6). `uplink` brings wishes and asks for reports; `app` builds it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.instances import Desired, InstanceEvent, InstanceReport, InstanceSpec
+from ops_system.processes.spec import RunSpec
+from ops_system.protocol.frames import Apply
+from ops_system.runtime.files import remove_durably, write_atomic
+from ops_system.worker.status import InstanceStatus
+
+_log = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE = timedelta(seconds=30)
+
+
+class Supervision(Protocol):
+    """What is asked of `processes.supervisor`."""
+
+    def apply(self, spec: RunSpec) -> None:
+        """Carry out a wish; repeating one is harmless."""
+
+    def forget(self, instance_id: InstanceId) -> None:
+        """Drop what is known of a removed instance."""
+
+    def reports(self) -> tuple[InstanceReport, ...]:
+        """Return the newest report of each instance."""
+
+    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
+        """Return the unacknowledged events above `seq`, oldest first."""
+
+    def last_event_seq(self) -> int:
+        """Return the number of the newest event ever written."""
+
+    def ack_events(self, seq: int) -> None:
+        """The events up to `seq` are kept elsewhere now."""
+
+
+def is_newer(new: InstanceSpec, kept: InstanceSpec | None) -> bool:
+    """Return whether a wish replaces the kept one: by generation, then by the count of restarts wished for."""
+    return kept is None or (new.generation, new.restart_seq) > (kept.generation, kept.restart_seq)
+
+
+def refusal(frame: Apply, node_id: NodeId, server_now: datetime) -> str:
+    """Return why a wish must not be taken (S15), empty when it may. `server_now` is the master's clock."""
+    if frame.node_id != node_id:
+        return f"it is for node {frame.node_id}"
+    if server_now > frame.expires_at + CLOCK_TOLERANCE:
+        return f"it expired at {frame.expires_at.isoformat()}"
+    if frame.issued_at > server_now + CLOCK_TOLERANCE:
+        return f"it was issued at {frame.issued_at.isoformat()}, which is still to come"
+    return ""
+
+
+class DesiredStore:
+    """The wishes on disk. Reading failures are told and skipped, never saved as an empty state."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self) -> dict[InstanceId, InstanceSpec]:
+        """Return every readable wish. Raises OSError when the folder itself cannot be read."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found: dict[InstanceId, InstanceSpec] = {}
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                spec = msgspec.json.decode(path.read_bytes(), type=InstanceSpec)
+            except (OSError, msgspec.MsgspecError) as problem:
+                _log.error("%s cannot be read (%s); kept as it is until the master sends it again", path, problem)
+                continue
+            found[spec.instance_id] = spec
+        return found
+
+    def save(self, spec: InstanceSpec) -> None:
+        """Have the wish on the disk when this returns. Raises OSError."""
+        write_atomic(self._folder / f"{spec.instance_id}.json", msgspec.json.encode(spec))
+
+    def remove(self, instance_id: InstanceId) -> None:
+        """Forget the wish."""
+        remove_durably(self._folder / f"{instance_id}.json")
+
+
+class Instances:
+    """See the module."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        store: DesiredStore,
+        supervisor: Supervision,
+        resolve: Callable[[InstanceSpec], RunSpec],
+    ) -> None:
+        self._node_id = node_id
+        self._store = store
+        self._supervisor = supervisor
+        self._resolve = resolve
+        self._specs: dict[InstanceId, InstanceSpec] = {}
+
+    # --- at start -------------------------------------------------------------------------------------------------
+    def load(self) -> None:
+        """Read the wishes from the disk."""
+        self._specs = self._store.load()
+
+    def reconcile(self) -> None:
+        """Hand every kept wish to the supervisor, in start order."""
+        for spec in sorted(self._specs.values(), key=lambda spec: (spec.start_order, spec.instance_id)):
+            self._supervisor.apply(self._resolve(spec))
+
+    # --- from the master ------------------------------------------------------------------------------------------
+    async def on_apply(self, frame: Apply, server_now: datetime) -> None:
+        """Keep a newer wish, then carry it out. One that is not ours or has expired is refused and logged."""
+        spec = frame.spec
+        if why := refusal(frame, self._node_id, server_now):
+            _log.warning("refused a wish for %s (%s): %s", spec.instance_id, spec.name, why)
+            return
+        if not is_newer(spec, self._specs.get(spec.instance_id)):
+            return
+        try:
+            await asyncio.to_thread(self._store.save, spec)
+        except OSError as problem:
+            _log.error("the wish for %s is not on the disk and not carried out: %s", spec.instance_id, problem)
+            return
+        self._specs[spec.instance_id] = spec
+        self._supervisor.apply(self._resolve(spec))
+
+    async def on_forget(self, instance_id: InstanceId) -> None:
+        """Drop the tombstone of a removed instance; anything else is kept."""
+        spec = self._specs.get(instance_id)
+        if spec is not None and spec.desired is not Desired.ABSENT:
+            _log.warning("asked to forget %s, which is wished to be %s; kept", instance_id, spec.desired)
+            return
+        await asyncio.to_thread(self._store.remove, instance_id)
+        self._specs.pop(instance_id, None)
+        self._supervisor.forget(instance_id)
+
+    async def on_events_ack(self, seq: int) -> None:
+        """The master keeps the events up to `seq`."""
+        self._supervisor.ack_events(seq)
+
+    # --- pictures -------------------------------------------------------------------------------------------------
+    def reports(self) -> tuple[InstanceReport, ...]:
+        """Return the newest report of every instance."""
+        return self._supervisor.reports()
+
+    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
+        """Return the unacknowledged events above `seq`."""
+        return self._supervisor.events_after(seq)
+
+    def last_event_seq(self) -> int:
+        """Return the number of the newest event."""
+        return self._supervisor.last_event_seq()
+
+    def spec(self, instance_id: InstanceId) -> InstanceSpec | None:
+        """Return the kept wish."""
+        return self._specs.get(instance_id)
+
+    def packages_in_use(self) -> frozenset[str]:
+        """Return the SHA-256 of every package an instance needs."""
+        wished = (spec.package for spec in self._specs.values() if spec.desired is not Desired.ABSENT)
+        return frozenset(package.sha256 for package in wished if package is not None)
+
+    def statuses(self) -> tuple[InstanceStatus, ...]:
+        """Return wish and observation of every instance, by name."""
+        return join_statuses(self._specs, self.reports())
+
+
+def join_statuses(
+    specs: dict[InstanceId, InstanceSpec], reports: Iterable[InstanceReport]
+) -> tuple[InstanceStatus, ...]:
+    """Return one line for each instance that has both a wish and a report, but for those already removed."""
+    rows = [
+        InstanceStatus(
+            instance_id=report.instance_id,
+            name=specs[report.instance_id].name,
+            version=report.version,
+            desired=specs[report.instance_id].desired,
+            state=report.state,
+            health=report.health,
+            pid=report.pid,
+            restarts=report.restarts,
+            reason=report.reason,
+        )
+        for report in reports
+        if report.instance_id in specs and not report.removed
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.name, row.instance_id)))
