@@ -1,0 +1,139 @@
+"""`ops-master doctor`: looks at configuration, data folder, database, keys and ports, and says what to do."""
+
+import os
+import socket
+import sqlite3
+import ssl
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops_system.master.config import MasterConfig
+from ops_system.storage.folder import DataFolder
+
+_PRIVATE = 0o077  # bits that must be off in DATA and its keys
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, whether it is well, and words."""
+
+    name: str
+    is_well: bool
+    words: str
+
+
+def examine(config: MasterConfig, folder: DataFolder) -> list[Finding]:
+    """Return every finding. Changes nothing."""
+    findings = [_check_folder(folder)]
+    if folder.is_initialized:
+        findings.append(_check_database(folder.database))
+        findings += [_check_key(path) for path in (folder.master_key, folder.signing_key)]
+        findings.append(_check_ca(folder))
+    ports = {"port": ("127.0.0.1", config.server.port), "tls_port": (config.server.listen, config.server.tls_port)}
+    findings += [_check_port(name, address, port, folder) for name, (address, port) in ports.items()]
+    return findings
+
+
+def render(findings: list[Finding]) -> str:
+    """Return one line a finding."""
+    return "\n".join(f"{'ok  ' if one.is_well else 'FAIL'}  {one.name}: {one.words}" for one in findings)
+
+
+def _judge(name: str, look: Callable[[], str]) -> Finding:
+    """`look` returns words when it is well and raises OSError or ValueError when not."""
+    try:
+        return Finding(name, is_well=True, words=look())
+    except (OSError, ValueError, sqlite3.Error) as error:
+        return Finding(name, is_well=False, words=str(error))
+
+
+def _check_folder(folder: DataFolder) -> Finding:
+    def look() -> str:
+        if not folder.root.exists():
+            return f"{folder.root} does not exist yet; the first start makes it"
+        _check_mode(folder.root)
+        if not os.access(folder.root, os.W_OK):
+            raise ValueError(f"{folder.root} cannot be written by this user")
+        free_mb = _free_bytes(folder.root) // 1_000_000
+        return f"{folder.root}, {free_mb} MB free" + ("" if folder.is_initialized else ", not initialized yet")
+
+    return _judge("data folder", look)
+
+
+def _free_bytes(path: Path) -> int:
+    import shutil
+
+    return shutil.disk_usage(path).free
+
+
+def _check_mode(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if os.name == "posix" and mode & _PRIVATE:
+        raise ValueError(f"{path} is open to others (mode {mode:04o}): chmod go-rwx {path}")
+
+
+def _check_database(path: Path) -> Finding:
+    def look() -> str:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check").fetchone()
+        if answer != "ok":
+            raise ValueError(f"{path} is damaged ({answer}): restore a backup")
+        return f"{path}, {path.stat().st_size // 1000} kB, sound"
+
+    return _judge("database", look)
+
+
+def _check_key(path: Path) -> Finding:
+    def look() -> str:
+        _check_mode(path)
+        return f"{path}, private"
+
+    return _judge(path.name, look)
+
+
+def _check_ca(folder: DataFolder) -> Finding:
+    def look() -> str:
+        _check_mode(folder.ca)
+        certificates = sorted(folder.ca.glob("*.pem")) + sorted(folder.ca.glob("*.crt"))
+        if not certificates:
+            raise ValueError(f"{folder.ca} holds no certificate: restore it from a backup of the data folder")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        for path in certificates:
+            if b"BEGIN CERTIFICATE" in path.read_bytes():
+                context.load_verify_locations(path)
+        return f"{folder.ca}, {len(context.get_ca_certs())} authority"
+
+    return _judge("certificate authority", look)
+
+
+def _check_port(name: str, address: str, port: int, folder: DataFolder) -> Finding:
+    def look() -> str:
+        if port == 0:
+            return "any free one"
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if _is_running(folder):
+                    return f"{port} is held; a master is running here"
+                raise ValueError(f"{port} on {address} cannot be used: {error.strerror}") from error
+        return f"{port} on {address} is free"
+
+    return _judge(name, look)
+
+
+def _is_running(folder: DataFolder) -> bool:
+    from ops_system.model.errors import SafetyRefusal
+    from ops_system.storage.lock import acquire
+
+    if not folder.lock.exists():
+        return False
+    try:
+        acquire(folder.lock).release()
+    except SafetyRefusal:
+        return True
+    return False
