@@ -28,10 +28,10 @@ def _addresses(host: str) -> Iterator[str]:
             yield from _usable(str(probe.getsockname()[0]))
     if sys.platform == "linux":  # the resolver may take seconds to say that it does not know this host
         yield from _linux_addresses()
-        return
-    with contextlib.suppress(OSError, UnicodeError):
-        for *_, sockaddr in socket.getaddrinfo(host, None):
-            yield from _usable(str(sockaddr[0]))
+    else:
+        with contextlib.suppress(OSError, UnicodeError):
+            for *_, sockaddr in socket.getaddrinfo(host, None):
+                yield from _usable(str(sockaddr[0]))
 
 
 def _linux_addresses() -> Iterator[str]:
