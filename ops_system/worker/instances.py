@@ -1,6 +1,6 @@
 """What should run here: the wishes on disk, which of two is newer, and the supervisor that carries them out.
 
-    state/desired/<instance id>.json    one `InstanceSpec` each; an absent one is a tombstone until the master forgets it
+    state/desired/<instance id>.json    one `InstanceSpec` each; an absent one is a tombstone until it is forgotten
 
 A wish is on the disk before anything is done about it, and the worker reconciles to the disk at start, with the master
 away for ever if need be (R6). `uplink` brings wishes and asks for reports; `app` builds it.
@@ -8,6 +8,7 @@ away for ever if need be (R6). `uplink` brings wishes and asks for reports; `app
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from ops_system.worker.status import InstanceStatus
 _log = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE = timedelta(seconds=30)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
 class Supervision(Protocol):
@@ -56,6 +58,8 @@ def is_newer(new: InstanceSpec, kept: InstanceSpec | None) -> bool:
 
 def refusal(frame: Apply, node_id: NodeId, server_now: datetime) -> str:
     """Return why a wish must not be taken (S15), empty when it may. `server_now` is the master's clock."""
+    if not _ID.match(frame.spec.instance_id):
+        return "its id cannot be the name of a folder"
     if frame.node_id != node_id:
         return f"it is for node {frame.node_id}"
     if server_now > frame.expires_at + CLOCK_TOLERANCE:
