@@ -1,0 +1,7 @@
+import { http, type Query } from '@/api/http'
+import type { Operation, Page } from '@/api/types'
+
+export const listOperations = (query: Query): Promise<Page<Operation>> => http.get('/operations', query)
+export const getOperation = (id: string): Promise<Operation> => http.get(`/operations/${id}`)
+export const cancelOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/cancel`)
+export const retryOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/retry`)

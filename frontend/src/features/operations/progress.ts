@@ -1,0 +1,26 @@
+/** How far an operation is. Pure. */
+import type { Operation, OperationTarget } from '@/api/types'
+
+export const ENDED = ['succeeded', 'failed', 'cancelled']
+
+export const isEnded = (operation: Operation): boolean => ENDED.includes(operation.state)
+
+/** Targets that have ended, of all. */
+export function doneTargets(targets: OperationTarget[]): { done: number; total: number } {
+  return { done: targets.filter(({ state }) => ENDED.includes(state)).length, total: targets.length }
+}
+
+/** 0 to 100. A target counts by its steps, inside a step by its bytes. */
+export function percentOf(operation: Operation): number {
+  if (isEnded(operation)) return 100
+  if (operation.targets.length === 0) return 0
+  const names = operation.steps.map(({ name }) => name)
+  const shares = operation.targets.map((target) => {
+    if (ENDED.includes(target.state)) return 1
+    const place = names.indexOf(target.step)
+    if (place < 0) return 0
+    const inside = target.bytes_total > 0 ? target.bytes_done / target.bytes_total : 0
+    return (place + inside) / names.length
+  })
+  return (100 * shares.reduce((sum, share) => sum + share, 0)) / shares.length
+}
