@@ -1,0 +1,1 @@
+"""Nodes: enrolment, the links of workers, fingerprints, status."""

@@ -1,0 +1,32 @@
+"""What happens to nodes, for the features above. Published on the bus by this feature alone."""
+
+import msgspec
+
+from ops_system.model.ids import NodeId
+from ops_system.model.nodes import NodeStatus
+
+
+class NodeLinked(msgspec.Struct, frozen=True):
+    """A worker has proven itself; frames can be sent."""
+
+    node_id: NodeId
+    connection_epoch: int
+
+
+class NodeUnlinked(msgspec.Struct, frozen=True):
+    """The link is gone. Whether the node is offline is told by `NodeStatusChanged`, later."""
+
+    node_id: NodeId
+
+
+class NodeStatusChanged(msgspec.Struct, frozen=True):
+    """The node is heard, or is not, in the words of the contract."""
+
+    node_id: NodeId
+    status: NodeStatus
+
+
+class NodeRemoved(msgspec.Struct, frozen=True):
+    """The node is no longer on record; forget what belongs to it."""
+
+    node_id: NodeId
