@@ -41,8 +41,8 @@ class Supervision(Protocol):
     def reports(self) -> tuple[InstanceReport, ...]:
         """Return the newest report of each instance."""
 
-    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
-        """Return the unacknowledged events above `seq`, oldest first."""
+    def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
+        """Return up to `limit` unacknowledged events above `seq`, oldest first."""
 
     def last_event_seq(self) -> int:
         """Return the number of the newest event ever written."""
@@ -159,9 +159,9 @@ class Instances:
         """Return the newest report of every instance."""
         return self._supervisor.reports()
 
-    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
-        """Return the unacknowledged events above `seq`."""
-        return self._supervisor.events_after(seq)
+    def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
+        """Return up to `limit` unacknowledged events above `seq`."""
+        return self._supervisor.events_after(seq, limit)
 
     def last_event_seq(self) -> int:
         """Return the number of the newest event."""

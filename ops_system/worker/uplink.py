@@ -59,6 +59,7 @@ OPENING_S = 10.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
+_NEARLY = 0.9  # of an interval has passed: the pace of two clocks is never quite the same
 
 LinkState = Literal["away", "linked", "refused"]
 
@@ -69,8 +70,8 @@ class Node(Protocol):
     def reports(self) -> tuple[InstanceReport, ...]:
         """Return the newest report of every instance that is kept."""
 
-    def events_after(self, seq: int) -> tuple[InstanceEvent, ...]:
-        """Return the events above `seq` that the master has not acknowledged, oldest first."""
+    def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
+        """Return up to `limit` events above `seq` that the master has not acknowledged, oldest first."""
 
     def last_event_seq(self) -> int:
         """Return the number of the newest event ever written."""
@@ -145,14 +146,20 @@ class Uplink:
         self._run_id = secrets.token_hex(8)
         self._clock = ServerClock()
         self._sent_seq = 0
+        self._sampled_at_s = 0.0
         self._linked = asyncio.Event()
         self.picture = LinkPicture()
 
     # --- for the rest of the worker -------------------------------------------------------------------------------
     @property
-    def sample_s(self) -> float:
-        """How often the master wants samples; 0 before it said."""
-        return self._welcome.sample_s if self._welcome else 0.0
+    def node_name(self) -> str:
+        """The node's name as the master last said it."""
+        return self._welcome.node_name if self._welcome else self._identity.node_name
+
+    @property
+    def dropped_samples(self) -> int:
+        """How many samples the present link has thrown away because the master did not read."""
+        return self._link.dropped_samples if self._link else 0
 
     @asynccontextmanager
     async def http(self) -> "AsyncIterator[aiohttp.ClientSession]":
@@ -181,14 +188,16 @@ class Uplink:
         self._send(Progress(progress))
 
     def send_sample(self, sample: Sample) -> None:
-        """Send one second of metrics; a gap in the chart when away."""
-        self._send(sample)
+        """Send one second of metrics, as often as the master wants them; a gap in the chart when away."""
+        wanted_s = self._welcome.sample_s if self._welcome else 0.0
+        if sample.at_s - self._sampled_at_s < _NEARLY * wanted_s and sample.at_s >= self._sampled_at_s:
+            return
+        if self._send(sample):
+            self._sampled_at_s = sample.at_s
 
     def send_events(self) -> None:
         """Send the events that were not sent over this link yet."""
-        waiting = self._node.events_after(self._sent_seq) if self._link is not None else ()
-        for start in range(0, len(waiting), EVENTS_A_FRAME):
-            batch = waiting[start : start + EVENTS_A_FRAME]
+        while self._link is not None and (batch := self._node.events_after(self._sent_seq, EVENTS_A_FRAME)):
             if not self._send(Events(batch)):
                 return
             self._sent_seq = batch[-1].seq

@@ -11,7 +11,7 @@ _JOIN_HOW_ZH = """本节点尚未加入任何主控。请先在主控上生成�
     ops-master join-token create
 再用下面的命令加入：
     ops-worker -master {master} -token TOKEN -work_dir {work_dir}"""
-_STILL_RUNNING = """{count} services still run here: {names}. Destroy them on the master, or let them go on without care:
+_STILL_RUNNING = """{count} services still run here: {names}. Destroy them on the master, or let them go without care:
     ops-worker leave --force"""
 _STILL_RUNNING_ZH = """仍有 {count} 个服务在运行：{names}。请先在主控上销毁；若要放任其继续运行：
     ops-worker leave --force"""
@@ -32,7 +32,7 @@ _WORDS = {
 }
 
 
-def say(name: str, environ: Mapping[str, str] | None = None, **values: object) -> str:
+def say(name: str, /, environ: Mapping[str, str] | None = None, **values: object) -> str:
     """Return the words for `name` in the language of the environment."""
     english, chinese = _WORDS[name]
     return (chinese if is_chinese(os.environ if environ is None else environ) else english).format(**values)

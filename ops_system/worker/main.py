@@ -1,0 +1,127 @@
+"""The command line of `ops-worker`: run the worker, `status`, `leave`.
+
+worker [-config worker.yaml] [-master URL] [-token JOINTOKEN|@FILE|-] …
+worker status [-json 1]      worker leave [-force]
+"""
+
+import os
+import sys
+
+import msgspec
+
+from ops_system.cli import (
+    BOOL,
+    EXIT_FAILED,
+    EXIT_FINE,
+    EXIT_USAGE,
+    SWITCH,
+    Command,
+    Flag,
+    Parsed,
+    Program,
+    parse,
+    run_role,
+)
+from ops_system.model.errors import UsageError
+from ops_system.runtime import config as settings
+from ops_system.runtime import logs
+from ops_system.runtime.tasks import run_role as run_loop
+from ops_system.worker.argv import hide_in_argv
+from ops_system.worker.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
+from ops_system.worker.identity import load_identity
+from ops_system.worker.words import say
+
+NAME = "ops-worker"
+_TOKEN_VARIABLE = settings.environment_name(SCHEMA, "connect.token")
+
+PROGRAM = Program(
+    NAME,
+    "runs services on this node for a master",
+    (
+        Command((), "run the worker, joining with -token the first time", flags=RUN_FLAGS),
+        Command(
+            ("status",),
+            "say how this node and its services are",
+            flags=(*DATA_FLAGS, Flag("json", BOOL, "1 prints JSON", "0")),
+        ),
+        Command(
+            ("leave",),
+            "forget the master: remove identity and state",
+            flags=(*DATA_FLAGS, Flag("force", SWITCH, "also while services run; they go on without care")),
+        ),
+    ),
+)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    return run_role(NAME, run)
+
+
+def run(argv: list[str]) -> int:
+    """Do what the words ask for."""
+    parsed = parse(PROGRAM, argv)
+    match parsed.command:
+        case ("status",):
+            return show_status(_load(parsed), as_json=parsed.switch("json"))
+        case ("leave",):
+            return leave(_load(parsed), is_forced=parsed.switch("force"))
+        case _:
+            return run_worker(parsed)
+
+
+def run_worker(parsed: Parsed) -> int:
+    """Run until a signal; without identity and token say how to join."""
+    if parsed.has("autostart"):
+        raise UsageError("-autostart: this version does not install the boot service yet; run the worker by hand")
+    config = _load(parsed)
+    if load_identity(config.work_dir()) is None and not config.connect.token:
+        sys.stderr.write(f"{NAME}: {say('join_how', master=config.connect.master_url, work_dir=config.work_dir())}\n")
+        return EXIT_USAGE
+    hide_in_argv(config.connect.token.reveal())
+    os.environ.pop(_TOKEN_VARIABLE, None)
+    logs.set_up(config.log)
+    from ops_system.worker.app import run_app
+
+    run_loop(run_app(config))
+    return EXIT_FINE
+
+
+def _load(parsed: Parsed) -> WorkerConfig:
+    """Read the configuration. An enrolled worker does not look at its token: the file it stood in may be gone."""
+    texts = {name: text for name, text in parsed.texts.items() if name != "token"}
+    environ = {name: text for name, text in os.environ.items() if name != _TOKEN_VARIABLE}
+    without = settings.load(SCHEMA, Parsed(parsed.command, parsed.arguments, texts), environ)
+    if parsed.command or (without.work_dir() / "node.json").exists():
+        return without
+    return settings.load(SCHEMA, parsed)
+
+
+def show_status(config: WorkerConfig, *, as_json: bool) -> int:
+    """Print how the node is: from the running worker, else from its disk. 1 when it never joined."""
+    from ops_system.worker.picture import read_picture
+
+    picture = read_picture(config.work_dir(), config.server.port)
+    if picture is None:
+        sys.stderr.write(f"{NAME}: {say('not_joined')}\n")
+        return EXIT_FAILED
+    print(msgspec.json.encode(picture).decode() if as_json else picture.text())
+    return EXIT_FINE
+
+
+def leave(config: WorkerConfig, *, is_forced: bool) -> int:
+    """Forget the master. Raises NotAllowed while services run, SafetyRefusal while the worker does."""
+    from ops_system.worker.picture import forget_master, read_picture
+
+    work_dir = config.work_dir()
+    picture = read_picture(work_dir, config.server.port)
+    if picture is None:
+        sys.stderr.write(f"{NAME}: {say('not_joined')}\n")
+        return EXIT_FAILED
+    running = [item.name for item in picture.instances if item.pid is not None]
+    if running and not is_forced:
+        sys.stderr.write(f"{NAME}: {say('still_running', count=len(running), names=', '.join(running))}\n")
+        return EXIT_FAILED
+    forget_master(work_dir)
+    print(say("left", master=picture.master_url, work_dir=work_dir))
+    return EXIT_FINE

@@ -1,0 +1,121 @@
+"""How a node is, seen from the command line: asked from the running worker, else read from its disk. Used by `main`."""
+
+import shutil
+import urllib.request
+from pathlib import Path
+
+import msgspec
+
+from ops_system.model.errors import SafetyRefusal
+from ops_system.processes.base import make_platform
+from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.storage.lock import FileLock, acquire
+from ops_system.worker.identity import Identity, forget_identity, load_identity
+from ops_system.worker.instances import DesiredStore
+from ops_system.worker.status import LOOPBACK, Health, InstanceStatus
+from ops_system.worker.words import say
+
+LOCK_FILE = "lock"
+DESIRED = Path("state") / "desired"
+JOURNAL = Path("state") / "processes"
+_TIMEOUT_S = 3.0
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """What `worker status` shows. `pid` of an instance is set only while its process lives."""
+
+    running: bool
+    node_id: str
+    node_name: str
+    master_url: str
+    link: str
+    instances: tuple[InstanceStatus, ...]
+
+    def text(self) -> str:
+        """Return the picture for a person."""
+        lines = [
+            say("node", name=self.node_name, id=self.node_id, master=self.master_url),
+            say("running", state=self.link) if self.running else say("not_running"),
+        ]
+        rows = [
+            f"  {item.name:<20} {item.version:<12} {item.state:<10} {item.health:<10} "
+            f"{'pid ' + str(item.pid) if item.pid else '-':<12} {item.instance_id}"
+            for item in self.instances
+        ]
+        return "\n".join([*lines, *(rows or [say("no_instances")])])
+
+
+def take_lock(work_dir: Path) -> FileLock:
+    """Take the folder for this process. Raises SafetyRefusal (exit 3) when another worker has it."""
+    work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        return acquire(work_dir / LOCK_FILE)
+    except SafetyRefusal as taken:
+        raise SafetyRefusal(
+            f"another worker is already running on {work_dir}; stop it or choose another -work_dir", path=str(work_dir)
+        ) from taken
+
+
+def read_picture(work_dir: Path, port: int) -> Picture | None:
+    """Return how the node is, None when it never joined a master."""
+    identity = load_identity(work_dir)
+    if identity is None:
+        return None
+    health = _ask(port)
+    if health is not None and health.node_id == identity.node_id:
+        return Picture(
+            running=True,
+            node_id=health.node_id,
+            node_name=health.node_name,
+            master_url=identity.master_url,
+            link=health.link.state,
+            instances=health.instances,
+        )
+    return _from_disk(work_dir, identity)
+
+
+def forget_master(work_dir: Path) -> None:
+    """Remove identity, wishes, records and packages; the services' own folders stay. Raises SafetyRefusal."""
+    lock = take_lock(work_dir)
+    try:
+        forget_identity(work_dir)
+        for folder in ("state", "downloads", "versions"):
+            shutil.rmtree(work_dir / folder, ignore_errors=True)
+    finally:
+        lock.release()
+
+
+def _ask(port: int) -> Health | None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{LOOPBACK}:{port}/health", timeout=_TIMEOUT_S) as answer:
+            return msgspec.json.decode(answer.read(), type=Health)
+    except (OSError, msgspec.MsgspecError):
+        return None  # nobody there, or another program
+
+
+def _from_disk(work_dir: Path, identity: Identity) -> Picture:
+    specs = DesiredStore(work_dir / DESIRED).load()
+    records = RunStore(work_dir / JOURNAL).load_all()
+    return Picture(
+        running=False,
+        node_id=identity.node_id,
+        node_name=identity.node_name,
+        master_url=identity.master_url,
+        link="away",
+        instances=tuple(_status(record) for record in records.values() if record.spec.instance_id in specs),
+    )
+
+
+def _status(record: RunRecord) -> InstanceStatus:
+    is_alive = record.leader is not None and make_platform().is_alive(record.leader)
+    return InstanceStatus(
+        instance_id=record.spec.instance_id,
+        name=record.spec.source.name,
+        version=record.spec.source.service.version,
+        desired=record.spec.desired,
+        state=record.state,
+        pid=record.leader.pid if is_alive and record.leader is not None else None,
+        restarts=record.restarts,
+        reason=record.reason,
+    )
