@@ -35,6 +35,7 @@ CREATE INDEX operation_targets_by_target ON operation_targets (target_id);
 CREATE TABLE packages (
     name TEXT NOT NULL,
     version TEXT NOT NULL,
+    version_key TEXT NOT NULL,       -- sorts as versions do
     sha256 TEXT NOT NULL,
     size_bytes INTEGER NOT NULL,
     signature TEXT NOT NULL,
@@ -49,7 +50,6 @@ CREATE TABLE uploads (
     id TEXT PRIMARY KEY,
     size_bytes INTEGER NOT NULL,
     sha256 TEXT,
-    received_bytes INTEGER NOT NULL,
     created_ms INTEGER NOT NULL,
     created_by TEXT NOT NULL
 ) STRICT;
@@ -88,6 +88,7 @@ CREATE TABLE instances (
     observed TEXT,                   -- JSON: the last accepted report
     action TEXT,                     -- what is being waited for, with the operation that waits
     operation_id TEXT,
+    action_ms INTEGER,
     created_ms INTEGER NOT NULL,
     UNIQUE (module_id, node_id)
 ) STRICT;

@@ -1,0 +1,1 @@
+"""The catalogue of service packages: upload, list, download, delete."""

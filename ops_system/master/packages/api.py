@@ -1,0 +1,231 @@
+"""HTTP of packages and uploads: parse, call, answer."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from ops_system.master.packages.rules import PackageQuery
+from ops_system.master.packages.service import Packages, UploadView
+from ops_system.master.web.reply import Reply
+from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
+from ops_system.model.packages import Package
+
+ZIP = "application/zip"
+PART = "application/octet-stream"
+_UPLOAD_ERRORS = ("invalid", "conflict", "too_large", "unsupported_media", "storage_full")
+
+
+class NewUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An upload in parts: how many bytes will come, and (optionally) their sha256, checked at the end."""
+
+    size_bytes: int
+    sha256: str | None = None
+
+
+class PartQuery(msgspec.Struct, frozen=True):
+    """`offset`: where this part begins; it must be the upload's `received_bytes`."""
+
+    offset: int = 0
+
+
+def _created(made: tuple[Package, bool]) -> Reply:
+    package, is_new = made
+    return Reply(package, status=201 if is_new else 200)
+
+
+def _file(path: Path, name: str) -> web.FileResponse:
+    headers = {
+        "Content-Type": ZIP,
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    return web.FileResponse(path, headers=headers)
+
+
+def _chunks(call: Call) -> AsyncIterator[bytes]:
+    return call.request.content.iter_any().__aiter__()
+
+
+def routes(service: Packages) -> list[Route]:
+    """Return the routes of `/packages` and `/uploads`, and the workers' download."""
+    return [*_package_routes(service), *_upload_routes(service)]
+
+
+def _package_routes(service: Packages) -> list[Route]:
+    async def list_packages(call: Call) -> Page[Package]:
+        return await service.list_page(call.query)
+
+    async def upload_package(call: Call) -> Reply:
+        return _created(await service.upload(_chunks(call), call.request.content_length, call.principal))
+
+    async def get_package(call: Call) -> Package:
+        return await service.get(call.params["name"], call.params["version"])
+
+    async def delete_package(call: Call) -> Nothing:
+        await service.delete(call.params["name"], call.params["version"], call.principal)
+        return Nothing()
+
+    async def download_package(call: Call) -> web.StreamResponse:
+        name, version = call.params["name"], call.params["version"]
+        return _file(await service.file_of(name, version), f"{name}-{version}.zip")
+
+    async def fetch_package(call: Call) -> web.StreamResponse:
+        sha256 = call.params["sha256"]
+        return _file(await service.file_by_sha256(sha256), f"{sha256}.zip")
+
+    one = "/packages/{name}/{version}"
+    return [
+        Route(
+            "GET",
+            "/packages",
+            Permission.VIEW,
+            list_packages,
+            "List packages, the newest version of each name first",
+            "list_packages",
+            answer=Page[Package],
+            query=PackageQuery,
+            tag="packages",
+        ),
+        Route(
+            "POST",
+            "/packages",
+            Permission.OPERATE,
+            upload_package,
+            "Upload a package: the zip is the raw body. The same bytes again answer 200",
+            "upload_package",
+            answer=Package,
+            body=bytes,
+            status=201,
+            other_answers=((200, Package),),
+            media=ZIP,
+            tag="packages",
+            errors=_UPLOAD_ERRORS,
+        ),
+        Route(
+            "GET",
+            one,
+            Permission.VIEW,
+            get_package,
+            "Show one package",
+            "get_package",
+            answer=Package,
+            tag="packages",
+            errors=("not_found",),
+        ),
+        Route(
+            "DELETE",
+            one,
+            Permission.OPERATE,
+            delete_package,
+            "Delete a package that no module and no instance uses",
+            "delete_package",
+            tag="packages",
+            errors=("not_found", "not_allowed"),
+        ),
+        Route(
+            "GET",
+            f"{one}/download",
+            Permission.VIEW,
+            download_package,
+            "Download the zip (Range is understood)",
+            "download_package",
+            answer=web.StreamResponse,
+            tag="packages",
+            errors=("not_found",),
+        ),
+        Route(
+            "GET",
+            "/worker/packages/{sha256}",
+            Permission.NODE,
+            fetch_package,
+            "Download a zip by its sha256, as a worker with a live link (Range is understood)",
+            "fetch_package",
+            answer=web.StreamResponse,
+            tag="packages",
+            errors=("not_found",),
+        ),
+    ]
+
+
+def _upload_routes(service: Packages) -> list[Route]:
+    async def create_upload(call: Call) -> UploadView:
+        return await service.begin_upload(call.body.size_bytes, call.body.sha256, call.principal)
+
+    async def get_upload(call: Call) -> UploadView:
+        return await service.get_upload(call.params["id"])
+
+    async def put_part(call: Call) -> UploadView:
+        return await service.add_part(call.params["id"], call.query.offset, _chunks(call))
+
+    async def complete_upload(call: Call) -> Reply:
+        return _created(await service.complete_upload(call.params["id"], call.principal))
+
+    async def abort_upload(call: Call) -> Nothing:
+        await service.abort_upload(call.params["id"])
+        return Nothing()
+
+    return [
+        Route(
+            "POST",
+            "/uploads",
+            Permission.OPERATE,
+            create_upload,
+            "Announce an upload in parts; unfinished ones are swept after 24 h",
+            "create_upload",
+            answer=UploadView,
+            body=NewUpload,
+            status=201,
+            tag="packages",
+            errors=("invalid", "too_large", "storage_full"),
+        ),
+        Route(
+            "GET",
+            "/uploads/{id}",
+            Permission.OPERATE,
+            get_upload,
+            "Show how many bytes have arrived: where to go on after a break",
+            "get_upload",
+            answer=UploadView,
+            tag="packages",
+            errors=("not_found",),
+        ),
+        Route(
+            "PUT",
+            "/uploads/{id}",
+            Permission.OPERATE,
+            put_part,
+            "Send the part that begins at `offset`",
+            "put_upload_part",
+            answer=UploadView,
+            body=bytes,
+            query=PartQuery,
+            media=PART,
+            tag="packages",
+            errors=("not_found", *_UPLOAD_ERRORS),
+        ),
+        Route(
+            "POST",
+            "/uploads/{id}/complete",
+            Permission.OPERATE,
+            complete_upload,
+            "Make a package of a whole upload; answers as POST /packages",
+            "complete_upload",
+            answer=Package,
+            status=201,
+            other_answers=((200, Package),),
+            tag="packages",
+            errors=("not_found", *_UPLOAD_ERRORS),
+        ),
+        Route(
+            "DELETE",
+            "/uploads/{id}",
+            Permission.OPERATE,
+            abort_upload,
+            "Forget an upload and its bytes",
+            "abort_upload",
+            tag="packages",
+            errors=("not_found", "conflict"),
+        ),
+    ]

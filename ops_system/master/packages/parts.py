@@ -1,0 +1,127 @@
+"""Uploads in parts: a folder of unfinished files, one an upload, and the reading of a body in large pieces.
+
+Called by the packages service. Nothing here is visible as a package; abandoned files are swept.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator, Collection
+from pathlib import Path
+from typing import BinaryIO
+
+from ops_system.model.errors import Invalid, StorageFull, TooLarge
+
+PIECE_BYTES = 1024 * 1024
+RESERVE_BYTES = 64 * 1024 * 1024  # left free for the database
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Parts:
+    """The folder. What arrived before a break stays, and tells where to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Make the folder and remove every file that belongs to no upload in `keep`. Blocking."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+    def path_of(self, upload_id: str) -> Path:
+        """Return where an upload's bytes lie."""
+        return self._folder / upload_id
+
+    def received_bytes(self, upload_id: str) -> int:
+        """Return how many bytes have arrived."""
+        try:
+            return self.path_of(upload_id).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def check_room(self, size_bytes: int) -> None:
+        """Raise `StorageFull` unless `size_bytes` more fit and some room stays free."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < size_bytes + RESERVE_BYTES:
+            raise StorageFull(
+                f"{size_bytes} bytes do not fit: {free_bytes} are free where packages are stored; make room and retry",
+                free_bytes=free_bytes,
+                size_bytes=size_bytes,
+            )
+
+    async def append(self, upload_id: str, stream: AsyncIterable[bytes], limit_bytes: int) -> None:
+        """Write `stream` behind what is there, and fsync it.
+
+        Raises `TooLarge` past `limit_bytes` in all (nothing of the surplus is kept), `StorageFull`, `Invalid` when
+        the sender breaks off.
+        """
+        self.check_room(0)
+        try:
+            file = await asyncio.to_thread(_open_end, self.path_of(upload_id))
+            try:
+                await _copy(stream, file, limit_bytes)
+            finally:
+                await asyncio.to_thread(_close, file)
+        except OSError as problem:
+            if problem.errno not in _NO_SPACE:
+                raise
+            raise StorageFull("the disk became full while the part was written; make room and go on") from problem
+
+    def remove(self, upload_id: str) -> None:
+        """Remove an upload's bytes. Blocking."""
+        self.path_of(upload_id).unlink(missing_ok=True)
+
+
+async def _copy(stream: AsyncIterable[bytes], file: BinaryIO, limit_bytes: int) -> None:
+    size_bytes = file.tell()
+    async for piece in pieces(stream):
+        size_bytes += len(piece)
+        if size_bytes > limit_bytes:
+            raise TooLarge(f"the upload was announced with {limit_bytes} bytes; more came", limit_bytes=limit_bytes)
+        await asyncio.to_thread(file.write, piece)
+
+
+async def pieces(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Gather chunks into pieces of about `PIECE_BYTES`, worth a thread each.
+
+    A sender that breaks off becomes `Invalid`, after what it sent was handed on.
+    """
+    from aiohttp import ClientPayloadError, web
+
+    piece, broken = bytearray(), None
+    try:
+        async for chunk in stream:
+            piece += chunk
+            if len(piece) >= PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+    except (ConnectionError, ClientPayloadError, web.RequestPayloadError, TimeoutError) as problem:
+        broken = problem
+    if piece:
+        yield bytes(piece)
+    if broken is not None:
+        raise Invalid("the upload broke off before its end; send it again", problems=["$: incomplete"]) from broken
+
+
+def digest_file(path: Path) -> str:
+    """Return the sha256 of a file. Blocking."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_end(path: Path) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags, 0o600), "ab")
+    file.seek(0, os.SEEK_END)
+    return file
+
+
+def _close(file: BinaryIO) -> None:
+    with file:
+        file.flush()
+        os.fsync(file.fileno())

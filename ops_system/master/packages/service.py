@@ -1,0 +1,316 @@
+"""The catalogue of packages: a zip is received, read, signed, and from then on never changes.
+
+    bytes -> draft -> size, digest -> the archive's rules -> service.json -> blob (by sha256) -> row
+
+Only the last step makes anything visible; every earlier failure removes the draft.
+"""
+
+import asyncio
+import base64
+import contextlib
+import secrets
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.bus import Bus, Changed
+from ops_system.master.packages import store
+from ops_system.master.packages.parts import Parts, digest_file, pieces
+from ops_system.master.packages.rules import (
+    MAX_PACKAGE_BYTES,
+    UPLOAD_LIFE_S,
+    PackageQuery,
+    check_announced_digest,
+    check_digest,
+    check_part,
+    check_size,
+)
+from ops_system.master.web.route import Page, Principal
+from ops_system.model.errors import Conflict, NotAllowed, NotFound
+from ops_system.model.ids import spell_id
+from ops_system.model.manifest import Manifest
+from ops_system.model.packages import Package, PackageRef, signed_text
+from ops_system.model.stamps import from_ms, to_ms
+from ops_system.runtime.archives import inspect_zip, read_manifest_from_zip
+from ops_system.runtime.clock import Clock
+from ops_system.runtime.tasks import every
+from ops_system.storage.blobs.base import BlobInfo, BlobStore
+from ops_system.storage.database import Database, Queries
+
+SWEEP_INTERVAL_S = 3600.0
+TOPIC = "packages"
+
+UsageQuestion = Callable[[Queries, str, str], Awaitable[list[str]]]
+"""Who uses package `name`, `version`: names for a person, empty when nobody does."""
+
+
+class Signer(Protocol):
+    """The master's signing key."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the Ed25519 signature."""
+        ...
+
+
+class UploadView(msgspec.Struct, frozen=True):
+    """An upload in parts, as the API shows it."""
+
+    id: str
+    size_bytes: int
+    received_bytes: int
+    sha256: str | None
+    created_at: datetime
+
+
+class Packages:
+    """The one catalogue."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        parts: Parts,
+        signer: Signer,
+        audit: Audit,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._parts = parts
+        self._signer = signer
+        self._audit = audit
+        self._bus = bus
+        self._clock = clock
+        self._usage: list[UsageQuestion] = []
+        self._shelf = asyncio.Lock()  # a row and its blob come and go together
+        self._busy_uploads: set[str] = set()
+
+    def ask_before_delete(self, question: UsageQuestion) -> None:
+        """Refuse deletions while `question` names users of the package."""
+        self._usage.append(question)
+
+    async def run(self) -> None:
+        """Sweep abandoned uploads, now and every hour."""
+        await every(SWEEP_INTERVAL_S, self.sweep, "sweep uploads")
+
+    async def sweep(self) -> None:
+        """Forget uploads older than a day, and files that belong to none."""
+        oldest_ms = to_ms(self._clock.now()) - int(UPLOAD_LIFE_S * 1000)
+        async with self._database.transaction() as tx:
+            for upload in await store.list_uploads(tx):
+                if upload.created_ms < oldest_ms and upload.id not in self._busy_uploads:
+                    await store.delete_upload(tx, upload.id)
+        keep = {upload.id for upload in await store.list_uploads(self._database)} | self._busy_uploads
+        await asyncio.to_thread(self._parts.sweep, keep)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+    async def list_page(self, query: PackageQuery) -> Page[Package]:
+        """Return one page of the catalogue."""
+        items, total = await store.list_page(self._database, query)
+        return Page(items=items, total=total)
+
+    async def get(self, name: str, version: str, reader: Queries | None = None) -> Package:
+        """Return one package. Raises `NotFound`."""
+        package = await store.find(reader or self._database, name, version)
+        if package is None:
+            raise NotFound(f"there is no package {name} {version}; upload it first", name=name, version=version)
+        return package
+
+    async def get_ref(self, name: str, version: str, reader: Queries | None = None) -> PackageRef:
+        """Return what a worker needs to fetch and verify a package. Raises `NotFound`."""
+        ref = await store.find_ref(reader or self._database, name, version)
+        if ref is None:
+            raise NotFound(f"there is no package {name} {version}; upload it first", name=name, version=version)
+        return ref
+
+    async def file_of(self, name: str, version: str) -> Path:
+        """Return where the zip lies. Raises `NotFound`."""
+        return self._blobs.path((await self.get(name, version)).sha256)
+
+    async def file_by_sha256(self, sha256: str) -> Path:
+        """Return where the zip with these bytes lies. Raises `NotFound`."""
+        if not await store.has_sha256(self._database, sha256):
+            raise NotFound("no package has these bytes any more", sha256=sha256)
+        return self._blobs.path(sha256)
+
+    # --- uploading ------------------------------------------------------------------------------------------------
+    async def upload(
+        self, stream: AsyncIterable[bytes], announced_bytes: int | None, actor: Principal
+    ) -> tuple[Package, bool]:
+        """Take a whole zip; return the package and whether it is new.
+
+        Raises `Invalid` with every problem of the archive or of its service.json, `Conflict` when the version exists
+        with other bytes, `TooLarge`, `StorageFull`. Nothing is left behind then.
+        """
+        if announced_bytes is not None:
+            check_size(announced_bytes)
+        drafting = self._blobs.draft(expected_bytes=announced_bytes or 0, limit_bytes=MAX_PACKAGE_BYTES)
+        async with drafting as draft:
+            async for piece in pieces(stream):
+                await draft.write(piece)
+            check_size(draft.size_bytes)
+            await draft.flush()
+            manifest = await asyncio.to_thread(_read_archive, draft.path)
+            return await self._shelve(
+                self._describe(manifest, draft.sha256, draft.size_bytes, actor), draft.keep, actor
+            )
+
+    async def begin_upload(self, size_bytes: int, sha256: str | None, actor: Principal) -> UploadView:
+        """Announce an upload in parts. Raises `TooLarge`, `Invalid`, `StorageFull`."""
+        check_size(size_bytes)
+        check_announced_digest(sha256)
+        self._parts.check_room(size_bytes)
+        upload = store.Upload(
+            spell_id("up", secrets.token_bytes(10)), size_bytes, sha256, to_ms(self._clock.now()), actor.name
+        )
+        async with self._database.transaction() as tx:
+            await store.insert_upload(tx, upload)
+        return self._upload_view(upload)
+
+    async def get_upload(self, upload_id: str) -> UploadView:
+        """Return how far an upload is. Raises `NotFound`."""
+        return self._upload_view(await self._find_upload(upload_id))
+
+    async def add_part(self, upload_id: str, offset: int, stream: AsyncIterable[bytes]) -> UploadView:
+        """Append a part. What arrived before a break stays; `received_bytes` says where to go on.
+
+        Raises `NotFound`, `Conflict` (another offset is next, or another part is coming in), `TooLarge`.
+        """
+        upload = await self._find_upload(upload_id)
+        with self._in_use(upload_id):
+            check_part(offset, self._parts.received_bytes(upload_id), upload.size_bytes)
+            self._parts.check_room(upload.size_bytes - offset)
+            await self._parts.append(upload_id, stream, upload.size_bytes)
+        return self._upload_view(upload)
+
+    async def complete_upload(self, upload_id: str, actor: Principal) -> tuple[Package, bool]:
+        """Make a package of a whole upload; as `upload`. `Conflict` while bytes are missing, else it is gone."""
+        upload = await self._find_upload(upload_id)
+        with self._in_use(upload_id):
+            received_bytes = self._parts.received_bytes(upload_id)
+            if received_bytes < upload.size_bytes:
+                missing_bytes = upload.size_bytes - received_bytes
+                raise Conflict(f"{missing_bytes} bytes are missing: send them first", received_bytes=received_bytes)
+            try:
+                return await self._accept_upload(upload, actor)
+            finally:
+                await self._drop_upload(upload_id)
+
+    async def _accept_upload(self, upload: store.Upload, actor: Principal) -> tuple[Package, bool]:
+        path = self._parts.path_of(upload.id)
+        sha256 = await asyncio.to_thread(digest_file, path)
+        check_digest(upload.sha256, sha256)
+        manifest = await asyncio.to_thread(_read_archive, path)
+
+        async def keep() -> BlobInfo:
+            return await self._blobs.put(path, sha256)
+
+        return await self._shelve(self._describe(manifest, sha256, upload.size_bytes, actor), keep, actor)
+
+    async def abort_upload(self, upload_id: str) -> None:
+        """Forget an upload and its bytes. Raises `NotFound`, `Conflict` while a part is coming in."""
+        await self._find_upload(upload_id)
+        with self._in_use(upload_id):
+            await self._drop_upload(upload_id)
+
+    async def _drop_upload(self, upload_id: str) -> None:
+        async with self._database.transaction() as tx:
+            await store.delete_upload(tx, upload_id)
+        await asyncio.to_thread(self._parts.remove, upload_id)
+
+    async def _find_upload(self, upload_id: str) -> store.Upload:
+        upload = await store.find_upload(self._database, upload_id)
+        if upload is None:
+            raise NotFound(f"there is no upload {upload_id}; unfinished ones are kept for a day", id=upload_id)
+        return upload
+
+    def _upload_view(self, upload: store.Upload) -> UploadView:
+        received_bytes = self._parts.received_bytes(upload.id)
+        return UploadView(upload.id, upload.size_bytes, received_bytes, upload.sha256, from_ms(upload.created_ms))
+
+    @contextlib.contextmanager
+    def _in_use(self, name: str) -> Iterator[None]:
+        if name in self._busy_uploads:
+            raise Conflict("another part of this upload is being received; wait for it", id=name)
+        self._busy_uploads.add(name)
+        try:
+            yield
+        finally:
+            self._busy_uploads.discard(name)
+
+    def _describe(self, manifest: Manifest, sha256: str, size_bytes: int, actor: Principal) -> Package:
+        return Package(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            manifest=manifest,
+            created_at=self._clock.now(),
+            created_by=actor.name,
+        )
+
+    async def _shelve(
+        self, package: Package, keep: Callable[[], Awaitable[BlobInfo]], actor: Principal
+    ) -> tuple[Package, bool]:
+        async with self._shelf:
+            known = await store.find(self._database, package.name, package.version)
+            if known is not None:
+                return _same_or_conflict(known, package.sha256), False
+            await keep()
+            await self._record(package, actor)
+        self._bus.publish(Changed(TOPIC, f"{package.name}/{package.version}", package))
+        return package, True
+
+    async def _record(self, package: Package, actor: Principal) -> None:
+        text = signed_text(package.name, package.version, package.sha256, package.size_bytes)
+        signature = base64.b64encode(self._signer.sign(text)).decode()
+        async with self._database.transaction() as tx:
+            await store.insert(tx, package, signature)
+            await self._audit.record(
+                tx,
+                actor,
+                "package.upload",
+                f"package:{package.name}/{package.version}",
+                "done",
+                {"sha256": package.sha256, "size_bytes": package.size_bytes},
+            )
+
+    async def delete(self, name: str, version: str, actor: Principal) -> None:
+        """Remove a package nobody uses. Raises `NotFound`, `NotAllowed` naming its users."""
+        async with self._shelf:
+            async with self._database.transaction() as tx:
+                package = await self.get(name, version, tx)
+                await self._check_unused(tx, name, version)
+                await store.delete(tx, name, version)
+                await self._audit.record(tx, actor, "package.delete", f"package:{name}/{version}", "done", {})
+            if not await store.has_sha256(self._database, package.sha256):
+                await self._blobs.delete(package.sha256)
+        self._bus.publish(Changed(TOPIC, f"{name}/{version}", None))
+
+    async def _check_unused(self, reader: Queries, name: str, version: str) -> None:
+        users = [user for question in self._usage for user in await question(reader, name, version)]
+        if users:
+            shown = ", ".join(users[:5]) + (" and more" if len(users) > 5 else "")  # noqa: PLR2004 - enough for a line
+            raise NotAllowed(f"package {name} {version} is used by {shown}; remove these first", users=users[:100])
+
+
+def _read_archive(path: Path) -> Manifest:
+    inspect_zip(path)
+    return read_manifest_from_zip(path)
+
+
+def _same_or_conflict(known: Package, sha256: str) -> Package:
+    if known.sha256 == sha256:
+        return known
+    raise Conflict(
+        f"package {known.name} {known.version} exists with other bytes; a version never changes: raise the version",
+        name=known.name,
+        version=known.version,
+        sha256=known.sha256,
+    )

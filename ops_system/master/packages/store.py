@@ -1,0 +1,133 @@
+"""The SQL of packages and unfinished uploads. Used by the packages service alone."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ops_system.master.packages.rules import PackageQuery, version_key
+from ops_system.master.web.paging import like, order_by
+from ops_system.model.manifest import Manifest
+from ops_system.model.packages import Package, PackageRef
+from ops_system.model.stamps import from_ms, to_ms
+from ops_system.storage.database import Queries, Row, Transaction
+
+_SORTS: Mapping[str, str] = {
+    "name": "name",
+    "version": "version_key",
+    "created_at": "created_ms",
+    "size_bytes": "size_bytes",
+}
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """An upload in parts, as it was announced."""
+
+    id: str
+    size_bytes: int
+    sha256: str | None
+    created_ms: int
+    created_by: str
+
+
+def _package(row: Row) -> Package:
+    return Package(
+        name=row["name"],
+        version=row["version"],
+        sha256=row["sha256"],
+        size_bytes=row["size_bytes"],
+        manifest=msgspec.json.decode(row["manifest"], type=Manifest),
+        created_at=from_ms(row["created_ms"]),
+        created_by=row["created_by"],
+    )
+
+
+async def find(reader: Queries, name: str, version: str) -> Package | None:
+    """Return one package."""
+    row = await reader.fetch_one("SELECT * FROM packages WHERE name = ? AND version = ?", (name, version))
+    return None if row is None else _package(row)
+
+
+async def find_ref(reader: Queries, name: str, version: str) -> PackageRef | None:
+    """Return what a worker needs to fetch one package."""
+    row = await reader.fetch_one("SELECT * FROM packages WHERE name = ? AND version = ?", (name, version))
+    if row is None:
+        return None
+    return PackageRef(
+        name=name,
+        version=version,
+        sha256=row["sha256"],
+        size_bytes=row["size_bytes"],
+        signature=row["signature"],
+    )
+
+
+async def has_sha256(reader: Queries, sha256: str) -> bool:
+    """Return whether any package has these bytes."""
+    return await reader.fetch_one("SELECT 1 FROM packages WHERE sha256 = ?", (sha256,)) is not None
+
+
+async def insert(tx: Transaction, package: Package, signature: str) -> None:
+    """Write a new package."""
+    await tx.execute(
+        "INSERT INTO packages (name, version, version_key, sha256, size_bytes, signature, manifest, created_ms,"
+        " created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            package.name,
+            package.version,
+            version_key(package.version),
+            package.sha256,
+            package.size_bytes,
+            signature,
+            msgspec.json.encode(package.manifest).decode(),
+            to_ms(package.created_at),
+            package.created_by,
+        ),
+    )
+
+
+async def delete(tx: Transaction, name: str, version: str) -> None:
+    """Remove one package's row."""
+    await tx.execute("DELETE FROM packages WHERE name = ? AND version = ?", (name, version))
+
+
+async def list_page(reader: Queries, query: PackageQuery) -> tuple[list[Package], int]:
+    """Return one page and how many match in all; by name, the newest version first, unless `sort` says otherwise."""
+    where, values = "name LIKE ? ESCAPE '\\'", [like(query.q)]
+    if query.name:
+        where, values = f"{where} AND name = ?", [*values, query.name]
+    order = order_by(query.sort, _SORTS, "name")
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM packages WHERE {where}", values)  # noqa: S608 - text made here, values bound
+    rows = await reader.fetch_all(
+        f"SELECT * FROM packages WHERE {where} ORDER BY {order}, name, version_key DESC LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        (*values, query.limit, query.offset),
+    )
+    assert total is not None
+    return [_package(row) for row in rows], int(total["n"])
+
+
+async def insert_upload(tx: Transaction, upload: Upload) -> None:
+    """Write an announced upload."""
+    await tx.execute(
+        "INSERT INTO uploads (id, size_bytes, sha256, created_ms, created_by) VALUES (?, ?, ?, ?, ?)",
+        (upload.id, upload.size_bytes, upload.sha256, upload.created_ms, upload.created_by),
+    )
+
+
+async def find_upload(reader: Queries, upload_id: str) -> Upload | None:
+    """Return one announced upload."""
+    row = await reader.fetch_one("SELECT * FROM uploads WHERE id = ?", (upload_id,))
+    return None if row is None else _upload(row)
+
+
+async def list_uploads(reader: Queries) -> list[Upload]:
+    """Return every announced upload."""
+    return [_upload(row) for row in await reader.fetch_all("SELECT * FROM uploads")]
+
+
+async def delete_upload(tx: Transaction, upload_id: str) -> None:
+    """Forget one announced upload."""
+    await tx.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+
+
+def _upload(row: Row) -> Upload:
+    return Upload(row["id"], row["size_bytes"], row["sha256"], row["created_ms"], row["created_by"])

@@ -1,0 +1,1 @@
+"""Systems and their modules: the definition, apart from what runs."""

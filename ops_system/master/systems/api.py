@@ -1,0 +1,170 @@
+"""HTTP of systems and modules: parse, call, answer."""
+
+from ops_system.master.systems.rules import ModulePatch, NewModule, NewSystem, SystemPatch
+from ops_system.master.systems.service import Systems
+from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
+from ops_system.model.systems import Module, System
+
+_WRITE_ERRORS = ("invalid", "conflict")
+
+
+def routes(service: Systems) -> list[Route]:
+    """Return the routes of `/systems` and `/modules`."""
+    return [*_system_routes(service), *_module_routes(service)]
+
+
+def _system_routes(service: Systems) -> list[Route]:
+    async def list_systems(call: Call) -> Page[System]:
+        return await service.list_systems(call.query)
+
+    async def create_system(call: Call) -> System:
+        return await service.create_system(call.body, call.principal)
+
+    async def get_system(call: Call) -> System:
+        return await service.get_system(call.params["id"])
+
+    async def patch_system(call: Call) -> System:
+        return await service.patch_system(call.params["id"], call.body, call.principal)
+
+    async def delete_system(call: Call) -> Nothing:
+        await service.delete_system(call.params["id"], call.principal)
+        return Nothing()
+
+    return [
+        Route(
+            "GET",
+            "/systems",
+            Permission.VIEW,
+            list_systems,
+            "List systems",
+            "list_systems",
+            answer=Page[System],
+            query=ListQuery,
+            tag="systems",
+        ),
+        Route(
+            "POST",
+            "/systems",
+            Permission.OPERATE,
+            create_system,
+            "Create a system",
+            "create_system",
+            answer=System,
+            body=NewSystem,
+            status=201,
+            tag="systems",
+            errors=_WRITE_ERRORS,
+        ),
+        Route(
+            "GET",
+            "/systems/{id}",
+            Permission.VIEW,
+            get_system,
+            "Show one system",
+            "get_system",
+            answer=System,
+            tag="systems",
+            errors=("not_found",),
+        ),
+        Route(
+            "PATCH",
+            "/systems/{id}",
+            Permission.OPERATE,
+            patch_system,
+            "Change a system's name or description",
+            "patch_system",
+            answer=System,
+            body=SystemPatch,
+            tag="systems",
+            errors=("not_found", *_WRITE_ERRORS),
+        ),
+        Route(
+            "DELETE",
+            "/systems/{id}",
+            Permission.OPERATE,
+            delete_system,
+            "Delete a system that has no instances, with its modules",
+            "delete_system",
+            tag="systems",
+            errors=("not_found", "not_allowed"),
+        ),
+    ]
+
+
+def _module_routes(service: Systems) -> list[Route]:
+    async def list_modules(call: Call) -> Page[Module]:
+        return await service.list_module_page(call.params["id"], call.query)
+
+    async def create_module(call: Call) -> Module:
+        return await service.create_module(call.params["id"], call.body, call.principal)
+
+    async def get_module(call: Call) -> Module:
+        return await service.get_module(call.params["id"])
+
+    async def patch_module(call: Call) -> Module:
+        return await service.patch_module(call.params["id"], call.body, call.principal)
+
+    async def delete_module(call: Call) -> Nothing:
+        await service.delete_module(call.params["id"], call.principal)
+        return Nothing()
+
+    return [
+        Route(
+            "GET",
+            "/systems/{id}/modules",
+            Permission.VIEW,
+            list_modules,
+            "List a system's modules in start order",
+            "list_modules",
+            answer=Page[Module],
+            query=ListQuery,
+            tag="systems",
+            errors=("not_found",),
+        ),
+        Route(
+            "POST",
+            "/systems/{id}/modules",
+            Permission.OPERATE,
+            create_module,
+            "Add a module: a package version with overrides",
+            "create_module",
+            answer=Module,
+            body=NewModule,
+            status=201,
+            tag="systems",
+            errors=("not_found", *_WRITE_ERRORS),
+        ),
+        Route(
+            "GET",
+            "/modules/{id}",
+            Permission.VIEW,
+            get_module,
+            "Show one module",
+            "get_module",
+            answer=Module,
+            tag="systems",
+            errors=("not_found",),
+        ),
+        Route(
+            "PATCH",
+            "/modules/{id}",
+            Permission.OPERATE,
+            patch_module,
+            "Change a module; what runs keeps its settings until it is started anew",
+            "patch_module",
+            answer=Module,
+            body=ModulePatch,
+            tag="systems",
+            errors=("not_found", "not_allowed", *_WRITE_ERRORS),
+        ),
+        Route(
+            "DELETE",
+            "/modules/{id}",
+            Permission.OPERATE,
+            delete_module,
+            "Delete a module that has no instances and that no other depends on",
+            "delete_module",
+            tag="systems",
+            errors=("not_found", "not_allowed"),
+        ),
+    ]

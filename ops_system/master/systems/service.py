@@ -1,0 +1,191 @@
+"""Systems and modules: what should exist, apart from what runs. Each change is checked and written in one go."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.bus import Bus, Changed
+from ops_system.master.packages.service import Packages
+from ops_system.master.systems import store
+from ops_system.master.systems.rules import (
+    ModulePatch,
+    NewModule,
+    NewSystem,
+    SystemPatch,
+    check_module,
+    check_system_name,
+    merged_manifest,
+    new_module,
+    patched_module,
+)
+from ops_system.master.web.route import ListQuery, Page, Principal
+from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound
+from ops_system.model.ids import ModuleId, SystemId, spell_id
+from ops_system.model.systems import Module, System
+from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Database, Queries, Transaction
+
+TOPIC = "systems"
+MODULE_TOPIC = "modules"
+
+InstanceQuestion = Callable[[Queries, list[ModuleId]], Awaitable[list[str]]]
+"""Which instances of these modules exist: names for a person."""
+
+
+class Systems:
+    """The one book of definitions."""
+
+    def __init__(self, *, database: Database, packages: Packages, audit: Audit, bus: Bus, clock: Clock) -> None:
+        self._database = database
+        self._packages = packages
+        self._audit = audit
+        self._bus = bus
+        self._clock = clock
+        self._instances: list[InstanceQuestion] = []
+        packages.ask_before_delete(store.list_package_users)
+
+    def ask_before_delete(self, question: InstanceQuestion) -> None:
+        """Refuse deletions, and another package under a module, while `question` names instances."""
+        self._instances.append(question)
+
+    # --- systems --------------------------------------------------------------------------------------------------
+    async def list_systems(self, query: ListQuery) -> Page[System]:
+        """Return one page, by name unless sorted otherwise."""
+        items, total = await store.list_systems(self._database, query)
+        return Page(items=items, total=total)
+
+    async def get_system(self, system_id: str, reader: Queries | None = None) -> System:
+        """Return one system. Raises `NotFound`."""
+        system = await store.find_system(reader or self._database, system_id)
+        if system is None:
+            raise NotFound(f"there is no system {system_id}", id=system_id)
+        return system
+
+    async def create_system(self, body: NewSystem, actor: Principal) -> System:
+        """Make an empty system. Raises `Invalid`, `Conflict` for a name in use."""
+        check_system_name(body.name)
+        now = self._clock.now()
+        system = System(SystemId(spell_id("sys", secrets.token_bytes(10))), body.name, body.description, now)
+        async with self._database.transaction() as tx:
+            await self._check_name(tx, system)
+            await store.insert_system(tx, system)
+            await self._audit.record(tx, actor, "system.create", f"system:{system.id}", "done", {"name": system.name})
+        self._bus.publish(Changed(TOPIC, system.id, system))
+        return system
+
+    async def patch_system(self, system_id: str, patch: SystemPatch, actor: Principal) -> System:
+        """Change name or description. Raises `NotFound`, `Invalid`, `Conflict`."""
+        async with self._database.transaction() as tx:
+            old = await self.get_system(system_id, tx)
+            name = patch.name if isinstance(patch.name, str) else old.name
+            description = patch.description if isinstance(patch.description, str) else old.description
+            system = System(old.id, name, description, old.created_at, old.modules)
+            check_system_name(name)
+            await self._check_name(tx, system)
+            await store.update_system(tx, system)
+            await self._audit.record(tx, actor, "system.change", f"system:{system.id}", "done", {"name": name})
+        self._bus.publish(Changed(TOPIC, system.id, system))
+        return system
+
+    async def delete_system(self, system_id: str, actor: Principal) -> None:
+        """Remove a system and its modules. Raises `NotFound`, `NotAllowed` while instances exist."""
+        async with self._database.transaction() as tx:
+            system = await self.get_system(system_id, tx)
+            modules = await store.list_modules(tx, system_id)
+            await self._check_no_instances(tx, [module.id for module in modules], f"system {system.name}")
+            await store.delete_system(tx, system_id)
+            await self._audit.record(tx, actor, "system.delete", f"system:{system_id}", "done", {"name": system.name})
+        for module in modules:
+            self._bus.publish(Changed(MODULE_TOPIC, module.id, None))
+        self._bus.publish(Changed(TOPIC, system_id, None))
+
+    async def _check_name(self, tx: Transaction, system: System) -> None:
+        if await store.is_name_taken(tx, system.name, system.id):
+            raise Conflict(f"another system is called {system.name!r}; choose another name", name=system.name)
+
+    # --- modules --------------------------------------------------------------------------------------------------
+    async def list_modules(self, system_id: str, reader: Queries | None = None) -> list[Module]:
+        """Return a system's modules in start order. Raises `NotFound`."""
+        await self.get_system(system_id, reader)
+        return await store.list_modules(reader or self._database, system_id)
+
+    async def list_module_page(self, system_id: str, query: ListQuery) -> Page[Module]:
+        """Return one page of a system's modules, in start order unless sorted otherwise. Raises `NotFound`."""
+        await self.get_system(system_id)
+        items, total = await store.list_module_page(self._database, system_id, query)
+        return Page(items=items, total=total)
+
+    async def get_module(self, module_id: str, reader: Queries | None = None) -> Module:
+        """Return one module. Raises `NotFound`."""
+        module = await store.find_module(reader or self._database, module_id)
+        if module is None:
+            raise NotFound(f"there is no module {module_id}", id=module_id)
+        return module
+
+    async def create_module(self, system_id: str, body: NewModule, actor: Principal) -> Module:
+        """Add a module. Raises `NotFound`, `Invalid` (every fault), `Conflict` for a name in use."""
+        module_id = ModuleId(spell_id("mod", secrets.token_bytes(10)))
+        async with self._database.transaction() as tx:
+            await self.get_system(system_id, tx)
+            siblings = await store.list_modules(tx, system_id)
+            module = new_module(module_id, SystemId(system_id), body, siblings, self._clock.now())
+            await self._check(tx, module, siblings)
+            await store.insert_module(tx, module)
+            await self._record(tx, actor, "module.create", module)
+        await self._publish(module)
+        return module
+
+    async def patch_module(self, module_id: str, patch: ModulePatch, actor: Principal) -> Module:
+        """Change a module. What runs keeps its version and settings until it is started anew or rolled out.
+
+        Raises `NotFound`, `Invalid`, `Conflict`, and `NotAllowed` for another package while instances exist.
+        """
+        async with self._database.transaction() as tx:
+            old = await self.get_module(module_id, tx)
+            siblings = await store.list_modules(tx, old.system_id)
+            module = patched_module(old, patch, siblings)
+            if module.package != old.package:
+                await self._check_no_instances(tx, [old.id], f"the package of module {old.name}")
+            await self._check(tx, module, siblings)
+            await store.update_module(tx, module)
+            await self._record(tx, actor, "module.change", module)
+        await self._publish(module)
+        return module
+
+    async def delete_module(self, module_id: str, actor: Principal) -> None:
+        """Remove a module. Raises `NotFound`, `NotAllowed` while instances exist or others depend on it."""
+        async with self._database.transaction() as tx:
+            module = await self.get_module(module_id, tx)
+            await self._check_no_instances(tx, [module.id], f"module {module.name}")
+            siblings = await store.list_modules(tx, module.system_id)
+            users = [sibling.name for sibling in siblings if module.id in sibling.depends_on]
+            if users:
+                raise NotAllowed(f"{', '.join(users)} depend on module {module.name}; change them first", users=users)
+            await store.delete_module(tx, module_id)
+            await self._record(tx, actor, "module.delete", module)
+        self._bus.publish(Changed(MODULE_TOPIC, module_id, None))
+        self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
+
+    async def _check(self, tx: Transaction, module: Module, siblings: list[Module]) -> None:
+        if any(sibling.name == module.name and sibling.id != module.id for sibling in siblings):
+            raise Conflict(f"the system has a module called {module.name!r}; choose another name", name=module.name)
+        check_module(module, siblings)
+        try:
+            package = await self._packages.get(module.package, module.version, tx)
+        except NotFound as missing:
+            problem = f"$.version: {missing.message}"
+            raise Invalid(problem, problems=[problem], package=module.package, version=module.version) from missing
+        merged_manifest(package.manifest, module)
+
+    async def _check_no_instances(self, tx: Transaction, modules: list[ModuleId], what: str) -> None:
+        names = [name for question in self._instances for name in await question(tx, modules)]
+        if names:
+            raise NotAllowed(f"{what}: {len(names)} instances exist; destroy them first", instances=names[:100])
+
+    async def _record(self, tx: Transaction, actor: Principal, action: str, module: Module) -> None:
+        details = {"name": module.name, "package": module.package, "version": module.version}
+        await self._audit.record(tx, actor, action, f"module:{module.id}", "done", details)
+
+    async def _publish(self, module: Module) -> None:
+        self._bus.publish(Changed(MODULE_TOPIC, module.id, module))
+        self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))

@@ -1,0 +1,167 @@
+"""The SQL of systems and modules. Used by the systems service alone."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ops_system.master.systems.rules import plan_of
+from ops_system.master.web.paging import like, order_by
+from ops_system.master.web.route import ListQuery
+from ops_system.model.ids import ModuleId, SystemId
+from ops_system.model.stamps import from_ms, to_ms
+from ops_system.model.systems import Module, ModulePlan, System
+from ops_system.storage.database import Queries, Row, Transaction
+
+_SYSTEM = "SELECT s.*, (SELECT count(*) FROM modules m WHERE m.system_id = s.id) AS modules FROM systems s"
+_SYSTEM_SORTS: Mapping[str, str] = {"name": "name", "created_at": "created_ms", "modules": "modules"}
+_MODULE_SORTS: Mapping[str, str] = {
+    "name": "name",
+    "start_order": "start_order",
+    "package": "package",
+    "version": "version",
+    "created_at": "created_ms",
+}
+
+
+def _system(row: Row) -> System:
+    return System(
+        id=SystemId(row["id"]),
+        name=row["name"],
+        description=row["description"],
+        created_at=from_ms(row["created_ms"]),
+        modules=row["modules"],
+    )
+
+
+def _module(row: Row) -> Module:
+    plan = msgspec.json.decode(row["plan"], type=ModulePlan)
+    return Module(
+        id=ModuleId(row["id"]),
+        system_id=SystemId(row["system_id"]),
+        name=row["name"],
+        package=row["package"],
+        version=row["version"],
+        start_order=row["start_order"],
+        created_at=from_ms(row["created_ms"]),
+        **{name: getattr(plan, name) for name in ModulePlan.__struct_fields__},
+    )
+
+
+async def find_system(reader: Queries, system_id: str) -> System | None:
+    """Return one system."""
+    row = await reader.fetch_one(f"{_SYSTEM} WHERE s.id = ?", (system_id,))
+    return None if row is None else _system(row)
+
+
+async def list_systems(reader: Queries, query: ListQuery) -> tuple[list[System], int]:
+    """Return one page and how many match in all."""
+    pattern = like(query.q)
+    order = order_by(query.sort, _SYSTEM_SORTS, "name")
+    where = "(s.name LIKE ? ESCAPE '\\' OR s.description LIKE ? ESCAPE '\\')"
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM systems s WHERE {where}", (pattern, pattern))  # noqa: S608 - text made here, values bound
+    rows = await reader.fetch_all(
+        f"{_SYSTEM} WHERE {where} ORDER BY {order}, s.id LIMIT ? OFFSET ?",
+        (pattern, pattern, query.limit, query.offset),
+    )
+    assert total is not None
+    return [_system(row) for row in rows], int(total["n"])
+
+
+async def is_name_taken(reader: Queries, name: str, system_id: str) -> bool:
+    """Return whether another system has this name."""
+    return await reader.fetch_one("SELECT 1 FROM systems WHERE name = ? AND id <> ?", (name, system_id)) is not None
+
+
+async def insert_system(tx: Transaction, system: System) -> None:
+    """Write a new system."""
+    await tx.execute(
+        "INSERT INTO systems (id, name, description, created_ms) VALUES (?, ?, ?, ?)",
+        (system.id, system.name, system.description, to_ms(system.created_at)),
+    )
+
+
+async def update_system(tx: Transaction, system: System) -> None:
+    """Write name and description."""
+    await tx.execute(
+        "UPDATE systems SET name = ?, description = ? WHERE id = ?", (system.name, system.description, system.id)
+    )
+
+
+async def delete_system(tx: Transaction, system_id: str) -> None:
+    """Remove a system with its modules."""
+    await tx.execute("DELETE FROM modules WHERE system_id = ?", (system_id,))
+    await tx.execute("DELETE FROM systems WHERE id = ?", (system_id,))
+
+
+async def find_module(reader: Queries, module_id: str) -> Module | None:
+    """Return one module."""
+    row = await reader.fetch_one("SELECT * FROM modules WHERE id = ?", (module_id,))
+    return None if row is None else _module(row)
+
+
+async def list_modules(reader: Queries, system_id: str) -> list[Module]:
+    """Return a system's modules in start order."""
+    rows = await reader.fetch_all("SELECT * FROM modules WHERE system_id = ? ORDER BY start_order, name", (system_id,))
+    return [_module(row) for row in rows]
+
+
+async def list_module_page(reader: Queries, system_id: str, query: ListQuery) -> tuple[list[Module], int]:
+    """Return one page of a system's modules and how many match in all."""
+    values = (system_id, like(query.q), like(query.q))
+    order = order_by(query.sort, _MODULE_SORTS, "start_order")
+    where = "system_id = ? AND (name LIKE ? ESCAPE '\\' OR package LIKE ? ESCAPE '\\')"
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM modules WHERE {where}", values)  # noqa: S608 - text made here, values bound
+    rows = await reader.fetch_all(
+        f"SELECT * FROM modules WHERE {where} ORDER BY {order}, name LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        (*values, query.limit, query.offset),
+    )
+    assert total is not None
+    return [_module(row) for row in rows], int(total["n"])
+
+
+async def list_package_users(reader: Queries, package: str, version: str) -> list[str]:
+    """Return `system/module` of the modules that plan this package version."""
+    rows = await reader.fetch_all(
+        "SELECT s.name || '/' || m.name AS name FROM modules m JOIN systems s ON s.id = m.system_id"
+        " WHERE m.package = ? AND m.version = ? ORDER BY 1",
+        (package, version),
+    )
+    return [row["name"] for row in rows]
+
+
+async def insert_module(tx: Transaction, module: Module) -> None:
+    """Write a new module."""
+    await tx.execute(
+        "INSERT INTO modules (id, system_id, name, package, version, start_order, plan, created_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            module.id,
+            module.system_id,
+            module.name,
+            module.package,
+            module.version,
+            module.start_order,
+            msgspec.json.encode(plan_of(module)).decode(),
+            to_ms(module.created_at),
+        ),
+    )
+
+
+async def update_module(tx: Transaction, module: Module) -> None:
+    """Write everything of a module but its ids."""
+    await tx.execute(
+        "UPDATE modules SET name = ?, package = ?, version = ?, start_order = ?, plan = ? WHERE id = ?",
+        (
+            module.name,
+            module.package,
+            module.version,
+            module.start_order,
+            msgspec.json.encode(plan_of(module)).decode(),
+            module.id,
+        ),
+    )
+
+
+async def delete_module(tx: Transaction, module_id: str) -> None:
+    """Remove one module."""
+    await tx.execute("DELETE FROM modules WHERE id = ?", (module_id,))
