@@ -6,6 +6,7 @@ Master, worker and pack tool share these structs. An override of a module is the
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Os = Literal["linux", "windows", "darwin", "any"]
 Arch = Literal["amd64", "arm64", "any"]
@@ -86,3 +87,25 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pid_strategy: PidStrategy = "spawn"
     process_name: str = ""
     pid_file: str = ""
+
+
+class HealthOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a module changes of the package's probe; a key left out keeps the package's value."""
+
+    type: ProbeType | UnsetType = UNSET
+    target: str | UnsetType = UNSET
+    interval: str | UnsetType = UNSET
+    timeout: str | UnsetType = UNSET
+    failures: int | UnsetType = UNSET
+    start_timeout: str | UnsetType = UNSET
+
+
+class RestartOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a module changes of the package's restart policy; a key left out keeps the package's value."""
+
+    policy: RestartPolicy | UnsetType = UNSET
+    delay: str | UnsetType = UNSET
+    max_delay: str | UnsetType = UNSET
+    max_restarts: int | UnsetType = UNSET
+    window: str | UnsetType = UNSET
+    success_codes: tuple[int, ...] | UnsetType = UNSET
