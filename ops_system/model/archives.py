@@ -158,7 +158,7 @@ def _read_entry(data: bytes, position: int, shift: int) -> tuple[Entry, int]:
     size, packed, offset = _large_values(extra.get(_ZIP64, b""), size, packed, offset)
     name = _decode_name(raw, flags, extra.get(_UNICODE_PATH, b""))
     if disk not in {0, _FULL16}:
-        raise BadArchive(f'"{name}" lies on another volume')
+        raise BadArchive(f'"{shown_name(name)}" lies on another volume')
     is_dir = name.endswith("/")
     entry = Entry(
         name=name[:-1] if is_dir else name,
@@ -210,10 +210,10 @@ def _decode_name(raw: bytes, flags: int, unicode_path: bytes) -> str:
 def data_offset(header: bytes, entry: Entry) -> int:
     """Return where the entry's data begins, from its `LOCAL_BYTES` header and name. Raises BadArchive."""
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
-        raise BadArchive(f'"{entry.name}": its header is missing')
+        raise BadArchive(f'"{shown_name(entry.name)}": its header is missing')
     *_, name_length, extra_length = _LOCAL.unpack_from(header)
     if header[_LOCAL.size : _LOCAL.size + name_length] != entry.raw_name:
-        raise BadArchive(f'"{entry.name}": directory and header disagree about its name')
+        raise BadArchive(f'"{shown_name(entry.name)}": directory and header disagree about its name')
     return int(entry.header_offset + _LOCAL.size + name_length + extra_length)
 
 
@@ -246,13 +246,13 @@ def _component_problems(part: str, *, is_windows: bool) -> Iterator[str]:
     elif part in {"", "."}:
         yield "has an empty or . component in its path"
     elif _RESERVED.match(part):
-        yield f'uses "{part}", a name that Windows reserves'
+        yield f'uses "{shown_name(part)}", a name that Windows reserves'
     elif part[-1] in ". ":
-        yield f'uses "{part}", which ends in a dot or a space'
+        yield f'uses "{shown_name(part)}", which ends in a dot or a space'
     elif len(part.encode()) > MAX_COMPONENT_BYTES:
         yield f"has a component of more than {MAX_COMPONENT_BYTES} bytes"
     elif is_windows and _NOT_ON_WINDOWS.search(part):
-        yield f'uses "{part}", which Windows cannot store'
+        yield f'uses "{shown_name(part)}", which Windows cannot store'
 
 
 def find_entry_problem(entry: Entry, *, is_windows: bool = False) -> str:
@@ -288,16 +288,18 @@ def find_twins(names: Iterable[tuple[str, bool]]) -> list[str]:
     problems: list[str] = []
     for name, is_dir in names:
         if name in explicit:
-            problems.append(f'"{name}": stands twice')
+            problems.append(f'"{shown_name(name)}": stands twice')
             continue
         explicit.add(name)
         for path, path_is_dir in (*((parent, True) for parent in _parents(name)), (name, is_dir)):
             known, known_is_dir = spelled.setdefault(_twin_key(path), (path, path_is_dir))
             if known != path:
-                problems.append(f'"{path}": differs from "{known}" only by case or by how letters are composed')
+                problems.append(
+                    f'"{shown_name(path)}": differs from "{shown_name(known)}" only by case or by how letters are composed'
+                )
                 break
             if known_is_dir != path_is_dir:
-                problems.append(f'"{path}": is a file and a folder')
+                problems.append(f'"{shown_name(path)}": is a file and a folder')
                 break
     return problems
 
@@ -334,9 +336,9 @@ def find_overlaps(spans: Iterable[tuple[int, int, str]], directory_offset: int) 
     end_of_last, last = 0, ""
     for start, end, name in sorted(spans):
         if start < end_of_last:
-            problems.append(f'"{name}": overlaps "{last}"')
+            problems.append(f'"{shown_name(name)}": overlaps "{shown_name(last)}"')
         if end > directory_offset:
-            problems.append(f'"{name}": reaches into the directory')
+            problems.append(f'"{shown_name(name)}": reaches into the directory')
         if end > end_of_last:
             end_of_last, last = end, name
     return problems

@@ -125,7 +125,7 @@ def _entry_problems(entries: tuple[Entry, ...]) -> Iterator[str]:
 
 def _locate(file: BinaryIO, entry: Entry, directory_offset: int) -> int:
     if not 0 <= entry.header_offset < directory_offset:
-        raise BadArchive(f'"{entry.name}": its header lies outside the archive')
+        raise BadArchive(f'"{shown_name(entry.name)}": its header lies outside the archive')
     file.seek(entry.header_offset)
     return data_offset(file.read(LOCAL_BYTES + len(entry.raw_name)), entry)
 

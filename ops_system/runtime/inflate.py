@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ops_system.model.archives import STORED, BadArchive, Entry, refuse
+from ops_system.model.archives import STORED, BadArchive, Entry, refuse, shown_name
 
 PIECE_BYTES = 1024 * 1024
 
@@ -14,7 +14,7 @@ def unpack_entry(source: BinaryIO, entry: Entry, offset: int) -> Iterator[bytes]
     try:
         yield from _verified(source, entry, offset)
     except (BadArchive, zlib.error) as error:
-        raise refuse([f'"{entry.name}": {error}']) from error
+        raise refuse([f'"{shown_name(entry.name)}": {error}']) from error
 
 
 def _verified(source: BinaryIO, entry: Entry, offset: int) -> Iterator[bytes]:
