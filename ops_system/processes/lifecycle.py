@@ -126,7 +126,9 @@ def _want_running(  # noqa: PLR0911 - one answer a stage
         case Stage.IDLE | Stage.BACKOFF:
             if not (is_again or is_fresh or view.state is State.PENDING):
                 return view, ()
-            return _begin(replace(view, history=History(), restarts=0, ended=None), CancelTimers())
+            if is_again or is_fresh:
+                view = replace(view, history=History(), restarts=0)
+            return _begin(view, CancelTimers())
         case Stage.REMOVED:
             return _begin(View(view.spec)) if is_fresh else (view, ())
         case Stage.PREPARING:
@@ -247,7 +249,9 @@ def _run(view: View, reason: Reason, *more: Action) -> Decision:
 def _on_adopted(view: View, event: Adopted) -> Decision:
     if view.stage is not Stage.IDLE:
         return view, ()
-    view = replace(view, pid=event.pid, started_at=event.at, is_prepared=True)
+    view = replace(view, pid=event.pid, started_at=event.at)
+    if not event.is_alive:
+        return replace(view, stage=Stage.RUNNING, state=State.RUNNING), ()
     reason = Reason("readopted", f"pid {event.pid} was found running", {"pid": event.pid})
     if not event.is_proven:
         deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)

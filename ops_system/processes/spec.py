@@ -147,8 +147,8 @@ def resolve(spec: InstanceSpec, values: Mapping[str, str]) -> RunSpec:
         stop=StopRules(service.stop.signal, reader.duration_s("stop.timeout", service.stop.timeout)),
         limits=reader.limits(service.limits),
         user=service.user,
-        pre_start=reader.expand_all("hooks.pre_start", service.hooks.pre_start, known),
-        post_stop=reader.expand_all("hooks.post_stop", service.hooks.post_stop, known),
+        pre_start=service.hooks.pre_start,
+        post_stop=service.hooks.post_stop,
     )
     reader.raise_if_any(spec.name)
     return run

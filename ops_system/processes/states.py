@@ -128,6 +128,7 @@ class Adopted(msgspec.Struct, frozen=True):
     pid: int
     at: datetime
     is_proven: bool
+    is_alive: bool = True
 
 
 class Restored(msgspec.Struct, frozen=True):

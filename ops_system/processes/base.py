@@ -1,0 +1,164 @@
+"""What the supervisor asks of an operating system: one Protocol, implemented by `posix` and `windows`.
+
+A `Launch` is one start of one instance; a `Handle` is the running thing. An `Identity` survives restarts of the
+supervisor and tells a process from another that got its number later.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ops_system.model.ids import InstanceId
+from ops_system.processes.spec import LimitRules
+
+MARKER = "OPS_INSTANCE"
+INHERITED = ("PATH", "HOME", "LANG", "TZ")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A process, unmistakably: numbers come back, boot id + number + start time do not."""
+
+    boot_id: str
+    pid: int
+    start_time: int  # in the system's own unit: clock ticks since boot on Linux
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """One start. `env` is complete but for the marker; `run_dir` is private to the instance and survives us."""
+
+    instance_id: InstanceId
+    number: int  # rises with each start of the instance
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    dir: str
+    run_dir: str
+    stdout_path: str
+    stderr_path: str
+    limits: LimitRules = LimitRules()
+    user: str = ""
+
+
+class Handle(msgspec.Struct, frozen=True):
+    """A start that was made. `keeper` is the small process that waits for the entrypoint and notes its exit code."""
+
+    instance_id: InstanceId
+    number: int
+    keeper: Identity
+    leader: Identity | None = None  # the entrypoint; None until its pid is known
+    is_child: bool = True  # False after re-adoption: its orphans went to init, so only a full scan proves emptiness
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A process that belongs to an instance."""
+
+    identity: Identity
+    is_keeper: bool = False
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How the entrypoint ended. Both None: it was lost."""
+
+    code: int | None = None
+    signal: str | None = None
+
+
+OnPid = Callable[[Handle], None]
+OnExit = Callable[[Exit], None]
+
+
+class Platform(Protocol):
+    """The operating system, as far as supervision needs it. Everything here is quick and does not wait."""
+
+    def open(self) -> None:
+        """Begin: needs a running loop. Takes in orphans where the system can."""
+        ...
+
+    def close(self) -> None:
+        """End watching; processes go on."""
+        ...
+
+    def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
+        """Start; `on_pid` tells the entrypoint's pid, `on_exit` its end (maybe without `on_pid` before).
+
+        Raises OSError, or Invalid when the user or a needed tool does not exist.
+        """
+        ...
+
+    def readopt(self, handle: Handle, run_dir: str, on_exit: OnExit) -> bool:
+        """Watch a start made by an earlier supervisor. False: it has ended; `read_exit` may know how."""
+        ...
+
+    def read_exit(self, run_dir: str, number: int) -> Exit | None:
+        """Return the noted exit of start `number`, None when nothing complete was noted."""
+        ...
+
+    def read_leader(self, run_dir: str, number: int) -> int | None:
+        """Return the entrypoint's pid that start `number` noted."""
+        ...
+
+    def release(self, instance_id: InstanceId) -> None:
+        """Forget the handle of an instance whose tree is empty."""
+        ...
+
+    def identity(self, pid: int) -> Identity | None:
+        """Return who `pid` is now, None when there is no such live process."""
+        ...
+
+    def is_alive(self, identity: Identity) -> bool:
+        """True while exactly this process lives; a zombie does not."""
+        ...
+
+    def signal(self, identity: Identity, name: str) -> bool:
+        """Send a signal by name after re-checking the identity; False: the process is gone. Raises PermissionError."""
+        ...
+
+    def members(self, handle: Handle) -> tuple[Member, ...]:
+        """Return the living processes of the instance, its keeper included: session, group, descendants, marker."""
+        ...
+
+    def is_surely_empty(self, handle: Handle) -> bool:
+        """True when a cheap look already proves that nothing is left; False means `members` must tell."""
+        ...
+
+    def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
+        """Return all living processes that carry a marker, by instance: the way back when the state folder is lost."""
+        ...
+
+    def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> tuple[Handle, str | None]:
+        """Read from living marked processes which start they are; the second is its run_dir, None without a keeper."""
+        ...
+
+    def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:
+        """Return the names of the given limits this system does not enforce here."""
+        ...
+
+    def user_prefix(self, user: str) -> tuple[str, ...]:
+        """Return what to put before a command to run it as `user` (empty: as ourselves). Raises Invalid."""
+        ...
+
+    def boot_id(self) -> str:
+        """Return what changes with each boot."""
+        ...
+
+
+def child_env(given: dict[str, str], inherited: dict[str, str], instance_id: InstanceId) -> dict[str, str]:
+    """Return the environment of an instance: what it was given, PATH HOME LANG TZ, and the marker. Nothing else."""
+    env = {name: inherited[name] for name in INHERITED if name in inherited}
+    env.setdefault("PATH", DEFAULT_PATH)
+    if sys.platform == "win32":
+        env.update({name: inherited[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in inherited})
+    return {**env, **given, MARKER: instance_id}
+
+
+def make_platform() -> Platform:
+    """Return the platform of this system."""
+    if sys.platform == "win32":
+        from ops_system.processes.windows import WindowsPlatform
+
+        return WindowsPlatform()
+    from ops_system.processes.posix import PosixPlatform
+
+    return PosixPlatform()

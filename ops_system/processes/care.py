@@ -1,0 +1,448 @@
+"""One instance in care: carries out what `lifecycle.decide` says and tells it what happened. Made by `supervisor`.
+
+Its mailbox is handled at once and to the end on the loop, so a restart waits for no tick; what takes time (preparing,
+hooks, probes, emptying a tree) runs as one named task per errand and answers with an event.
+"""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, assert_never
+
+import msgspec
+
+from ops_system.model.errors import OpsError
+from ops_system.model.instances import InstanceEvent, InstanceReport, State
+from ops_system.model.reasons import Reason
+from ops_system.processes import lifecycle
+from ops_system.processes.base import Exit, Handle, Launch, Platform, child_env
+from ops_system.processes.commands import run_command
+from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.processes.ports import find_taken
+from ops_system.processes.probes import Failed, Passed, probe
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, Preparer, Progress, RunSpec
+from ops_system.processes.states import (
+    Action,
+    CancelLaunch,
+    CancelPrepare,
+    CancelTimers,
+    Emit,
+    Event,
+    Exited,
+    FilesRemoved,
+    KillTree,
+    LaunchError,
+    Prepare,
+    PrepareDone,
+    PrepareError,
+    ProbeFailed,
+    ProbePassed,
+    RemoveError,
+    RemoveFiles,
+    SetTimer,
+    Spawned,
+    Stage,
+    StartProbe,
+    StopPolitely,
+    StopProbe,
+    Timer,
+    TimerFired,
+    TreeAlive,
+    TreeEmpty,
+    View,
+    report_of,
+)
+from ops_system.processes.states import Launch as LaunchAction
+from ops_system.processes.trees import empty_tree
+
+_log = logging.getLogger(__name__)
+
+STDOUT_NAME = "stdout.log"
+STDERR_NAME = "stderr.log"
+HOOK_TIMEOUT_S = 60.0
+EXIT_NOTE_WAIT_S = 2.0
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What all instances of one supervisor share."""
+
+    platform: Platform
+    store: RunStore
+    preparer: Preparer
+    on_report: Callable[[InstanceReport], None]
+    on_event: Callable[[InstanceEvent], None]  # numbered by whoever takes it
+    on_progress: Progress
+    dice: Callable[[], float]
+    clock: Clock
+    inherited_env: Mapping[str, str]
+    group: asyncio.TaskGroup
+
+
+class Care:
+    """Shell around one `View`."""
+
+    def __init__(self, around: Surroundings, spec: RunSpec, record: RunRecord | None) -> None:
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self.view = View(spec, restarts=record.restarts, history=record.history) if record else View(spec)
+        self.handle: Handle | None = None
+        self._number = record.number if record else 0
+        self._launched: RunSpec | None = record.spec if record else None  # what runs, while the wish may be newer
+        self._prepared: PreparedInstance | None = record.prepared if record else None
+        self._exited = asyncio.Event()
+        self._inbox: deque[Event] = deque()
+        self._is_deciding = False
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._told: InstanceReport | None = None
+        self._kept: RunRecord | None = record
+
+    # --- the mailbox
+    def post(self, event: Event) -> None:
+        """Handle `event` now, or right after the one being handled."""
+        self._inbox.append(event)
+        if self._is_deciding:
+            return
+        self._is_deciding = True
+        try:
+            while self._inbox:
+                self._decide(self._inbox.popleft())
+        finally:
+            self._is_deciding = False
+        self._keep()
+        self._tell()
+
+    def _decide(self, event: Event) -> None:
+        before = self.view
+        self.view, actions = lifecycle.decide(before, event, self._loop.time(), self._around.dice())
+        for action in actions:
+            self._do(action)
+
+    def _tell(self) -> None:
+        report = report_of(self.view, self._around.clock())
+        told = self._told
+        if told is None or msgspec.structs.replace(told, at=report.at) != report:
+            self._told = report
+            self._around.on_report(report)
+
+    def report(self) -> InstanceReport:
+        """Return the newest picture."""
+        return self._told or report_of(self.view, self._around.clock())
+
+    def close(self) -> None:
+        """Switch the clocks off; processes go on."""
+        self._cancel_timers()
+
+    # --- what is kept on disk
+    def _keep(self) -> None:
+        if self.view.stage is Stage.REMOVED or (self._kept is None and self.handle is None):
+            return  # nothing was ever started, so there is nothing to find again
+        record = self._record()
+        if record == self._kept:
+            return
+        try:
+            self._around.store.save(record)
+        except OSError as error:
+            _log.error("%s: its run record cannot be written (%s); free disk space", record.spec.instance_id, error)
+        else:
+            self._kept = record
+
+    def _record(self) -> RunRecord:
+        view, handle = self.view, self.handle
+        return RunRecord(
+            spec=self._launched if handle and self._launched else view.spec,
+            boot_id=self._around.platform.boot_id(),
+            number=self._number,
+            keeper=handle.keeper if handle else None,
+            leader=handle.leader if handle else None,
+            started_at=view.started_at,
+            is_proven=view.state is State.RUNNING,
+            state=view.state,
+            reason=view.reason,
+            exit_code=view.exit_code,
+            exit_signal=view.exit_signal,
+            restarts=view.restarts,
+            history=view.history,
+            prepared=self._prepared,
+        )
+
+    # --- what is to be done
+    def _do(self, action: Action) -> None:  # noqa: C901, PLR0912 - one line an action
+        match action:
+            case Prepare():
+                self._start_errand("prepare", self._prepare())
+            case CancelPrepare():
+                self._cancel_errand("prepare")
+            case LaunchAction():
+                self._launch()
+            case CancelLaunch():
+                self._cancel_launch()
+            case StopPolitely():
+                self._stop_politely()
+            case KillTree(post_stop):
+                self._kill_tree(post_stop)
+            case StartProbe():
+                self._start_errand("probe", self._probe())
+            case StopProbe():
+                self._cancel_errand("probe")
+            case SetTimer(timer, delay_s):
+                self._set_timer(timer, delay_s)
+            case CancelTimers():
+                self._cancel_timers()
+            case Emit(kind, reason):
+                self._emit(kind, reason)
+            case RemoveFiles():
+                self._start_errand("remove", self._remove())
+            case _:
+                assert_never(action)
+
+    def _start_errand(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+        self._cancel_errand(name)
+        task = self._around.group.create_task(errand, name=f"{name} {self.view.spec.instance_id}")
+        self._errands[name] = task
+
+    def _cancel_errand(self, name: str) -> None:
+        task = self._errands.pop(name, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    def _set_timer(self, timer: Timer, delay_s: float) -> None:
+        old = self._timers.pop(timer, None)
+        if old is not None:
+            old.cancel()
+        self._timers[timer] = self._loop.call_later(delay_s, self.post, TimerFired(timer))
+
+    def _cancel_timers(self) -> None:
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+
+    def _emit(self, kind: str, reason: Reason | None) -> None:
+        view = self.view
+        event = InstanceEvent(
+            seq=0,
+            instance_id=view.spec.instance_id,
+            generation=view.spec.generation,
+            at=self._around.clock(),
+            kind=kind,
+            state=view.state,
+            health=view.health,
+            reason=reason,
+            pid=view.pid,
+            exit_code=view.exit_code,
+        )
+        self._around.on_event(event)
+
+    # --- preparing and removing
+    async def _prepare(self) -> None:
+        try:
+            self._prepared = await self._around.preparer.prepare(self.view.spec, self._around.on_progress)
+        except PrepareFailed as error:
+            self.post(PrepareError(error.reason, error.retry))
+        except OpsError as error:
+            self.post(PrepareError(Reason("prepare_failed", error.message, {"error": error.code}), retry=False))
+        except OSError as error:
+            self.post(PrepareError(Reason("prepare_failed", f"preparing failed: {error}"), retry=False))
+        else:
+            self.post(PrepareDone())
+
+    async def _remove(self) -> None:
+        try:
+            await self._around.preparer.remove(self.view.spec)
+        except (OSError, OpsError) as error:
+            self.post(RemoveError(Reason("remove_failed", f"the instance's files cannot be removed: {error}")))
+            return
+        self._around.store.remove(self.view.spec.instance_id)
+        self._kept = self._prepared = None
+        self.post(FilesRemoved())
+
+    # --- starting
+    def _launch(self) -> None:
+        taken = find_taken(self.view.spec.ports)
+        if taken is not None:
+            name, port = taken
+            message = f"port {port} ({name}) is taken by another process; free it or give the module another port"
+            self.post(LaunchError(Reason("port_taken", message, {"port": port, "name": name})))
+        elif self.view.spec.pre_start:
+            self._start_errand("launch", self._launch_after_hook())
+        else:
+            self._spawn()
+
+    async def _launch_after_hook(self) -> None:
+        failure = await self._run_hook("pre_start", self.view.spec.pre_start)
+        if failure is not None:
+            self.post(LaunchError(failure))
+            return
+        self._spawn()
+
+    def _cancel_launch(self) -> None:
+        if "launch" in self._errands and self.handle is None:
+            self._cancel_errand("launch")
+            self.post(LaunchError(Reason("stop_requested", "the start was called off")))
+
+    def _spawn(self) -> None:
+        try:
+            launch = self._make_launch()
+            self._exited.clear()
+            self.handle = self._around.platform.spawn(launch, self._on_pid, self._on_exit)
+            self._launched = self.view.spec
+        except _EntrypointMissing as error:
+            self.post(LaunchError(Reason("entrypoint_missing", str(error))))
+        except (OSError, ValueError) as error:
+            self.post(LaunchError(Reason("spawn_failed", f"cannot be started: {error}")))
+        except OpsError as error:
+            self.post(LaunchError(Reason("spawn_refused", error.message)))
+
+    def _make_launch(self) -> Launch:
+        prepared, spec = self._prepared, self.view.spec
+        assert prepared is not None
+        if not os.access(prepared.argv[0], os.X_OK) or Path(prepared.argv[0]).is_dir():
+            raise _EntrypointMissing(prepared.argv[0])
+        self._number += 1
+        return Launch(
+            instance_id=spec.instance_id,
+            number=self._number,
+            argv=prepared.argv,
+            env=self._env(prepared),
+            dir=prepared.dir,
+            run_dir=str(self._around.store.run_dir(spec.instance_id)),
+            stdout_path=str(Path(prepared.log_dir, STDOUT_NAME)),
+            stderr_path=str(Path(prepared.log_dir, STDERR_NAME)),
+            limits=spec.limits,
+            user=spec.user,
+        )
+
+    def _env(self, prepared: PreparedInstance) -> dict[str, str]:
+        return child_env(prepared.env, dict(self._around.inherited_env), self.view.spec.instance_id)
+
+    def _prefix(self) -> tuple[str, ...]:
+        return self._around.platform.user_prefix(self.view.spec.user)
+
+    def _on_pid(self, handle: Handle) -> None:
+        self.handle = handle
+        assert handle.leader is not None
+        self.post(Spawned(handle.leader.pid, self._around.clock()))
+
+    def _on_exit(self, end: Exit) -> None:
+        self._exited.set()
+        self.post(Exited(end.code, end.signal))
+
+    def adopt(self, handle: Handle, run_dir: str) -> bool:
+        """Watch a start of an earlier supervisor. False: it has ended."""
+        self._number = max(self._number, handle.number)
+        self.handle = handle
+        is_watched = self._around.platform.readopt(handle, run_dir, self._on_exit)
+        if not is_watched:
+            self._exited.set()
+        return is_watched
+
+    # --- stopping
+    def _stop_politely(self) -> None:
+        if self._prepared is not None and self._prepared.stop_argv:
+            self._start_errand("stop", self._run_stop_command(self._prepared.stop_argv))
+        else:
+            self._signal_leader()
+
+    def _signal_leader(self) -> None:
+        leader = self.handle.leader if self.handle else None
+        if leader is None:
+            return
+        try:
+            self._around.platform.signal(leader, self.view.spec.stop.signal)
+        except (PermissionError, KeyError) as error:
+            _log.warning("%s: cannot send %s: %s", self.view.spec.instance_id, self.view.spec.stop.signal, error)
+
+    async def _run_stop_command(self, argv: tuple[str, ...]) -> None:
+        failure = await self._run_hook("stop command", argv)
+        if failure is not None and self.view.stage is Stage.STOPPING:
+            self._emit("stop", failure)
+            self._signal_leader()
+
+    async def _run_hook(self, name: str, argv: tuple[str, ...]) -> Reason | None:
+        """Run a command in the instance's directory, its output appended to stdout.log; None: it went well."""
+        prepared = self._prepared
+        if prepared is None:
+            return None
+        try:
+            log_path = str(Path(prepared.log_dir, STDOUT_NAME))
+            async with asyncio.timeout(HOOK_TIMEOUT_S):
+                result = await run_command((*self._prefix(), *argv), prepared.dir, self._env(prepared), log_path)
+        except TimeoutError:
+            return Reason("hook_failed", f"{name} did not end within {HOOK_TIMEOUT_S:.0f} s", {"hook": name})
+        except (OSError, ValueError, OpsError) as error:
+            return Reason("hook_failed", f"{name} cannot be run: {error}", {"hook": name})
+        if result.code == 0:
+            return None
+        params: dict[str, str | int | float] = {"hook": name, "exit_code": result.code}
+        return Reason("hook_failed", f"{name} ended with code {result.code}; its output is in {STDOUT_NAME}", params)
+
+    # --- emptying the tree
+    def _kill_tree(self, post_stop: bool) -> None:
+        handle = self.handle
+        is_empty = handle is None or (self._exited.is_set() and self._around.platform.is_surely_empty(handle))
+        if is_empty and not post_stop:
+            self._tree_is_empty()
+        else:
+            self._start_errand("kill", self._empty_tree(handle, post_stop))
+
+    async def _empty_tree(self, handle: Handle | None, post_stop: bool) -> None:
+        if handle is not None:
+            await empty_tree(self._around.platform, handle, lambda pids: self.post(TreeAlive(pids)))
+            await _within(EXIT_NOTE_WAIT_S, self._exited.wait())
+        self._cancel_errand("stop")
+        if post_stop:
+            failure = await self._run_hook("post_stop", self.view.spec.post_stop)
+            if failure is not None:
+                self._emit("stop", failure)
+        self._tree_is_empty()
+
+    def _tree_is_empty(self) -> None:
+        self._cancel_errand("stop")
+        self._around.platform.release(self.view.spec.instance_id)
+        self.handle = None
+        self.post(TreeEmpty())
+
+    # --- probing
+    async def _probe(self) -> None:
+        rules, prepared, prefix = self.view.spec.probe, self._prepared, self._prefix()
+        cwd = prepared.dir if prepared else "/"
+        env = self._env(prepared) if prepared else {}
+        pause_s = min(0.05, rules.interval_s)
+        while True:
+            match await probe(rules, cwd, env, prefix):
+                case Passed():
+                    self.post(ProbePassed())
+                case Failed(detail):
+                    self.post(ProbeFailed(detail))
+            if self._errands.get("probe") is not asyncio.current_task():
+                return  # the answer itself ended the probing
+            is_starting = self.view.stage is Stage.STARTING
+            pause_s = min(pause_s * 1.5, 1.0, rules.interval_s) if is_starting else rules.interval_s
+            await asyncio.sleep(pause_s)
+
+
+class _EntrypointMissing(OSError):
+    """The entrypoint is not there or not executable."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"entrypoint {path} is missing or not executable; check the package")
+
+
+async def _within(limit_s: float, waiting: Awaitable[object]) -> None:
+    """Wait for `waiting`, but not for ever."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await waiting
+    except TimeoutError:
+        _log.warning("the keeper of an emptied tree told no exit code")

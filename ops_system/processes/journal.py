@@ -1,0 +1,214 @@
+"""What supervision keeps on disk: one `run.json` per instance, and the journal of events until the master has them.
+
+    STATE/run/ID/run.json     which start is under way, by identity; how often it was restarted; how it came to rest
+    STATE/run/ID/{pid,exit}   the keeper's notes
+    STATE/events.jsonl        one InstanceEvent a line, oldest first
+    STATE/events.meta         {"acked", "reserved", "boot_id"}
+
+`run.json` is replaced by rename without fsync: it must outlive this process, which the page cache does; a power cut
+ends the processes it speaks of, and a record of another boot (or one that cannot be read) is only a hint. A start that
+was never recorded is found by its marker. So 200 starts cost no 200 disk flushes, and identity stays safe.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from ops_system.model.errors import Invalid
+from ops_system.model.ids import InstanceId
+from ops_system.model.instances import InstanceEvent, State
+from ops_system.model.reasons import Reason
+from ops_system.processes.base import Identity
+from ops_system.processes.restarts import History
+from ops_system.processes.spec import PreparedInstance, RunSpec
+from ops_system.runtime.files import write_atomic
+
+_log = logging.getLogger(__name__)
+
+MAX_EVENTS = 20_000
+TRIM_BYTES = 512 * 1024
+_RESERVE = 1000
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """The last known start of an instance. `is_proven`: it had reached `running`."""
+
+    spec: RunSpec
+    boot_id: str
+    number: int = 0
+    keeper: Identity | None = None
+    leader: Identity | None = None
+    started_at: datetime | None = None
+    is_proven: bool = False
+    state: State = State.PENDING
+    reason: Reason | None = None
+    exit_code: int | None = None
+    exit_signal: str | None = None
+    restarts: int = 0
+    history: History = History()
+    prepared: PreparedInstance | None = None
+
+
+class RunStore:
+    """The `run` folder."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._dir = state_dir / "run"
+        self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def run_dir(self, instance_id: InstanceId) -> Path:
+        """Return the instance's private folder, made when missing. Raises Invalid for an id that is no file name."""
+        if not instance_id or instance_id.startswith(".") or "/" in instance_id or "\\" in instance_id:
+            raise Invalid(f'"{instance_id}" is not an instance id')
+        path = self._dir / instance_id
+        path.mkdir(exist_ok=True, mode=0o700)
+        return path
+
+    def save(self, record: RunRecord) -> None:
+        """Replace the instance's record. Raises OSError with the old one untouched."""
+        path = self.run_dir(record.spec.instance_id) / "run.json"
+        beside = path.with_name("run.json.tmp")
+        try:
+            beside.write_bytes(msgspec.json.encode(record))
+            beside.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+    def load_all(self) -> dict[InstanceId, RunRecord]:
+        """Return the readable records. An unreadable one is kept aside and left to the search by marker."""
+        found: dict[InstanceId, RunRecord] = {}
+        for path in sorted(self._dir.glob("*/run.json")):
+            try:
+                record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
+            except (msgspec.DecodeError, OSError) as error:
+                _log.warning("%s cannot be read (%s); its processes are searched by marker", path, error)
+                with contextlib.suppress(OSError):
+                    path.replace(path.with_name("run.json.damaged"))
+                continue
+            found[record.spec.instance_id] = record
+        return found
+
+    def remove(self, instance_id: InstanceId) -> None:
+        """Remove the instance's folder."""
+        shutil.rmtree(self._dir / instance_id, ignore_errors=True)
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    acked: int = 0
+    reserved: int = 0
+    boot_id: str = ""
+
+
+class EventJournal:
+    """Events with numbers that only rise. Appending is one unbuffered write; the kernel keeps it when we die.
+
+    After a power cut the tail may be lost; numbers then go on above what was reserved on disk, so that no number ever
+    names two events. At most MAX_EVENTS wait for the master; then the oldest are dropped and counted in `dropped`.
+    """
+
+    def __init__(self, state_dir: Path, boot_id: str) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = state_dir / "events.jsonl"
+        self._meta_path = state_dir / "events.meta"
+        self._meta = self._load_meta()
+        self._waiting: deque[InstanceEvent] = deque(self._load_events())
+        self.last_seq = max([self._meta.acked, *(event.seq for event in self._waiting)])
+        if self._meta.boot_id != boot_id:
+            self.last_seq = max(self.last_seq, self._meta.reserved)
+        self._meta = msgspec.structs.replace(self._meta, boot_id=boot_id)
+        self.dropped = 0
+        self._reserve()
+        self._rewrite()
+
+    def append(self, event: InstanceEvent) -> InstanceEvent:
+        """Number `event`, write it, and return it with its number. A full disk is logged; the event stays in memory."""
+        self.last_seq += 1
+        if self.last_seq > self._meta.reserved:
+            self._reserve()
+        numbered = msgspec.structs.replace(event, seq=self.last_seq)
+        self._waiting.append(numbered)
+        while len(self._waiting) > MAX_EVENTS:
+            self._waiting.popleft()
+            self.dropped += 1
+        try:
+            os.write(self._fd, msgspec.json.encode(numbered) + b"\n")
+        except OSError as error:
+            _log.error("%s cannot be written (%s); free disk space", self._path, error)
+        return numbered
+
+    def pending(self, after_seq: int = 0, limit: int = 500) -> tuple[InstanceEvent, ...]:
+        """Return up to `limit` events that were not acknowledged and come after `after_seq`, oldest first."""
+        found: list[InstanceEvent] = []
+        for event in self._waiting:
+            if event.seq > after_seq:
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return tuple(found)
+
+    def ack(self, seq: int) -> None:
+        """Drop events up to and including `seq`; the file shrinks when it is worth a rewrite."""
+        while self._waiting and self._waiting[0].seq <= seq:
+            self._waiting.popleft()
+        self._meta = msgspec.structs.replace(self._meta, acked=max(self._meta.acked, min(seq, self.last_seq)))
+        if os.fstat(self._fd).st_size > TRIM_BYTES:
+            self._save_meta()
+            os.close(self._fd)
+            self._rewrite()
+
+    def close(self) -> None:
+        """Note what was acknowledged and let the file go."""
+        self._save_meta()
+        os.close(self._fd)
+
+    def _reserve(self) -> None:
+        self._meta = msgspec.structs.replace(self._meta, reserved=self.last_seq + _RESERVE)
+        self._save_meta()
+
+    def _save_meta(self) -> None:
+        try:
+            write_atomic(self._meta_path, msgspec.json.encode(self._meta))
+        except OSError as error:
+            _log.error("%s cannot be written (%s); free disk space", self._meta_path, error)
+
+    def _load_meta(self) -> _Meta:
+        try:
+            return msgspec.json.decode(self._meta_path.read_bytes(), type=_Meta)
+        except FileNotFoundError:
+            return _Meta()
+        except msgspec.DecodeError as error:
+            _log.warning("%s cannot be read (%s); counting on from the journal", self._meta_path, error)
+            return _Meta()
+
+    def _load_events(self) -> list[InstanceEvent]:
+        found: list[InstanceEvent] = []
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return found
+        for line in data.splitlines():
+            try:
+                event = msgspec.json.decode(line, type=InstanceEvent)
+            except msgspec.DecodeError:
+                _log.warning("%s: a torn line was left out", self._path)
+                continue
+            if event.seq > self._meta.acked:
+                found.append(event)
+        return found
+
+    def _rewrite(self) -> None:
+        """Write what still waits to a fresh file and go on there; on a full disk go on in the old one."""
+        lines = b"".join(msgspec.json.encode(event) + b"\n" for event in self._waiting)
+        try:
+            write_atomic(self._path, lines)
+        except OSError as error:
+            _log.error("%s cannot be trimmed (%s); free disk space", self._path, error)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -1,0 +1,166 @@
+"""The supervisor: all instances of a node in care, with no master in sight. Built and run by the worker's `app.py`.
+
+After a restart each instance is found again when its spec is applied: by the identity in its run record, else by the
+marker in the environment of living processes; in doubt it is adopted, never started a second time.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ops_system.model.ids import InstanceId
+from ops_system.model.instances import InstanceEvent, InstanceReport, State
+from ops_system.processes.base import Exit, Handle, Member, Platform, make_platform
+from ops_system.processes.care import Care, Clock, Surroundings, utc_now
+from ops_system.processes.journal import EventJournal, RunRecord, RunStore
+from ops_system.processes.spec import Preparer, Progress, RunSpec
+from ops_system.processes.states import Adopted, Exited, Restored, Stage, Wish
+
+_AT_REST = (State.EXITED, State.FAILED)
+_ALIVE = (State.STARTING, State.RUNNING, State.STOPPING)
+
+
+class Supervisor:
+    """See the module. `apply`, `forget` and `reports` belong to the loop that runs `run`."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        preparer: Preparer,
+        *,
+        on_report: Callable[[InstanceReport], None],
+        on_event: Callable[[InstanceEvent], None],
+        on_progress: Progress = lambda _progress: None,
+        platform: Platform | None = None,
+        clock: Clock = utc_now,
+        dice: Callable[[], float] = random.random,
+        inherited_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._preparer = preparer
+        self._on_report = on_report
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._platform = platform or make_platform()
+        self._clock = clock
+        self._dice = dice
+        self._inherited_env = dict(os.environ if inherited_env is None else inherited_env)
+        self._cares: dict[InstanceId, Care] = {}
+        self._records: dict[InstanceId, RunRecord] = {}
+        self._marked: dict[InstanceId, tuple[Member, ...]] = {}
+        self._ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep everything in care until cancelled. Services go on; watching them ends."""
+        journal = EventJournal(self._state_dir, self._platform.boot_id())
+        self._journal = journal
+        store = RunStore(self._state_dir)
+        self._platform.open()
+        try:
+            self._records = store.load_all()
+            self._marked = self._platform.find_marked()
+            async with asyncio.TaskGroup() as group:
+                self._around = self._make_surroundings(store, group)
+                self._ready.set()
+                await asyncio.Event().wait()
+        finally:
+            self._ready.clear()
+            for care in self._cares.values():
+                care.close()
+            self._platform.close()
+            journal.close()
+
+    def _make_surroundings(self, store: RunStore, group: asyncio.TaskGroup) -> Surroundings:
+        return Surroundings(
+            platform=self._platform,
+            store=store,
+            preparer=self._preparer,
+            on_report=self._on_report,
+            on_event=lambda event: self._on_event(self._journal.append(event)),
+            on_progress=self._on_progress,
+            dice=self._dice,
+            clock=self._clock,
+            inherited_env=self._inherited_env,
+            group=group,
+        )
+
+    # --- wishes
+    async def apply(self, spec: RunSpec) -> None:
+        """Take a wish. Repeating one is harmless; one of a lower generation is ignored. Waits until `run` has begun."""
+        await self._ready.wait()
+        care = self._cares.get(spec.instance_id)
+        if care is None:
+            care = self._take_in(spec)
+        care.post(Wish(spec))
+
+    async def forget(self, instance_id: InstanceId) -> None:
+        """Drop what is remembered of an instance that was removed; others are left as they are."""
+        care = self._cares.get(instance_id)
+        if care is not None and care.view.stage is Stage.REMOVED:
+            del self._cares[instance_id]
+
+    # --- what is known
+    def reports(self) -> tuple[InstanceReport, ...]:
+        """Return the newest picture of every instance."""
+        return tuple(care.report() for care in self._cares.values())
+
+    def handles(self) -> dict[InstanceId, Handle]:
+        """Return what runs, for measuring."""
+        return {instance_id: care.handle for instance_id, care in self._cares.items() if care.handle is not None}
+
+    def unclaimed(self) -> tuple[InstanceId, ...]:
+        """Return the instances whose processes live here but that nobody has applied a spec for."""
+        return tuple(self._marked.keys() - self._cares.keys())
+
+    @property
+    def last_event_seq(self) -> int:
+        """The number of the newest event ever written. 0 before `run`."""
+        return self._journal.last_seq if self._ready.is_set() else 0
+
+    def pending_events(self, after_seq: int = 0, limit: int = 500) -> tuple[InstanceEvent, ...]:
+        """Return events that were not acknowledged, oldest first. Empty before `run`."""
+        return self._journal.pending(after_seq, limit) if self._ready.is_set() else ()
+
+    def ack_events(self, seq: int) -> None:
+        """Note that events up to `seq` are safe elsewhere."""
+        if self._ready.is_set():
+            self._journal.ack(seq)
+
+    # --- the way back after a restart
+    def _take_in(self, spec: RunSpec) -> Care:
+        """Make the care of an instance seen for the first time in this life, and find its processes again."""
+        instance_id = spec.instance_id
+        record = self._records.pop(instance_id, None)
+        members = self._marked.pop(instance_id, ())
+        if record is not None and record.boot_id != self._platform.boot_id():
+            record = None
+        care = Care(self._around, record.spec if record else spec, record)
+        self._cares[instance_id] = care
+        if record is not None and record.keeper is not None and record.state in _ALIVE:
+            self._adopt_recorded(care, record, members)
+        elif members:
+            handle, run_dir = self._platform.find_start(instance_id, members)
+            self._adopt(care, handle, run_dir, record)
+        elif record is not None and record.state in _AT_REST:
+            care.post(Restored(record.state, record.reason, record.exit_code, record.exit_signal))
+        return care
+
+    def _adopt_recorded(self, care: Care, record: RunRecord, members: tuple[Member, ...]) -> None:
+        assert record.keeper is not None
+        handle = Handle(record.spec.instance_id, record.number, record.keeper, record.leader, is_child=False)
+        if handle.leader is None and members:
+            handle, _ = self._platform.find_start(handle.instance_id, members)
+        self._adopt(care, handle, None, record)
+
+    def _adopt(self, care: Care, handle: Handle, run_dir: str | None, record: RunRecord | None) -> None:
+        run_dir = run_dir or str(self._around.store.run_dir(handle.instance_id))
+        Path(run_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_watched = care.adopt(handle, run_dir)
+        leader = handle.leader or handle.keeper
+        started_at = record.started_at if record and record.started_at else self._clock()
+        care.post(Adopted(leader.pid, started_at, is_proven=record is None or record.is_proven, is_alive=is_watched))
+        if not is_watched:
+            end = self._platform.read_exit(run_dir, handle.number) or Exit()
+            care.post(Exited(end.code, end.signal))
