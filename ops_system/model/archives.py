@@ -295,7 +295,7 @@ def find_twins(names: Iterable[tuple[str, bool]]) -> list[str]:
             known, known_is_dir = spelled.setdefault(_twin_key(path), (path, path_is_dir))
             if known != path:
                 problems.append(
-                    f'"{shown_name(path)}": differs from "{shown_name(known)}" only by case or by how letters are composed'
+                    f'"{shown_name(path)}": differs from "{shown_name(known)}" only by case or by composed letters'
                 )
                 break
             if known_is_dir != path_is_dir:

@@ -303,9 +303,11 @@ def _read_memory(text: str) -> None:
 
 def _read_command(text: str) -> None:
     try:
-        shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
         raise Invalid(f"is no command line: {error}; quote it as for a shell") from error
+    if not words:
+        raise Invalid("is an empty command line")
 
 
 def _range_problems(path: str, value: int, least: int, most: int) -> Iterator[Problem]:

@@ -65,7 +65,7 @@ WORDS = {
     "up_inside": "leaves the archive",
     "reserved": "Windows reserves",
     "case_twin": "only by case",
-    "nfc_twin": "how letters are composed",
+    "nfc_twin": "by composed letters",
     "same_twice": "stands twice",
     "file_and_folder": "is a file and a folder",
     "link": "is a link",
