@@ -88,6 +88,14 @@ def _owns_console() -> bool:
     return int(ctypes.windll.kernel32.GetConsoleProcessList(processes, 2)) == 1
 
 
+def greet(ready: Ready, *, shows_browser: bool) -> None:
+    """Print where the master answers, and show the console where wanted."""
+    sys.stdout.write(welcome_text(ready, is_chinese=speaks_chinese(os.environ)) + "\n")
+    sys.stdout.flush()
+    if shows_browser:
+        open_browser(ready)
+
+
 def open_browser(ready: Ready) -> None:
     """Show the console; with the setup code in the fragment, which no server ever sees. Never waits, never fails."""
     page = f"{ready.url}/setup#code={ready.setup_code}" if ready.setup_code else ready.url

@@ -44,6 +44,8 @@ class Doors:
         self._tls = tls
         self._on_tls = on_tls
         self._trouble = ""
+        self._knocked = asyncio.Event()
+        self._is_closed = False
         self._runner = web.AppRunner(front.application(), shutdown_timeout=HANDLERS_MAY_TAKE_S)
         self._plain = Listener(self._runner)
         self._network = Listener(self._runner)
@@ -57,6 +59,10 @@ class Doors:
     def tls_port(self) -> int:
         """The port of the TLS listener; 0 while it is closed."""
         return self._network.port
+
+    def knock(self) -> None:
+        """Look now whether the TLS door may be opened."""
+        self._knocked.set()
 
     async def check(self) -> None:
         """Raise `Unavailable` while the TLS listener ought to be open and is not."""
@@ -82,7 +88,10 @@ class Doors:
             await self.close()
 
     async def close(self) -> None:
-        """Accept nobody any more, end sockets, wait a little for handlers."""
+        """Accept nobody any more, end sockets, wait a little for handlers. A second call does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._plain.close()
         self._network.close()
         self._front.close_sockets()
@@ -91,7 +100,7 @@ class Doors:
     async def _wait_for_tls(self) -> None:
         while not self.tls_port:
             if not self._may_open_tls():
-                await asyncio.sleep(LOOK_AGAIN_S)
+                await self._wait_for_knock()
                 continue
             try:
                 await self._open_tls()
@@ -101,6 +110,12 @@ class Doors:
                 self._trouble = refusal.message
                 await asyncio.sleep(TRY_AGAIN_S)
         self._trouble = ""
+
+    async def _wait_for_knock(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await self._knocked.wait()
+        self._knocked.clear()
 
     async def _open_tls(self) -> None:
         with contextlib.ExitStack() as undo:
