@@ -1,0 +1,1 @@
+"""Instances: the wish and the observation of each, what is waited for, its timeline."""

@@ -1,0 +1,91 @@
+"""What a transaction on instances leads to once it is on disk: pictures, operations, frames. Used by the service."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from ops_system.master.bus import Bus, Changed
+from ops_system.master.instances.rules import Record
+from ops_system.master.instances.views import Instance, TimelineEvent, view_of
+from ops_system.master.operations.service import Operations
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.instances import InstanceSpec
+from ops_system.model.operations import Operation
+from ops_system.protocol.codec import Frame
+from ops_system.protocol.frames import Apply
+from ops_system.runtime.clock import Clock
+
+TOPIC = "instances"
+APPLY_LIFE = timedelta(minutes=10)  # trust S15: an older command is refused; the next snapshot brings a fresh one
+
+MetricsOf = Callable[[InstanceId], Mapping[str, float]]
+
+
+class Sender(Protocol):
+    """The way of frames to the workers."""
+
+    def send(self, node_id: str, frame: Frame) -> bool:
+        """Queue a frame for a node; False when it has no link."""
+        ...
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """Collected inside a transaction, released after it. The newest picture of each thing wins."""
+
+    records: dict[InstanceId, Record] = field(default_factory=dict)
+    gone: list[InstanceId] = field(default_factory=list)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    lines: list[tuple[InstanceId, TimelineEvent]] = field(default_factory=list)
+    wishes: dict[InstanceId, Record] = field(default_factory=dict)
+    frames: list[tuple[NodeId, Frame]] = field(default_factory=list)
+
+    def show(self, record: Record) -> None:
+        """Publish this picture."""
+        self.records[record.spec.instance_id] = record
+
+    def tell(self, record: Record) -> None:
+        """Publish this picture and send its wish to the worker."""
+        self.show(record)
+        self.wishes[record.spec.instance_id] = record
+
+    def note(self, operation: Operation) -> None:
+        """Publish this operation."""
+        self.operations[operation.id] = operation
+
+
+class Announcer:
+    """Releases aftermaths. `heard`: the nodes whose reports count, kept by the service."""
+
+    def __init__(self, *, operations: Operations, links: Sender, bus: Bus, clock: Clock) -> None:
+        self._operations = operations
+        self._links = links
+        self._bus = bus
+        self._clock = clock
+        self.heard: set[NodeId] = set()
+        self.metrics_of: MetricsOf = lambda _instance_id: {}
+
+    def view(self, record: Record) -> Instance:
+        """Return the instance as it is shown now."""
+        metrics = self.metrics_of(record.spec.instance_id)
+        return view_of(record, metrics, is_heard=record.node_id in self.heard)
+
+    def release(self, after: Aftermath) -> None:
+        """Send and publish; call it after the commit."""
+        for record in after.wishes.values():
+            self._links.send(record.node_id, self.apply_frame(record.node_id, record.spec))
+        for node_id, frame in after.frames:
+            self._links.send(node_id, frame)
+        for record in after.records.values():
+            self._bus.publish(Changed(TOPIC, record.spec.instance_id, self.view(record)))
+        for instance_id in after.gone:
+            self._bus.publish(Changed(TOPIC, instance_id, None))
+        for instance_id, line in after.lines:
+            self._bus.publish(Changed(f"events:instance:{instance_id}", str(line.id), line))
+        self._operations.publish(*after.operations.values())
+
+    def apply_frame(self, node_id: NodeId, spec: InstanceSpec) -> Apply:
+        """Return the frame that tells a worker this wish, good from now."""
+        now = self._clock.now()
+        return Apply(node_id=node_id, issued_at=now, expires_at=now + APPLY_LIFE, spec=spec)

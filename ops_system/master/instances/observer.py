@@ -1,0 +1,218 @@
+"""What workers say about instances: snapshots, reports, timelines, progress. `app` connects it to the links.
+
+    Snapshot -> each report judged -> wishes the worker does not know are sent again
+    Report   -> judged: older than the wish (dropped), newer (outbid), or taken -> may end an operation
+    Events   -> stored once each -> acknowledged after the commit
+
+What was destroyed stays destroyed (trust R8): a report of it is answered with its tombstone's wish. An instance nobody
+here knows is left alone and recorded.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.instances import store
+from ops_system.master.instances.aftermath import Aftermath, Announcer
+from ops_system.master.instances.rules import (
+    Record,
+    Take,
+    is_same_picture,
+    judge_action,
+    judge_report,
+    mark_at_link,
+    needs_apply,
+    outbid,
+)
+from ops_system.master.instances.views import TimelineEvent
+from ops_system.master.operations.service import Operations
+from ops_system.master.web.route import Principal
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.instances import InstanceReport
+from ops_system.model.stamps import to_ms
+from ops_system.protocol.frames import Events, EventsAck, Forget, Progress, Report, Snapshot
+from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+MAX_STRANGERS = 1000
+
+
+class Observer:
+    """The one reader of workers' words about instances."""
+
+    def __init__(
+        self, *, database: Database, operations: Operations, audit: Audit, announcer: Announcer, clock: Clock
+    ) -> None:
+        self._database = database
+        self._operations = operations
+        self._audit = audit
+        self._announcer = announcer
+        self._clock = clock
+        self._under_way: dict[InstanceId, str] = {}  # the open operation of an instance, for progress
+        self._strangers: set[tuple[NodeId, InstanceId]] = set()
+
+    async def load(self) -> None:
+        """Take up what was waited for when the master stopped."""
+        self._under_way = {
+            record.spec.instance_id: record.operation_id
+            for record in await store.list_all(self._database)
+            if record.operation_id is not None
+        }
+
+    def watch(self, record: Record) -> None:
+        """Remember which operation the progress of this instance belongs to."""
+        if record.operation_id is None:
+            self._under_way.pop(record.spec.instance_id, None)
+        else:
+            self._under_way[record.spec.instance_id] = record.operation_id
+
+    # --- frames ---------------------------------------------------------------------------------------------------
+    async def on_snapshot(self, node_id: NodeId, frame: Snapshot) -> None:
+        """Take the whole picture of a node, and tell it what it does not know."""
+        after = Aftermath()
+        reports = {report.instance_id: report for report in frame.reports}
+        async with self._database.transaction() as tx:
+            records = {record.spec.instance_id: record for record in await store.list_by_node(tx, node_id)}
+            for report in frame.reports:
+                await self._take(tx, node_id, records.get(report.instance_id), report, after)
+            for record in records.values():
+                await self._tell_again(tx, record, reports, after)
+            mark = await store.find_mark(tx, node_id)
+            await store.save_mark(tx, node_id, mark_at_link(mark, frame.last_event_seq))
+        self._announcer.heard.add(node_id)
+        self._release(after)
+
+    async def _tell_again(
+        self, tx: Transaction, record: Record, reports: Mapping[InstanceId, InstanceReport], after: Aftermath
+    ) -> None:
+        report = reports.get(record.spec.instance_id)
+        latest = after.records.get(record.spec.instance_id, record)
+        if report is None and latest.observed is not None:
+            latest = msgspec.structs.replace(latest, observed=None)
+            await store.save_observed(tx, latest)
+        if latest.spec.instance_id in after.gone:
+            return
+        after.show(latest)
+        if latest.spec.generation > 0 and needs_apply(latest.spec, report):
+            after.tell(latest)
+
+    async def on_report(self, node_id: NodeId, frame: Report) -> None:
+        """Take the newest picture of one instance."""
+        after = Aftermath()
+        async with self._database.transaction() as tx:
+            record = await store.find(tx, frame.report.instance_id)
+            await self._take(tx, node_id, record, frame.report, after)
+        self._release(after)
+
+    async def on_events(self, node_id: NodeId, frame: Events) -> None:
+        """Store timeline lines, each once, then acknowledge them."""
+        if not frame.events:
+            return
+        after = Aftermath()
+        last_seq = frame.events[-1].seq
+        async with self._database.transaction() as tx:
+            mark = await store.find_mark(tx, node_id)
+            for row_id, event in await store.add_events(tx, node_id, mark.era, frame.events):
+                after.lines.append((event.instance_id, TimelineEvent.of(row_id, event)))
+            newest = msgspec.structs.replace(mark, last_seq=max(mark.last_seq, last_seq))
+            await store.save_mark(tx, node_id, newest)
+        after.frames.append((node_id, EventsAck(seq=last_seq)))
+        self._release(after)
+
+    def on_progress(self, _node_id: NodeId, frame: Progress) -> None:
+        """Show how far a preparation is."""
+        progress = frame.progress
+        operation_id = self._under_way.get(progress.instance_id)
+        if operation_id is not None:
+            self._operations.advance(
+                operation_id, progress.instance_id, progress.step, progress.bytes_done, progress.bytes_total
+            )
+
+    # --- one report -----------------------------------------------------------------------------------------------
+    async def _take(
+        self, tx: Transaction, node_id: NodeId, record: Record | None, report: InstanceReport, after: Aftermath
+    ) -> None:
+        if record is None or record.node_id != node_id:
+            await self._answer_stranger(tx, node_id, report, after)
+            return
+        match judge_report(record.spec, report):
+            case Take.DROP:
+                return
+            case Take.OUTBID:
+                await self._outbid(tx, record, report, after)
+            case Take.ACCEPT:
+                await self._accept(tx, record, report, after)
+
+    async def _outbid(self, tx: Transaction, record: Record, report: InstanceReport, after: Aftermath) -> None:
+        _log.warning(
+            "node %s reports generation %d of instance %s, ours is %d: the wish is sent again above it",
+            record.node_id,
+            report.generation,
+            report.instance_id,
+            record.spec.generation,
+        )
+        newer = msgspec.structs.replace(record, spec=outbid(record.spec, report))
+        await store.save_wish(tx, newer)
+        after.tell(newer)
+
+    async def _accept(self, tx: Transaction, record: Record, report: InstanceReport, after: Aftermath) -> None:
+        verdict = judge_action(record, report)
+        seen = msgspec.structs.replace(record, observed=report)
+        if verdict is not None and record.operation_id is not None:
+            operation = await self._operations.finish_target(
+                tx, record.operation_id, report.instance_id, verdict.state, verdict.reason
+            )
+            after.note(operation)
+            seen = msgspec.structs.replace(seen, action=None, operation_id=None, action_at=None)
+        if report.removed:
+            await self._bury(tx, seen, after)
+        elif verdict is not None or not is_same_picture(record.observed, report):
+            await store.save_observed(tx, seen)
+            after.show(seen)
+
+    async def _bury(self, tx: Transaction, record: Record, after: Aftermath) -> None:
+        await store.bury(tx, record, to_ms(self._clock.now()))
+        after.records.pop(record.spec.instance_id, None)
+        after.gone.append(record.spec.instance_id)
+        after.frames.append((record.node_id, Forget(instance_id=record.spec.instance_id)))
+
+    async def _answer_stranger(
+        self, tx: Transaction, node_id: NodeId, report: InstanceReport, after: Aftermath
+    ) -> None:
+        spec = await store.find_tombstone(tx, node_id, report.instance_id)
+        if spec is None:
+            await self._record_stranger(tx, node_id, report)
+        elif report.removed:
+            after.frames.append((node_id, Forget(instance_id=report.instance_id)))
+        elif report.generation >= spec.generation or needs_apply(spec, report):
+            if report.generation > spec.generation:
+                spec = outbid(spec, report)
+                await store.save_tombstone(tx, node_id, spec, to_ms(self._clock.now()))
+            after.frames.append((node_id, self._announcer.apply_frame(node_id, spec)))
+
+    async def _record_stranger(self, tx: Transaction, node_id: NodeId, report: InstanceReport) -> None:
+        stranger = (node_id, report.instance_id)
+        if stranger in self._strangers or report.removed:
+            return
+        if len(self._strangers) < MAX_STRANGERS:
+            self._strangers.add(stranger)
+        _log.warning("node %s runs instance %s, which is not on record; it is left alone", *stranger)
+        await self._audit.record(
+            tx,
+            Principal(kind="node", id=node_id, name=node_id),
+            "instance.report",
+            f"instance:{report.instance_id}",
+            "denied",
+            {"reason": "not on record for this node", "state": report.state},
+        )
+
+    def _release(self, after: Aftermath) -> None:
+        for record in after.records.values():
+            self.watch(record)
+        for instance_id in after.gone:
+            self._under_way.pop(instance_id, None)
+        self._announcer.release(after)

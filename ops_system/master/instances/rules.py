@@ -1,0 +1,228 @@
+"""What follows from a wish and a report: pure. Called by the instances service.
+
+    wish       `InstanceSpec` with a generation that rises with every act; what the worker is told
+    report     what the worker observed, for the generation it has seen; an older one says nothing about the wish
+    action     what an operation waits for; a report ends it, or a newer action does
+
+A report never changes a wish, and a wish never changes what was observed.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+import msgspec
+
+from ops_system.model.errors import NotAllowed
+from ops_system.model.ids import NodeId
+from ops_system.model.instances import (
+    Desired,
+    HealthState,
+    InstanceReport,
+    InstanceSpec,
+    State,
+)
+from ops_system.model.operations import OperationState
+from ops_system.model.reasons import Reason
+
+DOWNLOAD_PATIENCE_S = 60.0  # a broken download is tried again by the worker; so long the operation waits (trust R19)
+
+
+class Action(StrEnum):
+    """What a person or a rollout asks of one instance."""
+
+    DEPLOY = "deploy"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    KILL = "kill"
+    DESTROY = "destroy"
+
+
+STEPS: Mapping[Action, tuple[str, ...]] = {
+    Action.DEPLOY: ("download", "verify", "unpack", "activate", "start", "prove"),
+    Action.START: ("start", "prove"),
+    Action.STOP: ("stop",),
+    Action.RESTART: ("stop", "start", "prove"),
+    Action.KILL: ("stop",),
+    Action.DESTROY: ("stop", "remove"),
+}
+"""The steps an operation of each action shows, in order."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One instance as it is stored."""
+
+    node_id: NodeId
+    spec: InstanceSpec
+    observed: InstanceReport | None
+    action: Action | None
+    operation_id: str | None
+    action_at: datetime | None
+    created_at: datetime
+
+
+class EventMark(msgspec.Struct, frozen=True):
+    """Up to where a node's events are on disk; `era` rises when its worker began to count anew."""
+
+    era: int
+    last_seq: int
+
+
+def mark_at_link(mark: EventMark, newest_seq: int) -> EventMark:
+    """Return the mark after a worker said that `newest_seq` is the newest event it ever wrote."""
+    return mark if newest_seq >= mark.last_seq else EventMark(mark.era + 1, 0)
+
+
+# --- wishes ----------------------------------------------------------------------------------------------------------
+def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = None) -> InstanceSpec:
+    """Return the wish after `action`, one generation on.
+
+    `fresh` is the definition as it is now: taken over when the process starts anew anyway. Raises `NotAllowed` for an
+    instance that is being destroyed.
+    """
+    if spec.desired is Desired.ABSENT and action is not Action.DESTROY:
+        raise NotAllowed(f"instance {spec.instance_id} is being destroyed; nothing else can be asked of it")
+    base = fresh if fresh is not None and takes_fresh(spec, action) else spec
+    changes = {
+        "generation": spec.generation + 1,
+        "desired": _DESIRED[action],
+        "restart_seq": spec.restart_seq + (action is Action.RESTART),
+        "stop_now": action is Action.KILL,
+    }
+    return msgspec.structs.replace(base, **changes)
+
+
+_DESIRED: Mapping[Action, Desired] = {
+    Action.DEPLOY: Desired.RUNNING,
+    Action.START: Desired.RUNNING,
+    Action.RESTART: Desired.RUNNING,
+    Action.STOP: Desired.STOPPED,
+    Action.KILL: Desired.STOPPED,
+    Action.DESTROY: Desired.ABSENT,
+}
+
+
+def takes_fresh(spec: InstanceSpec, action: Action) -> bool:
+    """Whether the action starts the process anew, so that an edited definition can come with it."""
+    if _DESIRED[action] is not Desired.RUNNING:
+        return False
+    return action is Action.RESTART or spec.desired is not Desired.RUNNING
+
+
+def after_cancel(action: Action) -> Action | None:
+    """Return what undoes a cancelled action: a stop for what was to start, None where only the waiting ends.
+
+    Raises `NotAllowed` for stops and removals: the process may be gone already.
+    """
+    match action:
+        case Action.DEPLOY | Action.START:
+            return Action.STOP
+        case Action.RESTART:
+            return None
+        case Action.STOP | Action.KILL | Action.DESTROY:
+            raise NotAllowed(f"a {action} that was sent cannot be taken back; start or deploy the instance again")
+        case _:
+            assert_never(action)
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+class Take(StrEnum):
+    """What to do with a report."""
+
+    ACCEPT = "accept"
+    DROP = "drop"  # it speaks of an older wish
+    OUTBID = "outbid"  # it speaks of a newer wish than ours (we lost some): ours must rise above it
+
+
+def judge_report(spec: InstanceSpec, report: InstanceReport) -> Take:
+    """Return whether `report` speaks of the present wish. A removal nobody wishes for is outbid as well."""
+    if report.generation < spec.generation:
+        return Take.DROP
+    if report.generation > spec.generation or (report.removed and spec.desired is not Desired.ABSENT):
+        return Take.OUTBID
+    return Take.ACCEPT
+
+
+def outbid(spec: InstanceSpec, report: InstanceReport) -> InstanceSpec:
+    """Return the same wish with numbers above what the worker has seen."""
+    return msgspec.structs.replace(
+        spec,
+        generation=max(spec.generation, report.generation) + 1,
+        restart_seq=max(spec.restart_seq, report.restart_seq),
+    )
+
+
+def needs_apply(spec: InstanceSpec, report: InstanceReport | None) -> bool:
+    """Whether the worker that reported this must be told the wish (again)."""
+    return report is None or report.generation < spec.generation or report.restart_seq < spec.restart_seq
+
+
+def is_same_picture(one: InstanceReport | None, other: InstanceReport) -> bool:
+    """Whether two reports differ in their time alone."""
+    return one is not None and msgspec.structs.replace(one, at=other.at) == other
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How an action ended."""
+
+    state: OperationState
+    reason: Reason | None = None
+
+
+def judge_action(record: Record, report: InstanceReport) -> Verdict | None:
+    """Return how the open action ended by an accepted `report`, None while it goes on."""
+    if record.action is None or needs_apply(record.spec, report):
+        return None
+    match record.action:
+        case Action.DEPLOY | Action.START | Action.RESTART:
+            return _judge_start(record, report)
+        case Action.STOP | Action.KILL:
+            return _judge_stop(report)
+        case Action.DESTROY:
+            return Verdict(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)
+        case _:
+            assert_never(record.action)
+
+
+def _judge_start(record: Record, report: InstanceReport) -> Verdict | None:
+    if report.state is State.RUNNING:
+        proven = report.health is HealthState.HEALTHY or record.spec.service.health.type == "process"
+        return Verdict(OperationState.SUCCEEDED) if proven else None
+    if report.state not in {State.BACKOFF, State.EXITED, State.FAILED}:
+        return None
+    if report.state is State.BACKOFF and _may_still_download(record, report):
+        return None
+    return Verdict(OperationState.FAILED, report.reason or Reason(report.state, f"the instance is {report.state}"))
+
+
+def _may_still_download(record: Record, report: InstanceReport) -> bool:
+    if report.reason is None or report.reason.code != "download_failed" or record.action_at is None:
+        return False
+    return report.at - record.action_at < timedelta(seconds=DOWNLOAD_PATIENCE_S)
+
+
+def _judge_stop(report: InstanceReport) -> Verdict | None:
+    if report.state is State.STOPPED:
+        return Verdict(OperationState.SUCCEEDED)
+    return _judge_cannot_kill(report)
+
+
+def _judge_cannot_kill(report: InstanceReport) -> Verdict | None:
+    if report.reason is not None and report.reason.code in {"cannot_kill", "cannot_remove"}:
+        return Verdict(OperationState.FAILED, report.reason)
+    return None
+
+
+_AT_REST = frozenset({State.STOPPED, State.EXITED, State.FAILED})
+
+
+def check_destroy(spec: InstanceSpec, seen: State, *, may_stop: bool) -> None:
+    """Raise `NotAllowed` unless the instance may be removed: at rest, or `may_stop`."""
+    if may_stop or seen in _AT_REST or (seen is State.PENDING and spec.desired is not Desired.RUNNING):
+        return
+    raise NotAllowed(
+        f"instance {spec.instance_id} ({spec.name}) is {seen}: stop it first, or delete it with ?stop=1",
+        state=seen,
+    )

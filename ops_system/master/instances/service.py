@@ -1,0 +1,387 @@
+"""Instances: acts of people and rollouts. Each act is one transaction: check, raise the generation, operation, audit.
+
+    act -> wish stored (generation + 1), operation open -> Apply when the node is linked, else at its next snapshot
+        -> reports (`observer`) end the operation; a newer act cancels it as superseded
+
+`begin` and `place` are for rollouts, which act on many instances inside one transaction of their own.
+"""
+
+import asyncio
+import secrets
+from datetime import timedelta
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.bus import Bus
+from ops_system.master.instances import placing, store
+from ops_system.master.instances.aftermath import Aftermath, Announcer, MetricsOf
+from ops_system.master.instances.observer import Observer
+from ops_system.master.instances.rules import (
+    STEPS,
+    Action,
+    Record,
+    after_cancel,
+    check_destroy,
+    next_wish,
+    takes_fresh,
+)
+from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent, visible_state
+from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
+from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations.service import Operations
+from ops_system.master.packages.service import Packages
+from ops_system.master.systems.rules import merged_manifest
+from ops_system.master.systems.service import Systems
+from ops_system.master.web.route import ListQuery, Page, Principal
+from ops_system.model.errors import Conflict, NotAllowed, NotFound
+from ops_system.model.ids import InstanceId, NodeId, spell_id
+from ops_system.model.instances import InstanceSpec
+from ops_system.model.nodes import NodeStatus
+from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
+from ops_system.model.reasons import Reason
+from ops_system.model.stamps import to_ms
+from ops_system.model.systems import Module
+from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Database, Queries, Transaction
+
+KEEP_TOMBSTONES = timedelta(days=90)
+_SILENT = frozenset({NodeStatus.OFFLINE, NodeStatus.QUARANTINED})
+_CANCELLED = Reason("cancelled", "cancelled by a person")
+
+
+class Instances:
+    """The one book of instances."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        nodes: Nodes,
+        packages: Packages,
+        systems: Systems,
+        operations: Operations,
+        announcer: Announcer,
+        observer: Observer,
+        audit: Audit,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._nodes = nodes
+        self._packages = packages
+        self._systems = systems
+        self._operations = operations
+        self._announcer = announcer
+        self._observer = observer
+        self._audit = audit
+        self._clock = clock
+        self._changed_nodes: set[NodeId] = set()
+        self._wake = asyncio.Event()
+        packages.ask_before_delete(store.list_names_by_package)
+        systems.ask_before_delete(store.list_names_by_modules)
+        nodes.guard_removal(self.names_on_node)
+        operations.control("instance.", self)
+        bus.subscribe(NodeStatusChanged, self._on_node_status)
+        bus.subscribe(NodeRemoved, self._on_node_removed)
+
+    def show_metrics(self, metrics_of: MetricsOf) -> None:
+        """Fill `Instance.metrics` from here."""
+        self._announcer.metrics_of = metrics_of
+
+    async def load(self) -> None:
+        """Take up open operations, forget very old tombstones. No node has reported yet: every state is unknown."""
+        await self._observer.load()
+        async with self._database.transaction() as tx:
+            await store.sweep_tombstones(tx, to_ms(self._clock.now() - KEEP_TOMBSTONES))
+
+    async def run(self) -> None:
+        """Show the instances of nodes that fell silent."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed_nodes = self._changed_nodes, set()
+            for node_id in changed:
+                after = Aftermath()
+                for record in await store.list_by_node(self._database, node_id):
+                    after.show(record)
+                self._announcer.release(after)
+
+    def _on_node_status(self, event: NodeStatusChanged) -> None:
+        if event.status in _SILENT:
+            self._lose(event.node_id)
+
+    def _on_node_removed(self, event: NodeRemoved) -> None:
+        self._lose(event.node_id)
+
+    def _lose(self, node_id: NodeId) -> None:
+        self._announcer.heard.discard(node_id)
+        self._changed_nodes.add(node_id)
+        self._wake.set()
+
+    # --- reading --------------------------------------------------------------------------------------------------
+    async def list_page(self, query: InstanceQuery) -> Page[Instance]:
+        """Return one page, by name unless sorted otherwise."""
+        records, total = await store.list_page(self._database, query, self._announcer.heard)
+        return Page(items=[self._announcer.view(record) for record in records], total=total)
+
+    async def list_views(self) -> list[Instance]:
+        """Return every instance as it is shown: the snapshot of the live topic."""
+        return [self._announcer.view(record) for record in await store.list_all(self._database)]
+
+    async def get(self, instance_id: str) -> Instance:
+        """Return one instance. Raises `NotFound`."""
+        return self._announcer.view(await self.find_record(self._database, instance_id))
+
+    async def list_events(self, instance_id: str, query: ListQuery) -> Page[TimelineEvent]:
+        """Return one page of the timeline, the newest first unless `sort=at`. Raises `NotFound`."""
+        await self.find_record(self._database, instance_id)
+        items, total = await store.list_events(self._database, instance_id, query)
+        return Page(items=items, total=total)
+
+    async def find_record(self, reader: Queries, instance_id: str) -> Record:
+        """Return one instance as it is stored. Raises `NotFound`."""
+        record = await store.find(reader, instance_id)
+        if record is None:
+            raise NotFound(f"there is no instance {instance_id}", id=instance_id)
+        return record
+
+    async def list_records(self, reader: Queries, system_id: str) -> list[Record]:
+        """Return a system's instances as they are stored."""
+        return await store.list_by_system(reader, system_id)
+
+    async def node_of(self, instance_id: str) -> NodeId:
+        """Return where an instance is. Raises `NotFound`."""
+        return (await self.find_record(self._database, instance_id)).node_id
+
+    async def names_on_node(self, node_id: NodeId) -> list[str]:
+        """Return the names of a node's instances: what stands in the way of removing it."""
+        return [record.spec.name for record in await store.list_by_node(self._database, node_id)]
+
+    # --- acts of people -------------------------------------------------------------------------------------------
+    async def create(self, module_id: str, node_id: str, actor: Principal) -> tuple[Instance, Operation]:
+        """Deploy a module to a node.
+
+        Raises `NotFound`, `NotAllowed` (wrong OS or architecture, node not ready), `Conflict` (the module is there
+        already, a port is taken), `Invalid` (a placeholder without value).
+        """
+        after = Aftermath()
+        async with self._database.transaction() as tx:
+            module = await self._systems.get_module(module_id, tx)
+            node = placing.facts_of(self._nodes.get(node_id, actor))
+            record = await self.place(tx, module, node)
+            record, operation = await self._act(tx, record, Action.DEPLOY, actor, after)
+        self.release(after)
+        return self._announcer.view(record), operation
+
+    async def act(self, instance_id: str, action: Action, actor: Principal) -> tuple[Instance, Operation]:
+        """Start, stop, restart, kill or deploy again. Raises `NotFound`, `NotAllowed`."""
+        after = Aftermath()
+        async with self._database.transaction() as tx:
+            record = await self.find_record(tx, instance_id)
+            record, operation = await self._act(tx, record, action, actor, after)
+        self.release(after)
+        return self._announcer.view(record), operation
+
+    async def destroy(
+        self, instance_id: str, actor: Principal, *, may_stop: bool, is_forced: bool
+    ) -> tuple[Instance, Operation]:
+        """Remove an instance: the worker proves the tree empty, removes the files and says so; then it is gone.
+
+        `may_stop` stops what runs first. `is_forced` forgets the instance at once, for a node that is lost: refused
+        while the node is online; should the node come back, it is told to remove it. Asking again while a removal is
+        under way answers with that one. Raises `NotFound`, `NotAllowed`.
+        """
+        after = Aftermath()
+        async with self._database.transaction() as tx:
+            record = await self.find_record(tx, instance_id)
+            known = await self._removal_under_way(record)
+            if known is not None and not is_forced:
+                return self._announcer.view(record), known
+            if is_forced:
+                self._check_lost(record)
+            else:
+                seen = visible_state(record, is_heard=record.node_id in self._announcer.heard)
+                check_destroy(record.spec, seen, may_stop=may_stop)
+            record, operation = await self._act(tx, record, Action.DESTROY, actor, after)
+            if is_forced:
+                operation = await self._forget(tx, record, operation, after)
+        self.release(after)
+        return self._announcer.view(record), operation
+
+    async def _removal_under_way(self, record: Record) -> Operation | None:
+        if record.action is not Action.DESTROY or record.operation_id is None:
+            return None
+        operation = await self._operations.get(record.operation_id)
+        return None if operation.state in ENDED else operation
+
+    def _check_lost(self, record: Record) -> None:
+        node = self._nodes.find(record.node_id)
+        if node is not None and placing.facts_of(self._nodes.get(record.node_id)).is_online:
+            raise NotAllowed(
+                f"node {node.name} is online and can remove the instance itself: delete without force, with ?stop=1",
+                node=record.node_id,
+            )
+
+    async def _forget(self, tx: Transaction, record: Record, operation: Operation, after: Aftermath) -> Operation:
+        instance_id = record.spec.instance_id
+        reason = Reason("forced", "forgotten without proof: the node is lost; it is told when it comes back")
+        ended = await self._operations.finish_target(tx, operation.id, instance_id, OperationState.SUCCEEDED, reason)
+        await store.bury(tx, record, to_ms(self._clock.now()))
+        after.records.pop(instance_id, None)
+        after.wishes.pop(instance_id, None)
+        after.gone.append(instance_id)
+        after.note(ended)
+        return ended
+
+    async def _act(
+        self, tx: Transaction, record: Record, action: Action, actor: Principal, after: Aftermath
+    ) -> tuple[Record, Operation]:
+        node = self._nodes.find(record.node_id)
+        name = f"{record.spec.name} on {node.name if node else record.node_id}"
+        operation = await self._operations.create(
+            tx,
+            f"instance.{action}",
+            title=f"{action.capitalize()} {name}",
+            actor=actor,
+            targets=[self.target_of(record)],
+            steps=STEPS[action],
+        )
+        record = await self.begin(tx, record, action, operation.id, after)
+        details = {"name": name, "module": record.spec.module_id, "generation": record.spec.generation}
+        await self._audit.record(
+            tx, actor, f"instance.{action}", f"instance:{record.spec.instance_id}", "done", details
+        )
+        return record, after.operations[operation.id]
+
+    # --- for rollouts, inside their transaction -------------------------------------------------------------------
+    def target_of(self, record: Record) -> OperationTarget:
+        """Return the instance as a target of an operation that has not begun."""
+        return OperationTarget(
+            kind="instance",
+            id=record.spec.instance_id,
+            name=record.spec.name,
+            node_id=record.node_id,
+            state=OperationState.PENDING,
+        )
+
+    async def place(self, tx: Transaction, module: Module, node: placing.NodeFacts) -> Record:
+        """Write a new instance that nothing is wished of yet. Raises as `create`."""
+        existing = await store.find_on_node(tx, module.id, node.id)
+        if existing is not None:
+            raise Conflict(
+                f"module {module.name} has an instance on node {node.name} already; start or destroy that one",
+                instance_id=existing.spec.instance_id,
+            )
+        instance_id = InstanceId(spell_id("ins", secrets.token_bytes(10)))
+        spec = await self._define(tx, module, node.id, instance_id)
+        placing.check_node(spec.service, node)
+        placing.check_placeholders(spec.service, spec.config_files)
+        neighbours = await store.list_by_node(tx, node.id)
+        placing.check_ports(spec, [neighbour.spec for neighbour in neighbours], node)
+        record = Record(
+            node_id=node.id,
+            spec=spec,
+            observed=None,
+            action=None,
+            operation_id=None,
+            action_at=None,
+            created_at=self._clock.now(),
+        )
+        await store.insert(tx, record)
+        return record
+
+    async def begin(
+        self, tx: Transaction, record: Record, action: Action, operation_id: str, after: Aftermath
+    ) -> Record:
+        """Raise the wish for `action` on behalf of an operation that has the instance as a target."""
+        await self._supersede(tx, record, operation_id, after)
+        fresh = await self._redefine(tx, record) if takes_fresh(record.spec, action) else None
+        begun = msgspec.structs.replace(
+            record,
+            spec=next_wish(record.spec, action, fresh),
+            action=action,
+            operation_id=operation_id,
+            action_at=self._clock.now(),
+        )
+        await store.save_wish(tx, begun)
+        first_step = STEPS[action][0]
+        after.note(await self._operations.begin_target(tx, operation_id, record.spec.instance_id, first_step))
+        after.tell(begun)
+        return begun
+
+    async def _supersede(self, tx: Transaction, record: Record, operation_id: str, after: Aftermath) -> None:
+        if record.operation_id in {None, operation_id}:
+            return
+        assert record.operation_id is not None
+        reason = Reason("superseded", "something newer was asked of this instance", {"by": operation_id})
+        old = await self._operations.finish_target(
+            tx, record.operation_id, record.spec.instance_id, OperationState.CANCELLED, reason
+        )
+        after.note(old)
+
+    async def withdraw(self, tx: Transaction, instance_id: str, operation_id: str, after: Aftermath) -> None:
+        """Cancel what an operation waits for on one instance: a deploy or start becomes a stop.
+
+        Raises `NotAllowed` for stops and removals. An instance that waits for something else is left alone.
+        """
+        record = await store.find(tx, instance_id)
+        if record is None or record.operation_id != operation_id or record.action is None:
+            return
+        undo = after_cancel(record.action)
+        spec = record.spec if undo is None else next_wish(record.spec, undo)
+        ended = await self._operations.finish_target(
+            tx, operation_id, instance_id, OperationState.CANCELLED, _CANCELLED
+        )
+        after.note(ended)
+        calm = msgspec.structs.replace(record, spec=spec, action=None, operation_id=None, action_at=None)
+        await store.save_wish(tx, calm)
+        after.tell(calm)
+
+    def release(self, after: Aftermath) -> None:
+        """Send and publish what a committed transaction led to."""
+        for record in after.records.values():
+            self._observer.watch(record)
+        self._announcer.release(after)
+
+    # --- definitions ----------------------------------------------------------------------------------------------
+    async def _define(self, tx: Transaction, module: Module, node_id: NodeId, instance_id: InstanceId) -> InstanceSpec:
+        package = await self._packages.get(module.package, module.version, tx)
+        ref = await self._packages.get_ref(module.package, module.version, tx)
+        on_node = {record.spec.module_id: record.spec for record in await store.list_by_node(tx, node_id)}
+        depends_on = [on_node[wanted].instance_id for wanted in module.depends_on if wanted in on_node]
+        return placing.build_spec(instance_id, module, ref, merged_manifest(package.manifest, module), depends_on)
+
+    async def _redefine(self, tx: Transaction, record: Record) -> InstanceSpec | None:
+        """Return the module's present definition; None when it plans another version (a rollout changes versions)."""
+        spec = record.spec
+        if spec.package is None:
+            return None
+        module = await self._systems.get_module(spec.module_id, tx)
+        if (module.package, module.version) != (spec.package.name, spec.package.version):
+            return None
+        fresh = await self._define(tx, module, record.node_id, spec.instance_id)
+        placing.check_placeholders(fresh.service, fresh.config_files)
+        node = placing.facts_of(self._nodes.get(record.node_id))
+        neighbours = await store.list_by_node(tx, record.node_id)
+        placing.check_ports(fresh, [neighbour.spec for neighbour in neighbours], node)
+        return fresh
+
+    # --- operations' controller -----------------------------------------------------------------------------------
+    async def cancel(self, operation: Operation, actor: Principal) -> Operation:
+        """Cancel a deploy or start (the instance is stopped) or a restart (only the waiting ends)."""
+        after = Aftermath()
+        async with self._database.transaction() as tx:
+            for target in operation.targets:
+                await self.withdraw(tx, target.id, operation.id, after)
+            await self._audit.record(tx, actor, "operation.cancel", f"operation:{operation.id}", "done", {})
+        self.release(after)
+        return await self._operations.get(operation.id)
+
+    async def retry(self, operation: Operation, actor: Principal) -> Operation:
+        """Ask the same of the instance again, as a new operation."""
+        action = Action(operation.kind.removeprefix("instance."))
+        instance_id = operation.targets[0].id
+        if action is Action.DESTROY:
+            return (await self.destroy(instance_id, actor, may_stop=True, is_forced=False))[1]
+        return (await self.act(instance_id, action, actor))[1]
