@@ -16,7 +16,7 @@ from ops_system.model.manifest import Health, HealthOverride, Manifest, Restart,
 from ops_system.model.packages import NAME
 from ops_system.model.placeholders import find, find_problems
 from ops_system.model.quantities import parse_duration_s, parse_size_bytes
-from ops_system.model.shapes import check_shape, parse_json
+from ops_system.model.shapes import check_shape, parse_json, printable
 
 FILE_NAME = "service.json"
 SCHEMA_VERSION = 1
@@ -126,7 +126,7 @@ def find_warnings(manifest: Manifest) -> list[str]:
 
 def _invalid(what: str, problems: list[str]) -> Invalid:
     more = [f"… and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-    shown = problems[:MAX_PROBLEMS] + more
+    shown = [printable(problem) for problem in problems[:MAX_PROBLEMS]] + more
     return Invalid(f"{what}: {'; '.join(shown)}", problems=shown)
 
 

@@ -51,7 +51,7 @@ def parse_json(data: bytes) -> tuple[Any, list[str]]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
             if key in seen:
-                doubles.append(_printable(f'$: the key "{key}" stands twice in one object'))
+                doubles.append(printable(f'$: the key "{key}" stands twice in one object'))
             seen[key] = value
         return seen
 
@@ -103,7 +103,7 @@ class _Walker:
                 return self._scalar(value, info, path)
 
     def _fault(self, path: str, text: str) -> None:
-        self.problems.append(_printable(f"{path}: {text}"))
+        self.problems.append(printable(f"{path}: {text}"))
         self.paths.add(path)
 
     def _expected(self, path: str, wanted: type, value: Any) -> None:
@@ -172,8 +172,8 @@ class _Walker:
         return value
 
 
-def _printable(text: str) -> str:
-    """Keys come from the document: nothing in them may break a log line, a terminal or an encoder."""
+def printable(text: str) -> str:
+    """Return one line that no log, terminal or encoder stumbles over: keys of a document may hold anything."""
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[:MAX_PROBLEM_CHARS])
 
 
