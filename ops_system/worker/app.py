@@ -6,12 +6,207 @@ A stop ends the parts and never the services: they belong to themselves (R1).
 """
 
 import logging
-from pathlib import Path
+from datetime import UTC, datetime
+
+import msgspec
+
+from ops_system import __version__
+from ops_system.model.instances import InstanceEvent, State
+from ops_system.model.nodes import Fingerprint
+from ops_system.processes.supervisor import Supervisor
+from ops_system.runtime.handlers import Handlers
+from ops_system.runtime.tasks import Part, StopRequest, every, serve
+from ops_system.worker.commands import register
+from ops_system.worker.config import OPTIONS, WorkerConfig
+from ops_system.worker.deploy import Deployer, NodeFacts
+from ops_system.worker.enrol import Applicant, check_address, enrol, parse_join_token
+from ops_system.worker.fetch import PackageStore, Source
+from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
+from ops_system.worker.identity import Identity, load_identity, load_key, load_or_make_key, save_identity
+from ops_system.worker.instances import DesiredStore, Instances
+from ops_system.worker.metrics.sampler import Sampler, local_counters
+from ops_system.worker.picture import DESIRED, JOURNAL, take_lock
+from ops_system.worker.policy import Policy
+from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
+from ops_system.worker.uplink import Uplink
+from ops_system.worker.words import say
 
 _log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
 ROTATE_EVERY_S = 2.0
-LOCK_FILE = "lock"
-DESIRED = Path("state") / "desired"
-JOURNAL = Path("state") / "processes"
+
+
+class WorkerApp:
+    """Everything a joined worker is made of. Before `run` only the key and the fingerprint are read."""
+
+    def __init__(self, config: WorkerConfig, identity: Identity) -> None:
+        self._config = config
+        self._identity = identity
+        self._work_dir = config.work_dir().absolute()
+        self._probe = local_probe()
+        self._fingerprint = self._read_fingerprint()
+        self._started_at = datetime.now(UTC)
+        self._wishes = DesiredStore(self._work_dir / DESIRED)
+        handlers = Handlers()
+        self.uplink = Uplink(identity, load_key(self._work_dir), self._read_fingerprint, handlers)
+        self._deployer = self._make_deployer()
+        self.supervisor = Supervisor(
+            self._work_dir / JOURNAL,
+            self._deployer,
+            on_report=self.uplink.send_report,
+            on_event=self._on_event,
+            on_progress=self.uplink.send_progress,
+        )
+        self.instances = Instances(identity.node_id, self._wishes, self.supervisor, self._deployer.resolve)
+        self.sampler = Sampler(local_counters(), dict, self.uplink.send_sample)
+        register(handlers)
+
+    def _make_deployer(self) -> Deployer:
+        source = Source(self.uplink.http, self.uplink.session_token)
+        return Deployer(
+            self._work_dir,
+            PackageStore(self._work_dir, source, self._identity.signing_public_key),
+            Policy(self._config.policy),
+            facts=self._facts,
+            in_use=self._wishes.packages_in_use,
+        )
+
+    # --- life -----------------------------------------------------------------------------------------------------
+    async def run(self, stop: StopRequest | None = None) -> None:
+        """Run every part until a signal or `stop`."""
+        self._wishes.load()
+        await self._deployer.sweep_rests()
+        interval_s = self._config.logic.monitor_interval_s
+        parts: dict[str, Part] = {
+            "supervisor": self.supervisor.run,
+            "uplink": self._run_uplink,
+            "sampler": lambda: self.sampler.run(interval_s),
+            "sweeper": lambda: every(SWEEP_EVERY_S, self._deployer.sweep, "sweeper"),
+        }
+        await serve(parts, stop=stop)
+
+    async def _run_uplink(self) -> None:
+        """Take care of what should run here first, then talk about it."""
+        await self.instances.reconcile()
+        await self.uplink.run(self.instances)
+
+    def _on_event(self, _event: InstanceEvent) -> None:
+        self.uplink.wake_events()
+
+    # --- pictures -------------------------------------------------------------------------------------------------
+    def health(self) -> Health:
+        """Return what `/health` answers."""
+        picture = self.uplink.picture
+        instances = self.instances.statuses()
+        is_well = picture.state == "linked" and all(item.state is not State.FAILED for item in instances)
+        return Health(
+            status="ok" if is_well else "degraded",
+            version=__version__,
+            node_id=self._identity.node_id,
+            node_name=self.uplink.node_name,
+            link=LinkStatus(
+                state=picture.state,
+                master_url=self._identity.master_url,
+                since=picture.since,
+                message=picture.message,
+                times_linked=picture.times_linked,
+                clock_skew_s=picture.clock_skew_s,
+            ),
+            instances=instances,
+            started_at=self._started_at,
+        )
+
+    def metrics(self) -> str:
+        """Return what `/metrics` answers."""
+        return prometheus_text(self.health(), self.sampler.last, self.uplink.dropped_samples)
+
+    # --- facts ----------------------------------------------------------------------------------------------------
+    def _read_fingerprint(self) -> Fingerprint:
+        self._fingerprint = read_fingerprint(self._probe, self._identity.master_url)
+        return self._fingerprint
+
+    def _facts(self) -> NodeFacts:
+        return NodeFacts(self._identity.node_id, self.uplink.node_name, self._fingerprint.ips[0])
+
+
+async def run_app(config: WorkerConfig, stop: StopRequest | None = None) -> None:
+    """Run a worker: take its folder and port, join when needed, then work until a signal or `stop`.
+
+    Raises UsageError or SafetyRefusal when it must not or cannot start.
+    """
+    work_dir = config.work_dir().absolute()
+    lock = take_lock(work_dir)
+    pages = Pages(config.connect.master_url)
+    server = StatusServer(config.server.port, pages.health, pages.metrics)
+    try:
+        await server.open()
+        identity = load_identity(work_dir) or await _join(config, stop)
+        if identity is None:
+            return
+        identity = follow_master(config, identity)
+        pages.app = app = WorkerApp(config, identity)
+        await app.run(stop)
+    finally:
+        await server.close()
+        lock.release()
+
+
+class Pages:
+    """What the status port answers, before and after the worker has joined."""
+
+    def __init__(self, master_url: str) -> None:
+        self._master_url = master_url
+        self.app: WorkerApp | None = None
+
+    def health(self) -> Health:
+        """Return the picture."""
+        if self.app is not None:
+            return self.app.health()
+        return Health(
+            status="degraded",
+            version=__version__,
+            node_id="",
+            node_name="",
+            link=LinkStatus(state="joining", master_url=self._master_url),
+            instances=(),
+        )
+
+    def metrics(self) -> str:
+        """Return the measurements."""
+        return self.app.metrics() if self.app is not None else prometheus_text(self.health(), None, 0)
+
+
+def follow_master(config: WorkerConfig, identity: Identity) -> Identity:
+    """Return the identity with the address to dial: one that was set for this start, else the one it joined by.
+
+    The CA pinned at enrolment stays, so that a master may move and a stranger cannot take its place.
+    """
+    default = next(option.default for option in OPTIONS if option.key == "connect.master_url")
+    url = identity.master_url if config.connect.master_url == default else config.connect.master_url
+    url = check_address(url, allow_plain_http=config.connect.allow_plain_http)
+    return msgspec.structs.replace(identity, master_url=url)
+
+
+async def _join(config: WorkerConfig, stop: StopRequest | None) -> Identity | None:
+    """Enrol and keep the identity; None when a signal came first."""
+    connect = config.connect
+    url = check_address(connect.master_url, allow_plain_http=connect.allow_plain_http)
+    token = parse_join_token(connect.token.reveal())
+    work_dir = config.work_dir().absolute()
+    fingerprint = read_fingerprint(local_probe(), url)
+    applicant = Applicant(
+        name=connect.name,
+        labels=connect.labels,
+        public_key=load_or_make_key(work_dir).public_text(),
+        fingerprint=fingerprint,
+    )
+
+    async def join() -> None:
+        save_identity(work_dir, await enrol(url, token, applicant))
+
+    await serve({"joining": join}, stop=stop)
+    identity = load_identity(work_dir)
+    if identity is not None:
+        _log.info("%s", say("joined", name=identity.node_name, id=identity.node_id, master=url))
+    return identity

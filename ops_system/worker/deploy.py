@@ -22,7 +22,7 @@ from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, resolve
 from ops_system.worker.fetch import PackageStore, Step
 from ops_system.worker.fingerprint.base import arch_name, os_name
-from ops_system.worker.placement import Placement
+from ops_system.worker.placement import Placement, inner_path
 from ops_system.worker.policy import Policy
 
 _TELL_EVERY_S = 0.1
@@ -103,6 +103,10 @@ class Deployer:
         await asyncio.to_thread(self._placement(spec.instance_id).remove)
         await self.sweep()
 
+    async def sweep_rests(self) -> None:
+        """Remove what a worker that was killed left half unpacked. Before the first `prepare`."""
+        await asyncio.to_thread(self._packages.sweep_rests)
+
     async def sweep(self) -> None:
         """Remove packages and rests of downloads nobody needs."""
         await asyncio.to_thread(self._packages.sweep, self._in_use())
@@ -151,10 +155,11 @@ def _place(
 
 def _executable(placement: Placement, name: str) -> str:
     """Return the absolute path of a program of the package. Raises PrepareFailed."""
-    path = placement.dir / name
-    if name not in placement.placed().files or not path.is_file():
+    inner = inner_path(name)
+    path = placement.dir / inner
+    if inner not in placement.placed().files or not path.is_file():
         raise PrepareFailed(Reason("entrypoint_missing", f'the package has no file "{name}"', {"entrypoint": name}))
-    placement.make_executable(name)
+    placement.make_executable(inner)
     return str(path)
 
 

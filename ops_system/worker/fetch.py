@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hashlib
 import logging
 import shutil
 import time
@@ -24,7 +23,7 @@ from ops_system.model.errors import OpsError
 from ops_system.model.packages import PackageRef, signed_text
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PrepareFailed
-from ops_system.runtime.archives import install_archive
+from ops_system.runtime import archives
 
 if TYPE_CHECKING:
     import aiohttp
@@ -149,7 +148,7 @@ class PackageStore:
 
     async def _verify(self, ref: PackageRef, part: Path, step: Step) -> None:
         step("verify", 0, ref.size_bytes)
-        found = await asyncio.to_thread(sha256_of, part)
+        found = await asyncio.to_thread(archives.hash_file, part)
         if found != ref.sha256:
             part.unlink(missing_ok=True)
             raise _failed(
@@ -161,11 +160,17 @@ class PackageStore:
         step("unpack", 0, ref.size_bytes)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            await asyncio.to_thread(install_archive, part, ref.sha256, target)
+            await asyncio.to_thread(archives.install_archive, part, ref.sha256, target)
         except (OpsError, OSError) as problem:
             raise _failed("unpack_failed", f"{ref.name} {ref.version} cannot be unpacked: {problem}") from problem
         finally:
             part.unlink(missing_ok=True)
+
+    def sweep_rests(self) -> None:
+        """Remove what an unpacking left when it was killed. Blocking; call it at start, before any `ensure`."""
+        for name_dir in _folders(self._versions):
+            for version_dir in _folders(name_dir):
+                archives.sweep(version_dir)
 
     def sweep(self, in_use: frozenset[str]) -> None:
         """Remove unpacked packages nobody needs: those in use and the newest three of each name stay. Blocking."""
@@ -235,16 +240,11 @@ def _start_over_if_too_long(part: Path, done: int, ref: PackageRef) -> None:
         raise _failed("verify_failed", f"{ref.name} {ref.version} is longer than the {ref.size_bytes} bytes announced")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content in hex. Blocking."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _folders(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
-    return [entry for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    entries = (entry for entry in parent.iterdir() if not entry.name.startswith("."))  # those are being unpacked
+    return [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
 
 
 def _remove_empty(name_dir: Path) -> None:

@@ -32,20 +32,21 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 class Supervision(Protocol):
     """What is asked of `processes.supervisor`."""
 
-    def apply(self, spec: RunSpec) -> None:
+    async def apply(self, spec: RunSpec) -> None:
         """Carry out a wish; repeating one is harmless."""
 
-    def forget(self, instance_id: InstanceId) -> None:
+    async def forget(self, instance_id: InstanceId) -> None:
         """Drop what is known of a removed instance."""
 
     def reports(self) -> tuple[InstanceReport, ...]:
         """Return the newest report of each instance."""
 
-    def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
-        """Return up to `limit` unacknowledged events above `seq`, oldest first."""
+    def pending_events(self, after_seq: int = ..., limit: int = ...) -> tuple[InstanceEvent, ...]:
+        """Return the unacknowledged events above `after_seq`, oldest first."""
 
+    @property
     def last_event_seq(self) -> int:
-        """Return the number of the newest event ever written."""
+        """The number of the newest event ever written."""
 
     def ack_events(self, seq: int) -> None:
         """The events up to `seq` are kept elsewhere now."""
@@ -70,31 +71,48 @@ def refusal(frame: Apply, node_id: NodeId, server_now: datetime) -> str:
 
 
 class DesiredStore:
-    """The wishes on disk. Reading failures are told and skipped, never saved as an empty state."""
+    """The wishes, on disk and in memory. What cannot be read is told and skipped, never saved as an empty state."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._specs: dict[InstanceId, InstanceSpec] = {}
 
-    def load(self) -> dict[InstanceId, InstanceSpec]:
-        """Return every readable wish. Raises OSError when the folder itself cannot be read."""
+    def load(self) -> None:
+        """Read every wish. Raises OSError when the folder itself cannot be read."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found: dict[InstanceId, InstanceSpec] = {}
         for path in sorted(self._folder.glob("*.json")):
             try:
                 spec = msgspec.json.decode(path.read_bytes(), type=InstanceSpec)
             except (OSError, msgspec.MsgspecError) as problem:
                 _log.error("%s cannot be read (%s); kept as it is until the master sends it again", path, problem)
                 continue
-            found[spec.instance_id] = spec
-        return found
+            self._specs[spec.instance_id] = spec
 
-    def save(self, spec: InstanceSpec) -> None:
-        """Have the wish on the disk when this returns. Raises OSError."""
-        write_atomic(self._folder / f"{spec.instance_id}.json", msgspec.json.encode(spec))
+    def get(self, instance_id: InstanceId) -> InstanceSpec | None:
+        """Return the kept wish."""
+        return self._specs.get(instance_id)
 
-    def remove(self, instance_id: InstanceId) -> None:
+    def in_start_order(self) -> list[InstanceSpec]:
+        """Return all wishes, those to start first in front."""
+        return sorted(self._specs.values(), key=lambda spec: (spec.start_order, spec.instance_id))
+
+    def packages_in_use(self) -> frozenset[str]:
+        """Return the SHA-256 of every package an instance needs."""
+        wished = (spec.package for spec in self._specs.values() if spec.desired is not Desired.ABSENT)
+        return frozenset(package.sha256 for package in wished if package is not None)
+
+    async def save(self, spec: InstanceSpec) -> None:
+        """Have the wish on the disk when this returns. Raises OSError, and then nothing is kept."""
+        await asyncio.to_thread(write_atomic, self._path(spec.instance_id), msgspec.json.encode(spec))
+        self._specs[spec.instance_id] = spec
+
+    async def remove(self, instance_id: InstanceId) -> None:
         """Forget the wish."""
-        remove_durably(self._folder / f"{instance_id}.json")
+        await asyncio.to_thread(remove_durably, self._path(instance_id))
+        self._specs.pop(instance_id, None)
+
+    def _path(self, instance_id: InstanceId) -> Path:
+        return self._folder / f"{instance_id}.json"
 
 
 class Instances:
@@ -111,17 +129,11 @@ class Instances:
         self._store = store
         self._supervisor = supervisor
         self._resolve = resolve
-        self._specs: dict[InstanceId, InstanceSpec] = {}
 
-    # --- at start -------------------------------------------------------------------------------------------------
-    def load(self) -> None:
-        """Read the wishes from the disk."""
-        self._specs = self._store.load()
-
-    def reconcile(self) -> None:
+    async def reconcile(self) -> None:
         """Hand every kept wish to the supervisor, in start order."""
-        for spec in sorted(self._specs.values(), key=lambda spec: (spec.start_order, spec.instance_id)):
-            self._supervisor.apply(self._resolve(spec))
+        for spec in self._store.in_start_order():
+            await self._supervisor.apply(self._resolve(spec))
 
     # --- from the master ------------------------------------------------------------------------------------------
     async def on_apply(self, frame: Apply, server_now: datetime) -> None:
@@ -130,25 +142,23 @@ class Instances:
         if why := refusal(frame, self._node_id, server_now):
             _log.warning("refused a wish for %s (%s): %s", spec.instance_id, spec.name, why)
             return
-        if not is_newer(spec, self._specs.get(spec.instance_id)):
+        if not is_newer(spec, self._store.get(spec.instance_id)):
             return
         try:
-            await asyncio.to_thread(self._store.save, spec)
+            await self._store.save(spec)
         except OSError as problem:
             _log.error("the wish for %s is not on the disk and not carried out: %s", spec.instance_id, problem)
             return
-        self._specs[spec.instance_id] = spec
-        self._supervisor.apply(self._resolve(spec))
+        await self._supervisor.apply(self._resolve(spec))
 
     async def on_forget(self, instance_id: InstanceId) -> None:
         """Drop the tombstone of a removed instance; anything else is kept."""
-        spec = self._specs.get(instance_id)
+        spec = self._store.get(instance_id)
         if spec is not None and spec.desired is not Desired.ABSENT:
             _log.warning("asked to forget %s, which is wished to be %s; kept", instance_id, spec.desired)
             return
-        await asyncio.to_thread(self._store.remove, instance_id)
-        self._specs.pop(instance_id, None)
-        self._supervisor.forget(instance_id)
+        await self._store.remove(instance_id)
+        await self._supervisor.forget(instance_id)
 
     async def on_events_ack(self, seq: int) -> None:
         """The master keeps the events up to `seq`."""
@@ -161,30 +171,20 @@ class Instances:
 
     def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
         """Return up to `limit` unacknowledged events above `seq`."""
-        return self._supervisor.events_after(seq, limit)
+        return self._supervisor.pending_events(seq, limit)
 
     def last_event_seq(self) -> int:
         """Return the number of the newest event."""
-        return self._supervisor.last_event_seq()
-
-    def spec(self, instance_id: InstanceId) -> InstanceSpec | None:
-        """Return the kept wish."""
-        return self._specs.get(instance_id)
-
-    def packages_in_use(self) -> frozenset[str]:
-        """Return the SHA-256 of every package an instance needs."""
-        wished = (spec.package for spec in self._specs.values() if spec.desired is not Desired.ABSENT)
-        return frozenset(package.sha256 for package in wished if package is not None)
+        return self._supervisor.last_event_seq
 
     def statuses(self) -> tuple[InstanceStatus, ...]:
         """Return wish and observation of every instance, by name."""
-        return join_statuses(self._specs, self.reports())
+        return join_statuses(self._store.in_start_order(), self.reports())
 
 
-def join_statuses(
-    specs: dict[InstanceId, InstanceSpec], reports: Iterable[InstanceReport]
-) -> tuple[InstanceStatus, ...]:
+def join_statuses(wishes: Iterable[InstanceSpec], reports: Iterable[InstanceReport]) -> tuple[InstanceStatus, ...]:
     """Return one line for each instance that has both a wish and a report, but for those already removed."""
+    specs = {spec.instance_id: spec for spec in wishes}
     rows = [
         InstanceStatus(
             instance_id=report.instance_id,

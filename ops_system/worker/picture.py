@@ -95,7 +95,8 @@ def _ask(port: int) -> Health | None:
 
 
 def _from_disk(work_dir: Path, identity: Identity) -> Picture:
-    specs = DesiredStore(work_dir / DESIRED).load()
+    wishes = DesiredStore(work_dir / DESIRED)
+    wishes.load()
     records = RunStore(work_dir / JOURNAL).load_all()
     return Picture(
         running=False,
@@ -103,7 +104,7 @@ def _from_disk(work_dir: Path, identity: Identity) -> Picture:
         node_name=identity.node_name,
         master_url=identity.master_url,
         link="away",
-        instances=tuple(_status(record) for record in records.values() if record.spec.instance_id in specs),
+        instances=tuple(_status(record) for record in records.values() if wishes.get(record.spec.instance_id)),
     )
 
 

@@ -21,8 +21,8 @@ from ops_system.model.ids import InstanceId
 from ops_system.model.instances import ConfigFile
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PrepareFailed
+from ops_system.runtime.archives import hash_file
 from ops_system.runtime.files import remove_durably, sync_dir, write_atomic
-from ops_system.worker.fetch import sha256_of
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _FSYNC_UP_TO = 64
@@ -65,14 +65,14 @@ class Placement:
         placed = self.placed()
         if placed.sha256 != sha256 or not set(placed.config_files) <= config_paths:
             return False
-        entry = self.dir / entrypoint
-        return entry.is_file() and not entry.is_symlink() and sha256_of(entry) == placed.entry_sha256
+        entry = self.dir / inner_path(entrypoint)
+        return entry.is_file() and not entry.is_symlink() and hash_file(entry) == placed.entry_sha256
 
     def activate(self, package: Path, sha256: str, entrypoint: str) -> None:
         """Replace the package's files by those of `package`; what the service wrote stays. Raises PrepareFailed."""
         before = self.placed()
         files = _files_below(package)
-        entry = str(PurePosixPath(entrypoint))
+        entry = inner_path(entrypoint)
         if entry not in files:
             raise PrepareFailed(
                 Reason("entrypoint_missing", f'the package has no file "{entrypoint}"', {"entrypoint": entrypoint})
@@ -86,7 +86,7 @@ class Placement:
         for name in sorted(files):
             self._copy(package / name, name, is_executable=name == entry)
         _make_durable(self.dir, files)
-        self._note(Placed(sha256=sha256, files=tuple(sorted(files)), entry_sha256=sha256_of(self.dir / entry)))
+        self._note(Placed(sha256=sha256, files=tuple(sorted(files)), entry_sha256=hash_file(self.dir / entry)))
 
     def make_folders(self) -> None:
         """Make the instance's folder and the one for its output."""
@@ -172,6 +172,11 @@ class Placement:
         """Let the service's user own what is put there."""
         if self._owner and sys.platform != "win32" and os.geteuid() == 0:
             shutil.chown(path, self._owner)
+
+
+def inner_path(text: str) -> str:
+    """Return a path of service.json as the package lists it: `./bin/app` is `bin/app`."""
+    return str(PurePosixPath(text))
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -65,7 +65,7 @@ LinkState = Literal["away", "linked", "refused"]
 
 
 class Node(Protocol):
-    """What the uplink asks of the rest of the worker. `worker.instances` is it."""
+    """What the uplink asks of the rest of the worker: `instances.Instances`."""
 
     def reports(self) -> tuple[InstanceReport, ...]:
         """Return the newest report of every instance that is kept."""
@@ -130,15 +130,14 @@ class Uplink:
         identity: Identity,
         key: NodeKey,
         fingerprint: Callable[[], Fingerprint],
-        *,
-        node: Node,
         handlers: Handlers,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._identity = identity
         self._key = key
         self._fingerprint = fingerprint
-        self._node = node
+        self._node: Node | None = None
+        self._is_waking = False
         self._handlers = handlers
         self._dice = dice
         self._link: Link | None = None
@@ -195,19 +194,31 @@ class Uplink:
         if self._send(sample):
             self._sampled_at_s = sample.at_s
 
-    def send_events(self) -> None:
-        """Send the events that were not sent over this link yet."""
-        while self._link is not None and (batch := self._node.events_after(self._sent_seq, EVENTS_A_FRAME)):
+    def wake_events(self) -> None:
+        """There are new events: send them once this turn of the loop is over, many in one frame."""
+        if self._link is not None and not self._is_waking:
+            self._is_waking = True
+            asyncio.get_running_loop().call_soon(self._send_events)
+
+    def _send_events(self) -> None:
+        self._is_waking = False
+        while self._link is not None and (batch := self._owner.events_after(self._sent_seq, EVENTS_A_FRAME)):
             if not self._send(Events(batch)):
                 return
             self._sent_seq = batch[-1].seq
+
+    @property
+    def _owner(self) -> Node:
+        assert self._node is not None
+        return self._node
 
     def _send(self, frame: Frame) -> bool:
         return self._link is not None and self._link.send(frame)
 
     # --- life -----------------------------------------------------------------------------------------------------
-    async def run(self) -> None:
-        """Stay linked for ever."""
+    async def run(self, node: Node) -> None:
+        """Stay linked for ever on behalf of `node`."""
+        self._node = node
         attempt = 0
         async with self.http() as session:
             while True:
@@ -287,11 +298,11 @@ class Uplink:
         """Live on an open link."""
         self._clock.hear(welcome.server_time)
         self._link, self._welcome, self._sent_seq = link, welcome, 0
-        link.send(Snapshot(reports=self._node.reports(), last_event_seq=self._node.last_event_seq()))
+        link.send(Snapshot(reports=self._owner.reports(), last_event_seq=self._owner.last_event_seq()))
         self._linked.set()
         self.picture.times_linked += 1
         self._show("linked", "")
-        self.send_events()
+        self._send_events()
         try:
             async with asyncio.TaskGroup() as group:
                 heart = spawn(group, self._beat(welcome.heartbeat_s), "heartbeat")
@@ -315,11 +326,11 @@ class Uplink:
     async def _on_frame(self, frame: Frame) -> None:
         match frame:
             case Apply():
-                await self._node.on_apply(frame, self._clock.now())
+                await self._owner.on_apply(frame, self._clock.now())
             case Forget():
-                await self._node.on_forget(frame.instance_id)
+                await self._owner.on_forget(frame.instance_id)
             case EventsAck():
-                await self._node.on_events_ack(frame.seq)
+                await self._owner.on_events_ack(frame.seq)
             case Pong():
                 self._clock.hear(frame.server_time)
                 self.picture.clock_skew_s = (datetime.now(UTC) - frame.server_time).total_seconds()
