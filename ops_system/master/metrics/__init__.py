@@ -1,0 +1,1 @@
+"""Metrics: the last fifteen minutes of every node and instance, second by second, in memory."""
