@@ -1,0 +1,1 @@
+"""Live: what browsers see change, over one WebSocket."""

@@ -1,0 +1,102 @@
+"""The newest object per key of one watched topic, in the order of change: what viewers are brought up to date from.
+
+`seq` rises with each change. A viewer that has `seq` n gets every key that changed after n, once, however slow it
+reads; what two viewers in step need is encoded once.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ops_system.master.live.rules import Item, Message, Topic, encode, encode_item
+
+MAX_BYTES = 4 * 1024 * 1024
+KEY_BYTES = 64
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What changed after a sequence number, up to `seq`."""
+
+    seq: int
+    items: list[Item]
+    removed: list[str]
+
+
+class TopicLog:
+    """One topic while it is watched, and a little longer."""
+
+    def __init__(self, name: str, topic: Topic) -> None:
+        self.name = name
+        self.topic = topic
+        self.epoch = secrets.token_hex(8)
+        self.seq = 0
+        self.newest_bytes = 0  # of the last change
+        self._floor_seq = 0
+        self._latest: OrderedDict[str, tuple[int, msgspec.Raw | None]] = OrderedDict()
+        self._held_bytes = 0
+        self._made: tuple[int, int, bytes] | None = None
+
+    def write(self, changes: dict[str, Any]) -> None:
+        """Take changed objects by key; None: the object is gone."""
+        self.seq += 1
+        self.newest_bytes = 0
+        for key, value in changes.items():
+            raw = None if value is None else encode_item(value)
+            self._drop(key)
+            self._latest[key] = (self.seq, raw)
+            size_bytes = _size(raw)
+            self._held_bytes += size_bytes
+            self.newest_bytes += size_bytes
+        while self._held_bytes > MAX_BYTES and len(self._latest) > 1:
+            key, (seq, raw) = next(iter(self._latest.items()))
+            self._drop(key)
+            self._floor_seq = seq
+
+    def can_resume(self, epoch: str, seq: int) -> bool:
+        """Return whether everything after `seq` is still here."""
+        return epoch == self.epoch and self._floor_seq <= seq <= self.seq
+
+    def delta(self, after_seq: int) -> Delta:
+        """Return what changed after `after_seq`, the newest of each key."""
+        items: list[Item] = []
+        removed: list[str] = []
+        for key in reversed(self._latest):
+            seq, raw = self._latest[key]
+            if seq <= after_seq:
+                break
+            if raw is None:
+                removed.append(key)
+            else:
+                items.append((key, raw))
+        return Delta(self.seq, items[::-1], removed[::-1])
+
+    def message(self, after_seq: int, now_s: float) -> bytes:
+        """Return the change message that brings a viewer from `after_seq` to now; made once for all in step."""
+        if self._made is None or self._made[:2] != (after_seq, self.seq):
+            data = self._encode(self.delta(after_seq), now_s)
+            self._made = (after_seq, self.seq, data)
+        return self._made[2]
+
+    def message_for(self, after_seq: int, now_s: float, is_visible: Callable[[str], bool]) -> bytes | None:
+        """Return the change message with the visible keys only; None when there are none."""
+        delta = self.delta(after_seq)
+        items = [item for item in delta.items if is_visible(item[0])]
+        if not items and not delta.removed:
+            return None
+        return self._encode(Delta(delta.seq, items, delta.removed), now_s)
+
+    def _encode(self, delta: Delta, now_s: float) -> bytes:
+        data = self.topic.shape("change", delta.items, delta.removed, now_s)
+        return encode(Message(self.name, delta.seq, self.epoch, "change", 0, True, data))
+
+    def _drop(self, key: str) -> None:
+        old = self._latest.pop(key, None)
+        if old is not None:
+            self._held_bytes -= _size(old[1])
+
+
+def _size(raw: msgspec.Raw | None) -> int:
+    return KEY_BYTES + (len(bytes(raw)) if raw is not None else 0)
