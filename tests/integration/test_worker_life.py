@@ -1,0 +1,225 @@
+"""A whole worker against the master's end of the link: joins, runs what it is told, and goes on without it."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from ops_system.model.ids import InstanceId, ModuleId, SystemId
+from ops_system.model.instances import ConfigFile, Desired, InstanceSpec, State
+from ops_system.model.manifest import Manifest
+from ops_system.model.packages import PackageRef
+from tests.fakes.mastersend import MastersEnd
+from tests.fakes.packages import SLEEPER, make_zip, service_json
+from tests.fakes.worker import eventually, running_worker, worker_config
+
+ID = InstanceId("inst_1")
+
+
+@pytest.fixture
+async def master(tmp_path: Path) -> AsyncIterator[MastersEnd]:
+    end = MastersEnd(tmp_path)
+    await end.start()
+    yield end
+    await end.stop()
+
+
+def spec(ref: PackageRef, generation: int = 1, desired: Desired = Desired.RUNNING, **changes) -> InstanceSpec:
+    manifest = msgspec.convert(service_json(**changes.pop("manifest", {})), Manifest)
+    return InstanceSpec(ID, generation, desired, SystemId("s"), ModuleId("m"), "web", ref, manifest, **changes)
+
+
+def is_in(master: MastersEnd, state: State):
+    return lambda: ID in master.reports and master.reports[ID].state is state
+
+
+def has_failed(master: MastersEnd, code: str):
+    def check() -> bool:
+        report = master.reports.get(ID)
+        return report is not None and report.reason is not None and report.reason.code == code
+
+    return check
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+async def destroy(master: MastersEnd, ref: PackageRef, generation: int) -> None:
+    master.apply(spec(ref, generation, Desired.ABSENT))
+    await master.until(lambda: ID in master.reports and master.reports[ID].removed)
+
+
+async def test_join_deploy_stop_start_destroy(master: MastersEnd, tmp_path: Path) -> None:
+    work_dir = tmp_path / "w"
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER, "data/readme": "hello"}))
+    config = ConfigFile("conf/app.ini", "id=${instance.id} node=${node.name} port=${port.http} mode=${env.MODE}\n")
+    overrides = {"args": ["${port.http}"], "ports": {"http": 18080}, "env": {"MODE": "release"}}
+    async with running_worker(worker_config(work_dir, master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref, manifest=overrides, config_files=(config,)))
+        await master.until(is_in(master, State.RUNNING))
+        pid = master.reports[ID].pid
+        assert pid is not None
+        folder = work_dir / "instances" / ID
+        assert (folder / "conf/app.ini").read_text() == f"id={ID} node=n1 port=18080 mode=release\n"
+        assert (folder / "data/readme").read_text() == "hello"
+        assert Path(f"/proc/{pid}/cwd").readlink() == folder
+        await eventually(lambda: (work_dir / "logs" / ID / "stdout.log").read_text() == "started 18080\n")
+        assert {"download", "verify", "unpack", "activate"} <= {item.step for item in master.progress}
+        assert [event.seq for event in master.events] == sorted({event.seq for event in master.events})
+
+        master.apply(spec(ref, 2, Desired.STOPPED, manifest=overrides, config_files=(config,)))
+        await master.until(is_in(master, State.STOPPED))
+        assert not is_alive(pid)
+        (folder / "written-by-service").write_text("kept")
+        master.apply(spec(ref, 3, manifest=overrides, config_files=(config,)))
+        await master.until(is_in(master, State.RUNNING))
+        assert len(master.ranges) == 1  # not fetched again
+        await destroy(master, ref, 4)
+        assert not folder.exists()
+        assert not (work_dir / "logs" / ID).exists()
+        master.forget(ID)
+        await eventually(lambda: not list((work_dir / "state/desired").iterdir()))
+
+
+async def test_services_outlive_the_worker_and_are_found_again(master: MastersEnd, tmp_path: Path) -> None:
+    work_dir = tmp_path / "w"
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    async with running_worker(worker_config(work_dir, master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref))
+        await master.until(is_in(master, State.RUNNING))
+        pid = master.reports[ID].pid
+    assert pid is not None
+    assert is_alive(pid)
+    seen = len(master.snapshots)
+    master.reports.clear()
+    async with running_worker(worker_config(work_dir, master.url)):  # enrolled: needs no token
+        await master.until(lambda: len(master.snapshots) > seen)
+        assert master.snapshots[-1].reports[0].pid == pid
+        await master.until(is_in(master, State.RUNNING))
+        await destroy(master, ref, 2)
+    assert not is_alive(pid)
+
+
+async def test_a_worker_starts_its_services_with_the_master_away(master: MastersEnd, tmp_path: Path) -> None:
+    work_dir = tmp_path / "w"
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    async with running_worker(worker_config(work_dir, master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref))
+        await master.until(is_in(master, State.RUNNING))
+        first = master.reports[ID].pid
+    await master.stop()
+    assert first is not None
+    os.kill(first, 9)
+    await eventually(lambda: not is_alive(first))
+    started = work_dir / "logs" / ID / "stdout.log"
+    async with running_worker(worker_config(work_dir, master.url)):
+        await eventually(lambda: started.read_text().count("started") == 2)
+        master.reports.clear()
+        await master.start()
+        await master.until(is_in(master, State.RUNNING))
+        assert master.reports[ID].pid != first
+        await destroy(master, ref, 2)
+
+
+async def test_a_download_cut_in_half_is_resumed(master: MastersEnd, tmp_path: Path) -> None:
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER, "blob": os.urandom(3_000_000)}))
+    master.cut_after = [1_500_000]
+    async with running_worker(worker_config(tmp_path / "w", master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref))
+        await master.until(is_in(master, State.RUNNING))
+        assert master.ranges[0] == "bytes=0-"
+        assert master.ranges[1].startswith("bytes=1")
+        await destroy(master, ref, 2)
+    assert not list((tmp_path / "w/downloads").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"os": "windows"}, "wrong_os"),
+        ({"arch": "arm64" if os.uname().machine == "x86_64" else "amd64"}, "wrong_arch"),
+        ({"args": ["${port.nope}"]}, "unknown_placeholder"),
+        ({"entrypoint": "bin/none"}, "entrypoint_missing"),
+    ],
+)
+async def test_what_cannot_run_here_fails_with_its_reason(
+    master: MastersEnd, tmp_path: Path, change: dict, code: str
+) -> None:
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    async with running_worker(worker_config(tmp_path / "w", master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref, manifest=change))
+        await master.until(has_failed(master, code))
+        assert master.reports[ID].state is State.FAILED
+        await destroy(master, ref, 2)
+
+
+async def test_a_package_that_was_changed_is_not_unpacked(master: MastersEnd, tmp_path: Path) -> None:
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    master.packages[ref.sha256] = bytes(reversed(master.packages[ref.sha256]))
+    async with running_worker(worker_config(tmp_path / "w", master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref))
+        await master.until(has_failed(master, "verify_failed"))
+        assert not list((tmp_path / "w").glob("versions/*/*/*"))
+        await destroy(master, ref, 2)
+
+
+async def test_a_package_signed_by_another_master_is_not_fetched(master: MastersEnd, tmp_path: Path) -> None:
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    forged = msgspec.structs.replace(ref, version="1.0.1")
+    async with running_worker(worker_config(tmp_path / "w", master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(forged))
+        await master.until(has_failed(master, "verify_failed"))
+        assert master.ranges == []
+        await destroy(master, forged, 2)
+
+
+async def test_policy_of_the_node_refuses_root(master: MastersEnd, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has root to refuse")
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER}))
+    config = worker_config(tmp_path / "w", master.url, master.join_token, policy__run_as_root="0")
+    async with running_worker(config):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref))
+        await master.until(has_failed(master, "policy_refused"))
+        await destroy(master, ref, 2)
+
+
+async def test_the_status_port_tells_and_only_to_loopback_names(master: MastersEnd, tmp_path: Path) -> None:
+    port = free_port()
+    config = worker_config(tmp_path / "w", master.url, master.join_token, server__port=str(port))
+    async with running_worker(config), aiohttp.ClientSession() as session:
+        await master.until(lambda: len(master.samples) > 2)
+        async with session.get(f"http://127.0.0.1:{port}/health") as answer:
+            health = json.loads(await answer.read())
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            metrics = await answer.text()
+        async with session.get(f"http://127.0.0.1:{port}/health", headers={"Host": "evil.example"}) as answer:
+            assert answer.status == 421
+    assert health["status"] == "ok"
+    assert health["link"]["state"] == "linked"
+    assert "ops_node_cpu_percent " in metrics
+    assert "ops_worker_link_up 1" in metrics
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
