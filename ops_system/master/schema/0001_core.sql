@@ -11,8 +11,6 @@ CREATE TABLE users (
     role TEXT NOT NULL,
     password_hash TEXT NOT NULL,       -- Argon2id, with its parameters
     is_disabled INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    locked_until_ms INTEGER NOT NULL DEFAULT 0,
     last_login_ms INTEGER,
     created_ms INTEGER NOT NULL,
     created_by TEXT NOT NULL

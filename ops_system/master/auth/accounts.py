@@ -1,0 +1,317 @@
+"""The story of users and their sessions: setup, login, step-up, changes, logout."""
+
+import secrets
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.auth import store
+from ops_system.master.auth.events import SessionsRevoked
+from ops_system.master.auth.passwords import Passwords
+from ops_system.master.auth.rules import (
+    SESSIONS_PER_USER,
+    LoginLimiter,
+    check_password,
+    check_user_role,
+    check_username,
+    hash_secret,
+)
+from ops_system.master.auth.views import (
+    LoginBody,
+    PasswordChange,
+    SessionQuery,
+    SessionView,
+    UserChange,
+    UserCreate,
+    UserQuery,
+    UserView,
+)
+from ops_system.master.bus import Bus
+from ops_system.master.web.route import Page, Permission, Principal, Role
+from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, Unauthenticated
+from ops_system.model.ids import spell_id
+from ops_system.model.stamps import to_ms
+from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Database, Transaction
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Where a login comes from."""
+
+    client_ip: str
+    user_agent: str
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A session just opened; `secret` goes into the cookie and nowhere else."""
+
+    user: UserView
+    session: store.Session
+    secret: str
+
+
+class Accounts:
+    """Users and sessions."""
+
+    def __init__(self, database: Database, audit: Audit, bus: Bus, clock: Clock, passwords: Passwords) -> None:
+        self._database = database
+        self._audit = audit
+        self._bus = bus
+        self._clock = clock
+        self._passwords = passwords
+        self._limiter = LoginLimiter()
+
+    # --- coming in ------------------------------------------------------------------------------------------------
+    async def set_up(self, username: str, password: str, visitor: Visitor) -> Opened:
+        """Make the first administrator and open a session. Raises Invalid; NotAllowed when there is one already."""
+        user = await self._new_user(UserCreate(username, password, Role.ADMIN), "setup")
+        actor = Principal("user", user.id, user.name, role=Role.ADMIN)
+        async with self._database.transaction() as tx:
+            if await store.count_admins(tx):
+                raise NotAllowed("this server has its administrator already; log in")
+            await _insert_unique(tx, user)
+            await self._audit.record(
+                tx, actor, "setup.complete", f"user:{user.id}", "done", {"from": visitor.client_ip}
+            )
+            return await self._open_session(tx, user, visitor)
+
+    async def log_in(self, body: LoginBody, visitor: Visitor) -> Opened:
+        """Open a session. Raises Unauthenticated, RateLimited; an unknown user costs what a known one costs."""
+        user = await self._prove(body.username, body.password, visitor.client_ip)
+        actor = Principal("user", user.id, user.name, role=user.role)
+        rehashed = (
+            await self._passwords.hash(body.password)
+            if self._passwords.needs_rehash(user.password_hash)
+            else user.password_hash
+        )
+        async with self._database.transaction() as tx:
+            fresh = await store.find_user(tx, user.id)
+            if fresh is None or fresh.is_disabled or fresh.password_hash != user.password_hash:
+                raise _wrong_login()  # changed while the hash was computed
+            now_ms = to_ms(self._clock.now())
+            fresh = msgspec.structs.replace(fresh, last_login_ms=now_ms, password_hash=rehashed)
+            await store.update_user(tx, fresh)
+            opened = await self._open_session(tx, fresh, visitor)
+            await self._audit.record(tx, actor, "session.open", f"user:{user.id}", "done", {"from": visitor.client_ip})
+            removed = await store.delete_sessions_of(tx, user.id, keep_newest=SESSIONS_PER_USER)
+        self._publish_revoked(removed)
+        return opened
+
+    async def step_up(self, actor: Principal, password: str, client_ip: str) -> int:
+        """Prove the session's password again; return when that was (ms). Raises Unauthenticated, NotAllowed."""
+        if actor.session_id is None:
+            raise NotAllowed("an API token carries fixed grants: there is nothing to prove")
+        await self._prove(actor.name, password, client_ip)
+        now_ms = to_ms(self._clock.now())
+        async with self._database.transaction() as tx:
+            await store.prove_session(tx, actor.session_id, now_ms)
+            await self._audit.record(tx, actor, "session.step_up", f"user:{actor.id}")
+        return now_ms
+
+    async def _prove(self, username: str, password: str, client_ip: str) -> store.User:
+        """Return the user whose password this is. Only failures count for the limiter."""
+        self._limiter.check(username, client_ip, self._clock.monotonic_s())
+        async with self._passwords:
+            self._limiter.check(username, client_ip, self._clock.monotonic_s())  # others failed while we waited
+            user = await store.find_user_by_name(self._database, username)
+            is_right = await self._passwords.verify(password, user.password_hash if user else None)
+            if user is not None and is_right and not user.is_disabled:
+                self._limiter.succeed(username)
+                return user
+            self._limiter.fail(username, client_ip, self._clock.monotonic_s())
+        stranger = Principal("anonymous", client_ip, username[:64])
+        target = f"user:{user.id}" if user else "user:unknown"
+        await self._audit.record_alone(stranger, "session.open", target, "denied", {"from": client_ip})
+        raise _wrong_login()
+
+    async def _open_session(self, tx: Transaction, user: store.User, visitor: Visitor) -> Opened:
+        now_ms, secret = to_ms(self._clock.now()), secrets.token_urlsafe(32)
+        session = store.Session(
+            id=spell_id("ses", secrets.token_bytes(10)),
+            csrf_token=secrets.token_urlsafe(32),
+            user_id=user.id,
+            user_name=user.name,
+            user_role=user.role,
+            user_is_disabled=False,
+            client_ip=visitor.client_ip,
+            user_agent=visitor.user_agent[:200],
+            created_ms=now_ms,
+            last_used_ms=now_ms,
+            proven_ms=now_ms,
+        )
+        await store.insert_session(tx, session, hash_secret(secret))
+        return Opened(user.view(), session, secret)
+
+    # --- users ----------------------------------------------------------------------------------------------------
+    async def create(self, body: UserCreate, actor: Principal) -> UserView:
+        """Add a user. Raises Invalid, Conflict."""
+        user = await self._new_user(body, actor.name)
+        async with self._database.transaction() as tx:
+            await _insert_unique(tx, user)
+            details = {"username": user.name, "role": user.role}
+            await self._audit.record(tx, actor, "user.create", f"user:{user.id}", "done", details)
+        return user.view()
+
+    async def get(self, user_id: str) -> UserView:
+        """Return one user. Raises NotFound."""
+        return (await self._find(self._database, user_id)).view()
+
+    async def list_page(self, query: UserQuery) -> Page[UserView]:
+        """Return one page."""
+        users, total = await store.list_users(self._database, query)
+        return Page([user.view() for user in users], total)
+
+    async def change(self, user_id: str, body: UserChange, actor: Principal) -> UserView:
+        """Change a user; a new password or role, or disabling, ends the user's sessions.
+
+        Raises NotFound, Invalid, Conflict (name taken), NotAllowed (last administrator).
+        """
+        before = await self._find(self._database, user_id)
+        hashed = await self._hash_change(before, body)
+        async with self._database.transaction() as tx:
+            before = await self._find(tx, user_id)
+            after = _changed(before, body, hashed)
+            await _update_unique(tx, after)
+            await _check_an_admin_stays(tx)
+            ends = after.role != before.role or after.is_disabled or hashed is not None
+            removed = await store.delete_sessions_of(tx, user_id) if ends else []
+            await self._audit.record(tx, actor, "user.change", f"user:{user_id}", "done", _what_changed(before, after))
+        self._publish_revoked(removed)
+        return after.view()
+
+    async def change_own_password(self, body: PasswordChange, actor: Principal, visitor: Visitor) -> Opened:
+        """Set one's own password, end all of one's sessions and open a new one.
+
+        Raises Unauthenticated (old password), Invalid, NotAllowed (a token has none).
+        """
+        if actor.session_id is None:
+            raise NotAllowed("an API token has no password")
+        check_password(body.new_password, actor.name)
+        await self._prove(actor.name, body.old_password, visitor.client_ip)
+        hashed = await self._passwords.hash(body.new_password)
+        async with self._database.transaction() as tx:
+            user = msgspec.structs.replace(await self._find(tx, actor.id), password_hash=hashed)
+            await store.update_user(tx, user)
+            removed = await store.delete_sessions_of(tx, user.id)
+            opened = await self._open_session(tx, user, visitor)
+            await self._audit.record(tx, actor, "user.change", f"user:{user.id}", "done", {"changed": ["password"]})
+        self._publish_revoked(removed)
+        return opened
+
+    async def delete(self, user_id: str, actor: Principal) -> None:
+        """Remove a user and end the user's sessions. Raises NotFound, NotAllowed (last administrator)."""
+        async with self._database.transaction() as tx:
+            user = await self._find(tx, user_id)
+            removed = await store.delete_sessions_of(tx, user_id)
+            await store.delete_user(tx, user_id)
+            await _check_an_admin_stays(tx)
+            details = {"username": user.name}
+            await self._audit.record(tx, actor, "user.delete", f"user:{user_id}", "done", details)
+        self._publish_revoked(removed)
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+    async def list_sessions(self, query: SessionQuery, actor: Principal) -> Page[SessionView]:
+        """Return one page of sessions; an administrator sees everybody's."""
+        if Permission.ADMIN not in actor.permissions:
+            query = msgspec.structs.replace(query, user_id=actor.id)
+        sessions, total = await store.list_sessions(self._database, query)
+        return Page([session.view(actor.session_id) for session in sessions], total)
+
+    async def revoke_session(self, session_id: str, actor: Principal) -> None:
+        """End a session. Raises NotFound; somebody else's is not found by those who are no administrators."""
+        async with self._database.transaction() as tx:
+            session = await store.find_session(tx, session_id)
+            is_own = session is not None and session.user_id == actor.id
+            if session is None or not (is_own or Permission.ADMIN in actor.permissions):
+                raise NotFound(f"there is no session {session_id}", id=session_id)
+            await store.delete_session(tx, session_id)
+            await self._audit.record(tx, actor, "session.close", f"user:{session.user_id}")
+        self._publish_revoked([session_id])
+
+    async def log_out(self, actor: Principal) -> None:
+        """End the caller's session; a token has none and stays valid."""
+        if actor.session_id is not None:
+            await self.revoke_session(actor.session_id, actor)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+    async def _new_user(self, body: UserCreate, created_by: str) -> store.User:
+        check_username(body.username)
+        check_user_role(body.role)
+        check_password(body.password, body.username)
+        return store.User(
+            id=spell_id("usr", secrets.token_bytes(10)),
+            name=body.username,
+            role=body.role,
+            password_hash=await self._passwords.hash(body.password),
+            is_disabled=False,
+            last_login_ms=None,
+            created_ms=to_ms(self._clock.now()),
+            created_by=created_by,
+        )
+
+    async def _hash_change(self, user: store.User, body: UserChange) -> str | None:
+        name = body.username if body.username is not None else user.name
+        check_username(name)
+        if body.role is not None:
+            check_user_role(body.role)
+        if body.password is None:
+            return None
+        check_password(body.password, name)
+        return await self._passwords.hash(body.password)
+
+    async def _find(self, db: Database | Transaction, user_id: str) -> store.User:
+        user = await store.find_user(db, user_id)
+        if user is None:
+            raise NotFound(f"there is no user {user_id}", id=user_id)
+        return user
+
+    def _publish_revoked(self, session_ids: list[str]) -> None:
+        if session_ids:
+            self._bus.publish(SessionsRevoked(frozenset(session_ids)))
+
+
+def _wrong_login() -> OpsError:
+    return Unauthenticated("user name or password is wrong")
+
+
+def _changed(user: store.User, body: UserChange, hashed: str | None) -> store.User:
+    return msgspec.structs.replace(
+        user,
+        name=user.name if body.username is None else body.username,
+        role=user.role if body.role is None else body.role,
+        is_disabled=user.is_disabled if body.is_disabled is None else body.is_disabled,
+        password_hash=user.password_hash if hashed is None else hashed,
+    )
+
+
+def _what_changed(before: store.User, after: store.User) -> dict[str, object]:
+    shown = {"name": "username", "role": "role", "is_disabled": "is_disabled"}
+    details: dict[str, object] = {
+        word: getattr(after, field) for field, word in shown.items() if getattr(before, field) != getattr(after, field)
+    }
+    if before.password_hash != after.password_hash:
+        details["changed"] = ["password"]
+    return details
+
+
+async def _insert_unique(tx: Transaction, user: store.User) -> None:
+    try:
+        await store.insert_user(tx, user)
+    except Conflict as error:
+        raise _name_taken(user.name) from error
+
+
+async def _update_unique(tx: Transaction, user: store.User) -> None:
+    try:
+        await store.update_user(tx, user)
+    except Conflict as error:
+        raise _name_taken(user.name) from error
+
+
+def _name_taken(name: str) -> Conflict:
+    return Conflict(f"there is a user {name} already; choose another name", username=name)
+
+
+async def _check_an_admin_stays(tx: Transaction) -> None:
+    if not await store.count_admins(tx):
+        raise NotAllowed("this is the last administrator: make another one first")

@@ -1,0 +1,227 @@
+"""The front of `auth`: answers "who is calling?" for the web floor, and holds the parts that the routes use."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.auth import store, token_store
+from ops_system.master.auth.accounts import Accounts, Opened, Visitor
+from ops_system.master.auth.events import SessionsRevoked, SetupDone
+from ops_system.master.auth.passwords import Passwords
+from ops_system.master.auth.rules import (
+    SESSION_IDLE_S,
+    SESSION_LIFE_S,
+    TOUCH_S,
+    hash_secret,
+    is_fresh_proof,
+    is_session_alive,
+    user_permissions,
+)
+from ops_system.master.auth.setup import SetupCode
+from ops_system.master.auth.tokens import ApiTokens, JoinTokens
+from ops_system.master.auth.views import SetupBody
+from ops_system.master.bus import Bus
+from ops_system.master.web.guard import ANONYMOUS, Credentials
+from ops_system.master.web.route import Principal
+from ops_system.model.errors import NotAllowed, StorageFull, Unavailable
+from ops_system.model.stamps import to_ms
+from ops_system.runtime.clock import Clock
+from ops_system.runtime.tasks import every
+from ops_system.storage.database import Database, Transaction
+from ops_system.storage.folder import DataFolder
+
+LOOK_FOR_ADMIN_S = 1.0
+SWEEP_S = 60.0
+TOKEN_PREFIX = "ops_"  # noqa: S105 - how API tokens begin
+
+_log = logging.getLogger(__name__)
+
+Touch = Callable[[Transaction, str, int], Awaitable[None]]
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """What a live session has shown, kept in memory between `identify` and the questions that follow it."""
+
+    csrf_token: str
+    proven_ms: int
+
+
+class Auth:
+    """The web floor's `Authenticator`, and the parts `accounts`, `tokens`, `join_tokens`, `setup_code`.
+
+    Call `load` before serving; `run` is one of the master's long-lived parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        audit: Audit,
+        bus: Bus,
+        clock: Clock,
+        folder: DataFolder,
+        ca_key_sha256: str,
+        master_url: Callable[[], str],
+        announce: Callable[[str], None],
+        passwords: Passwords | None = None,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._passwords = passwords or Passwords()
+        self._sessions: dict[str, Proven] = {}
+        self._needs_setup = True
+        self.accounts = Accounts(database, audit, bus, clock, self._passwords)
+        self.tokens = ApiTokens(database, audit, bus, clock)
+        self.join_tokens = JoinTokens(database, audit, clock, ca_key_sha256=ca_key_sha256, master_url=master_url)
+        self.setup_code = SetupCode(folder, clock.monotonic_s, announce)
+        bus.subscribe(SessionsRevoked, self._forget)
+
+    async def load(self) -> None:
+        """Look whether an administrator exists; where none does, make and announce the setup code."""
+        if await self.refresh_setup():
+            self.setup_code.renew()
+        else:
+            self.setup_code.clear()
+
+    async def run(self) -> None:
+        """Notice an administrator made on the data folder, renew the setup code, sweep what has expired."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._wait_for_admin(), name="wait for administrator")
+                group.create_task(every(SWEEP_S, self._sweep_quietly, "sweep sessions"), name="sweep sessions")
+        finally:
+            self._passwords.close()
+
+    # --- the web floor's questions --------------------------------------------------------------------------------
+    async def identify(self, credentials: Credentials) -> Principal:
+        """Return who shows these credentials; a bearer outranks a cookie."""
+        if self._needs_setup:
+            await self.refresh_setup()
+        if credentials.bearer is not None:
+            return await self._identify_token(credentials.bearer)
+        if credentials.session:
+            return await self._identify_session(credentials.session)
+        return ANONYMOUS
+
+    def setup_required(self) -> bool:
+        """True until an administrator exists."""
+        return self._needs_setup
+
+    def verify_csrf(self, principal: Principal, token: str) -> bool:
+        """True when `token` belongs to the session of this principal."""
+        proven = self._sessions.get(principal.session_id or "")
+        return proven is not None and hmac.compare_digest(proven.csrf_token.encode(), token.encode())
+
+    def has_step_up(self, principal: Principal) -> bool:
+        """True when the session proved its password at most 10 minutes ago; a token needs no such proof."""
+        if principal.session_id is None:
+            return True
+        proven = self._sessions.get(principal.session_id)
+        return proven is not None and is_fresh_proof(self._now_ms(), proven.proven_ms)
+
+    def csrf_token(self, principal: Principal) -> str:
+        """Return the CSRF token of the caller's session; empty for a token."""
+        proven = self._sessions.get(principal.session_id or "")
+        return proven.csrf_token if proven else ""
+
+    # --- setup ----------------------------------------------------------------------------------------------------
+    async def refresh_setup(self) -> bool:
+        """Look again whether setup is required; the answer only ever turns from yes to no."""
+        if self._needs_setup and await store.count_admins(self._database):
+            self._needs_setup = False
+            self.setup_code.clear()
+            self._bus.publish(SetupDone())
+        return self._needs_setup
+
+    async def set_up(self, body: SetupBody, visitor: Visitor) -> Opened:
+        """Make the first administrator. Raises Unauthenticated (code), Invalid, NotAllowed (done already)."""
+        if not await self.refresh_setup():
+            raise NotAllowed("this server has its administrator already; log in")
+        self.setup_code.check(body.code)
+        opened = await self.accounts.set_up(body.username, body.password, visitor)
+        await self.refresh_setup()
+        return opened
+
+    async def _wait_for_admin(self) -> None:
+        while await self.refresh_setup():
+            try:
+                self.setup_code.renew()
+            except OSError as error:
+                _log.warning("the setup code cannot be written: %s", error)
+            await asyncio.sleep(LOOK_FOR_ADMIN_S)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+    async def _identify_token(self, text: str) -> Principal:
+        if not text.startswith(TOKEN_PREFIX):
+            return ANONYMOUS
+        token = await token_store.find_token_by_secret(self._database, hash_secret(text))
+        now_ms = self._now_ms()
+        if token is None or (token.expires_ms is not None and token.expires_ms <= now_ms):
+            return ANONYMOUS
+        if token.last_used_ms is None or abs(now_ms - token.last_used_ms) >= TOUCH_S * 1000:
+            await self._touch(token_store.touch_token, token.id, now_ms)
+        return Principal(
+            kind="token",
+            id=token.id,
+            name=token.name,
+            permissions=frozenset(token.permissions),
+            role=token.role,
+            scope=token.scope,
+        )
+
+    async def _identify_session(self, secret: str) -> Principal:
+        session = await store.find_session_by_secret(self._database, hash_secret(secret))
+        if session is None or session.user_is_disabled:
+            return ANONYMOUS
+        now_ms = self._now_ms()
+        if not is_session_alive(now_ms, session.created_ms, session.last_used_ms):
+            await self.sweep()
+            return ANONYMOUS
+        if abs(now_ms - session.last_used_ms) >= TOUCH_S * 1000:
+            await self._touch(store.touch_session, session.id, now_ms)
+        self._sessions[session.id] = Proven(session.csrf_token, session.proven_ms)
+        return Principal(
+            kind="user",
+            id=session.user_id,
+            name=session.user_name,
+            permissions=user_permissions(session.user_role),
+            role=session.user_role,
+            session_id=session.id,
+        )
+
+    async def _touch(self, write: Touch, row_id: str, now_ms: int) -> None:
+        """Note the use. On a full disk reading goes on, so this must not fail a request."""
+        try:
+            async with self._database.transaction() as tx:
+                await write(tx, row_id, now_ms)
+        except (StorageFull, Unavailable) as error:
+            _log.debug("last use of %s not noted: %s", row_id, error.message)
+
+    async def sweep(self) -> None:
+        """Remove what has expired, for good: a clock that jumps back revives nothing."""
+        now_ms = self._now_ms()
+        async with self._database.transaction() as tx:
+            ended = await store.delete_dead_sessions(
+                tx, now_ms - int(SESSION_IDLE_S * 1000), now_ms - int(SESSION_LIFE_S * 1000)
+            )
+            ended += await token_store.delete_expired(tx, now_ms)
+        if ended:
+            self._bus.publish(SessionsRevoked(frozenset(ended)))
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self.sweep()
+        except (StorageFull, Unavailable) as error:
+            _log.warning("expired sessions are not removed yet: %s", error.message)
+
+    def _forget(self, event: SessionsRevoked) -> None:
+        for session_id in event.ids:
+            self._sessions.pop(session_id, None)
+
+    def _now_ms(self) -> int:
+        return to_ms(self._clock.now())
