@@ -50,7 +50,7 @@ async def run_command(
 
 
 def _open_log(path: str) -> IO[bytes]:
-    return open(path, "ab")  # noqa: SIM115, PTH123 - closed by the caller once the child has it
+    return open(path, "ab")  # noqa: PTH123 - closed by the caller once the child has it
 
 
 async def _start(

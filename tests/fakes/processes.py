@@ -1,0 +1,180 @@
+"""A supervisor under test with real processes: a preparer that needs no package, and waits on what it reports."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ops_system.model.ids import InstanceId, ModuleId, SystemId
+from ops_system.model.instances import Desired, InstanceSpec, State
+from ops_system.model.manifest import Manifest
+from ops_system.processes import procfs
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
+from ops_system.processes.supervisor import Supervisor
+from ops_system.runtime.tasks import running
+
+SH = "/bin/sh"
+PYTHON = sys.executable
+
+
+def make_spec(
+    instance_id="i1",
+    argv=(SH, "-c", "exec sleep 1000"),
+    *,
+    desired=Desired.RUNNING,
+    generation=1,
+    restart_seq=0,
+    stop_now=False,
+    **rules,
+):
+    """A resolved wish; `rules` are fields of RunSpec."""
+    source = InstanceSpec(
+        instance_id=InstanceId(instance_id),
+        generation=generation,
+        desired=desired,
+        system_id=SystemId("sys"),
+        module_id=ModuleId("mod"),
+        name="test",
+        package=None,
+        service=Manifest(name="test", version="1.0"),
+        restart_seq=restart_seq,
+        stop_now=stop_now,
+    )
+    return RunSpec(source=source, entrypoint=argv[0], args=tuple(argv[1:]), **rules)
+
+
+def rewish(spec, desired=None, **changes):
+    """The same instance under the next generation."""
+    source = spec.source
+    changes.setdefault("generation", source.generation + 1)
+    return replace(spec, source=replace(source, desired=desired or source.desired, **changes))
+
+
+class FakePreparer:
+    """Makes folders; `failures` are raised first, one a call."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.failures: list[PrepareFailed] = []
+        self.prepared: list[str] = []
+        self.removed: list[str] = []
+
+    async def prepare(self, spec, progress):
+        if self.failures:
+            raise self.failures.pop(0)
+        self.prepared.append(spec.instance_id)
+        home = self.root / spec.instance_id
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        stop = (spec.stop_entrypoint, *spec.stop_args) if spec.stop_entrypoint else ()
+        return PreparedInstance(str(home), (spec.entrypoint, *spec.args), spec.env, str(home / "logs"), stop)
+
+    async def remove(self, spec):
+        self.removed.append(spec.instance_id)
+
+
+class Rig:
+    """A running supervisor and all that it said."""
+
+    def __init__(self, root: Path, **options) -> None:
+        self.root = root
+        self.preparer = FakePreparer(root / "instances")
+        self.events = []
+        self.latest = {}
+        self._news = asyncio.Event()
+        self.supervisor = Supervisor(
+            root / "state",
+            self.preparer,
+            on_report=self._on_report,
+            on_event=self._on_event,
+            dice=lambda: 0.5,
+            **options,
+        )
+
+    def _on_report(self, report):
+        self.latest[report.instance_id] = report
+        self._news.set()
+
+    def _on_event(self, event):
+        self.events.append(event)
+        self._news.set()
+
+    def reasons(self, instance_id="i1"):
+        return [event.reason.code for event in self.events if event.instance_id == instance_id and event.reason]
+
+    async def until(self, condition, within_s=20.0):
+        """Wait until `condition()` is true, looking each time something was said."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"not reached; latest: {self.latest}; events: {self.events}") from None
+
+    async def until_state(self, state, instance_id="i1", within_s=20.0):
+        await self.until(lambda: instance_id in self.latest and self.latest[instance_id].state is state, within_s)
+        return self.latest[instance_id]
+
+    async def until_pid(self, instance_id="i1", unlike=None):
+        await self.until(lambda: instance_id in self.latest and self.latest[instance_id].pid not in {None, unlike})
+        return self.latest[instance_id].pid
+
+    def log(self, instance_id="i1", name="stdout.log"):
+        return (self.root / "instances" / instance_id / "logs" / name).read_text()
+
+
+@contextlib.asynccontextmanager
+async def running_rig(root: Path, *, leave=False, **options):
+    """Run a supervisor; at the end kill what its instances left, unless `leave`."""
+    rig = Rig(root, **options)
+    async with running(rig.supervisor.run(), "supervisor"):
+        yield rig
+    if not leave:
+        kill_marked(rig.latest)
+
+
+def marked_pids(instance_id):
+    """Living processes with the instance's marker."""
+    return [
+        pid for pid, row in procfs.read_table().items() if not row.is_dead and procfs.read_marker(pid) == instance_id
+    ]
+
+
+def kill_marked(instance_ids):
+    for _ in range(3):
+        for pid, row in procfs.read_table().items():
+            if not row.is_dead and procfs.read_marker(pid) in instance_ids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def zombies_of(pid):
+    """Dead children of `pid` that nobody waited for."""
+    return [row.pid for row in procfs.read_table().values() if row.ppid == pid and row.is_dead]
+
+
+async def until_true(condition, within_s=10.0):
+    """Wait for a fact outside the supervisor, such as a file; looked at every 5 ms."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - nothing tells of facts outside this process
+            await asyncio.sleep(0.005)
+
+
+__all__ = [
+    "PYTHON",
+    "SH",
+    "FakePreparer",
+    "Rig",
+    "State",
+    "kill_marked",
+    "make_spec",
+    "marked_pids",
+    "rewish",
+    "running_rig",
+    "until_true",
+    "zombies_of",
+]
