@@ -13,14 +13,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.auth.accounts import Accounts
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.tokens import ApiTokens, JoinTokens
-from ops_system.master.auth.views import (
-    JoinTokenCreate,
-    NewJoinToken,
-    NewToken,
-    TokenCreate,
-    UserCreate,
-    UserView,
-)
+from ops_system.master.auth.views import JoinTokenCreate, TokenCreate, UserCreate, UserView
 from ops_system.master.bus import Bus
 from ops_system.master.trust.names import find_own_names
 from ops_system.master.trust.service import Trust
@@ -31,35 +24,49 @@ from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import load_migrations
 
 
-async def create_user(folder: DataFolder, name: str, role: Role, password: str) -> UserView:
-    """Add a user. Raises Invalid, Conflict, SafetyRefusal, StorageFull."""
+def create_user(folder: DataFolder, name: str, role: str, password: str) -> UserView:
+    """Add a user. Blocking; not inside an event loop. Raises Invalid, Conflict, SafetyRefusal, StorageFull."""
+    return asyncio.run(_create_user(folder, UserCreate(name, password, Role(role))))
+
+
+def create_token(
+    folder: DataFolder, name: str, role: str, *, idc: str | None = None, ttl_s: float | None = None
+) -> str:
+    """Make an API token and return its text; with role admin it has every grant. Blocking; not inside a loop.
+
+    Raises Invalid, SafetyRefusal, StorageFull.
+    """
+    ttl = None if ttl_s is None else f"{ttl_s:.0f}s"
+    return asyncio.run(_create_token(folder, TokenCreate(name, Role(role), idc=idc, ttl=ttl)))
+
+
+def create_join_token(
+    folder: DataFolder, *, uses: int = 1, ttl_s: float = 3600.0, labels: dict[str, str] | None = None
+) -> str:
+    """Make a join token and return its text. Blocking; not inside a loop. Raises as `create_token`."""
+    return asyncio.run(_create_join_token(folder, JoinTokenCreate(uses, f"{ttl_s:.0f}s", labels or {})))
+
+
+async def _create_user(folder: DataFolder, body: UserCreate) -> UserView:
     async with _open_data(folder) as (database, audit, _):
         passwords = Passwords()
         try:
             accounts = Accounts(database, audit, Bus(), SystemClock(), passwords)
-            return await accounts.create(UserCreate(name, password, role), local_principal())
+            return await accounts.create(body, local_principal())
         finally:
             passwords.close()
 
 
-async def create_token(
-    folder: DataFolder, name: str, role: Role, *, idc: str | None = None, ttl: str | None = None
-) -> NewToken:
-    """Make an API token; with role admin it has every grant. Raises Invalid, SafetyRefusal, StorageFull."""
+async def _create_token(folder: DataFolder, body: TokenCreate) -> str:
     async with _open_data(folder) as (database, audit, _):
-        tokens = ApiTokens(database, audit, Bus(), SystemClock())
-        return await tokens.create(TokenCreate(name, role, idc=idc, ttl=ttl), local_principal())
+        made = await ApiTokens(database, audit, Bus(), SystemClock()).create(body, local_principal())
+        return made.token
 
 
-async def create_join_token(
-    folder: DataFolder, *, uses: int = 1, ttl: str = "1h", labels: dict[str, str] | None = None, master_url: str = ""
-) -> NewJoinToken:
-    """Make a join token. Raises Invalid, SafetyRefusal, StorageFull."""
+async def _create_join_token(folder: DataFolder, body: JoinTokenCreate) -> str:
     async with _open_data(folder) as (database, audit, trust):
-        tokens = JoinTokens(
-            database, audit, SystemClock(), ca_key_sha256=trust.ca_key_sha256, master_url=lambda: master_url
-        )
-        return await tokens.create(JoinTokenCreate(uses, ttl, labels or {}), local_principal())
+        tokens = JoinTokens(database, audit, SystemClock(), ca_key_sha256=trust.ca_key_sha256, master_url=str)
+        return (await tokens.create(body, local_principal())).token
 
 
 def local_principal() -> Principal:
