@@ -57,7 +57,7 @@ export interface Node {
   cpu_cores: number
   mem_total_bytes: number
   disks: Disk[]
-  fingerprint?: unknown
+  fingerprint?: { boot_time_s?: number; ips?: string[]; machine_id?: string } | null
   labels: Record<string, string>
   worker_version: string
   last_seen: string | null
@@ -97,6 +97,13 @@ export interface System {
   name: string
   description: string
   created_at: string
+  modules?: number
+}
+
+export interface ConfigMount {
+  path: string
+  content: string
+  mode?: string
 }
 
 export interface Module {
@@ -112,10 +119,11 @@ export interface Module {
   args?: string[] | null
   env: Record<string, string>
   ports: Record<string, number>
+  config_mounts?: ConfigMount[]
 }
 
 /** What POST and PATCH of a module take. */
-export type ModuleDraft = Omit<Module, 'id' | 'system_id'>
+export type ModuleDraft = Omit<Module, 'id' | 'system_id' | 'config_mounts'>
 
 export type InstanceState =
   | 'pending'
@@ -152,6 +160,8 @@ export interface Instance {
 }
 
 export interface InstanceEvent {
+  /** Rises by one per worker. */
+  seq?: number
   at: string
   kind: string
   state: InstanceState
@@ -212,6 +222,24 @@ export interface LogFile {
 export interface LogLine {
   at: string | null
   text: string
+}
+
+export interface LogLines {
+  lines: LogLine[]
+  /** The byte offset to ask for next, null at the beginning of the log. */
+  before?: number | null
+}
+
+export interface Process {
+  pid: number
+  ppid: number
+  name: string
+  cmdline: string[]
+  user: string
+  cpu_percent: number
+  mem_bytes: number
+  started_at: string | null
+  instance_id?: string | null
 }
 
 /** `[time in Unix seconds, average, maximum]`; a gap is an absent point. */
