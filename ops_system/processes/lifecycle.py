@@ -114,9 +114,11 @@ def _on_wish(view: View, spec: RunSpec) -> Decision:
     is_again = is_changed or spec.source.restart_seq > old.source.restart_seq
     is_fresh = spec.generation > old.generation
     view = replace(view, spec=spec, is_prepared=view.is_prepared and not is_changed)
-    if spec.desired is Desired.RUNNING:
-        return _want_running(view, is_again=is_again, is_fresh=is_fresh, is_changed=is_changed)
-    return _want_rest(view)
+    if spec.desired is not Desired.RUNNING:
+        return _want_rest(view)
+    if spec.probe != old.probe and not is_again:
+        return _change_probe(view)
+    return _want_running(view, is_again=is_again, is_fresh=is_fresh, is_changed=is_changed)
 
 
 def _want_running(  # noqa: PLR0911 - one answer a stage
@@ -170,6 +172,20 @@ _STOP_REQUESTED = Reason("stop_requested", "a stop was asked for")
 
 def _restart_reason(view: View) -> Reason:
     return Reason("restart_requested", "a restart was asked for", {"restart_seq": view.spec.source.restart_seq})
+
+
+def _change_probe(view: View) -> Decision:
+    """Another question to what already runs; no reason to restart it."""
+    match view.stage:
+        case Stage.STARTING:
+            proving, actions = _prove(view)
+            deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)
+            return proving, (StopProbe(), CancelTimers(), *actions, deadline)
+        case Stage.RUNNING:
+            start = () if view.spec.probe.type == "process" else (StartProbe(),)
+            return replace(view, probe_failures=0), (StopProbe(), *start)
+        case _:
+            return _want_running(view, is_again=False, is_fresh=True, is_changed=False)
 
 
 # --- towards running -------------------------------------------------------------------------------------------------
@@ -293,7 +309,7 @@ def _on_probe_failed(view: View, detail: str) -> Decision:
 
 def _on_timer(view: View, timer: Timer) -> Decision:  # noqa: PLR0911 - one answer a clock
     match timer, view.stage:
-        case Timer.PROVEN, Stage.STARTING:
+        case Timer.PROVEN, Stage.STARTING if view.spec.probe.type == "process":
             return _run(view, Reason("alive_proven", f"alive for {PROVEN_AFTER_S:.0f} s"))
         case Timer.START_TIMEOUT, Stage.LAUNCHING | Stage.STARTING:
             return _on_start_timeout(view)
