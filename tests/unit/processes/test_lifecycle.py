@@ -295,24 +295,9 @@ class Model:
                     self.is_removing = True
 
 
-EVENTS = st.sampled_from(
-    [
-        "wish",
-        "prepared",
-        "prepare_failed",
-        "retry",
-        "spawned",
-        "launch_failed",
-        "exited",
-        "passed",
-        "failed",
-        "timer",
-        "empty",
-        "alive",
-        "removed",
-        "remove_failed",
-    ]
-)
+_NAMES = ["prepare_failed", "retry", "launch_failed", "passed", "failed", "timer", "alive", "removed", "remove_failed"]
+_OFTEN = ["wish", "prepared", "spawned", "exited", "empty"]
+EVENTS = st.sampled_from([*_OFTEN, *_OFTEN, *_OFTEN, *_NAMES])
 STEPS = st.lists(st.tuples(EVENTS, st.integers(0, 9), st.floats(0, 0.99)), max_size=60)
 
 
