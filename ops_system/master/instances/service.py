@@ -154,6 +154,10 @@ class Instances:
         """Return where an instance is. Raises `NotFound`."""
         return (await self.find_record(self._database, instance_id)).node_id
 
+    def is_reachable(self, node_id: NodeId) -> bool:
+        """Whether the node has reported and is not silent."""
+        return node_id in self._announcer.heard
+
     async def names_on_node(self, node_id: NodeId) -> list[str]:
         """Return the names of a node's instances: what stands in the way of removing it."""
         return [record.spec.name for record in await store.list_by_node(self._database, node_id)]
@@ -294,8 +298,10 @@ class Instances:
     async def begin(
         self, tx: Transaction, record: Record, action: Action, operation_id: str, after: Aftermath
     ) -> Record:
-        """Raise the wish for `action` on behalf of an operation that has the instance as a target."""
-        await self._supersede(tx, record, operation_id, after)
+        """Raise the wish for `action` on behalf of an operation that has the instance as a target.
+
+        Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
+        """
         fresh = await self._redefine(tx, record) if takes_fresh(record.spec, action) else None
         begun = msgspec.structs.replace(
             record,
@@ -304,6 +310,7 @@ class Instances:
             operation_id=operation_id,
             action_at=self._clock.now(),
         )
+        await self._supersede(tx, record, operation_id, after)
         await store.save_wish(tx, begun)
         first_step = STEPS[action][0]
         after.note(await self._operations.begin_target(tx, operation_id, record.spec.instance_id, first_step))

@@ -108,7 +108,7 @@ class Operations:
         return await self._change(tx, operation_id, target_id, {"state": state, "reason": reason})
 
     async def _change(self, tx: Transaction, operation_id: str, target_id: str, fields: Mapping[str, Any]) -> Operation:
-        operation = await self._load(tx, operation_id)
+        operation = await self.read(tx, operation_id)
         target = find_target(operation, target_id)
         if target is None or target.state in ENDED:
             return operation
@@ -117,7 +117,8 @@ class Operations:
         await store.save(tx, operation, [changed])
         return operation
 
-    async def _load(self, tx: Transaction, operation_id: str) -> Operation:
+    async def read(self, tx: Transaction, operation_id: str) -> Operation:
+        """Return one operation as it is inside `tx`. Raises `NotFound`."""
         operation = await store.find(tx, operation_id)
         if operation is None:
             raise NotFound(f"there is no operation {operation_id}", id=operation_id)

@@ -35,7 +35,7 @@ from ops_system.model.ids import spell_id
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import Package, PackageRef, signed_text
 from ops_system.model.stamps import from_ms, to_ms
-from ops_system.runtime.archives import inspect_zip, read_manifest_from_zip
+from ops_system.runtime.archives import read_manifest_from_zip
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
 from ops_system.storage.blobs.base import BlobInfo, BlobStore
@@ -156,7 +156,7 @@ class Packages:
                 await draft.write(piece)
             check_size(draft.size_bytes)
             await draft.flush()
-            manifest = await asyncio.to_thread(_read_archive, draft.path)
+            manifest = await asyncio.to_thread(read_manifest_from_zip, draft.path)
             return await self._shelve(
                 self._describe(manifest, draft.sha256, draft.size_bytes, actor), draft.keep, actor
             )
@@ -206,7 +206,7 @@ class Packages:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(digest_file, path)
         check_digest(upload.sha256, sha256)
-        manifest = await asyncio.to_thread(_read_archive, path)
+        manifest = await asyncio.to_thread(read_manifest_from_zip, path)
 
         async def keep() -> BlobInfo:
             return await self._blobs.put(path, sha256)
@@ -298,11 +298,6 @@ class Packages:
         if users:
             shown = ", ".join(users[:5]) + (" and more" if len(users) > 5 else "")  # noqa: PLR2004 - enough for a line
             raise NotAllowed(f"package {name} {version} is used by {shown}; remove these first", users=users[:100])
-
-
-def _read_archive(path: Path) -> Manifest:
-    inspect_zip(path)
-    return read_manifest_from_zip(path)
 
 
 def _same_or_conflict(known: Package, sha256: str) -> Package:

@@ -1,0 +1,1 @@
+"""Named logs of an instance, read and followed through its node's link. Nothing is stored here."""

@@ -1,0 +1,1 @@
+"""Actions on whole systems: many instances, in waves of the start order."""

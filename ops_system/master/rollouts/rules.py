@@ -1,0 +1,134 @@
+"""Which instances an action on a system touches, in which waves, and when it goes on: pure.
+
+    wave 1 begins -> every target of it ended -> wave 2 begins -> … -> the operation has ended
+                                     | one failed
+                                     v
+                deploy, start, restart: the later waves are cancelled; stop, destroy: they go on
+
+The state of the targets is the whole state: a master that was killed looks at it and goes on where it stood.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from ops_system.master.instances.placing import NodeFacts, matches
+from ops_system.master.instances.rules import Action, Record
+from ops_system.master.systems.rules import start_waves
+from ops_system.model.errors import NotAllowed
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.manifest import Manifest
+from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
+from ops_system.model.systems import Module
+
+
+class SystemAction(StrEnum):
+    """What can be asked of a whole system."""
+
+    DEPLOY = "deploy"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    DESTROY = "destroy"
+
+
+HALTING = frozenset({Action.DEPLOY, Action.START, Action.RESTART})
+"""Actions whose later waves do not begin after a failure."""
+
+Waves = tuple[tuple[InstanceId, ...], ...]
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """One action under way."""
+
+    operation_id: str
+    system_id: str
+    action: Action
+    waves: Waves
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What to do next: begin these targets, or cancel these."""
+
+    begin: tuple[OperationTarget, ...] = ()
+    cancel: tuple[OperationTarget, ...] = ()
+
+
+def next_step(rollout: Rollout, operation: Operation) -> Step:
+    """Return what the targets' states call for now; an empty step means to wait, or that all is done."""
+    targets = {target.id: target for target in operation.targets}
+    has_failed = False
+    for wave in rollout.waves:
+        members = [targets[instance_id] for instance_id in wave if instance_id in targets]
+        pending = tuple(target for target in members if target.state is OperationState.PENDING)
+        if pending and has_failed and rollout.action in HALTING:
+            return Step(cancel=_pending(operation))
+        if pending:
+            return Step(begin=pending)
+        if any(target.state not in ENDED for target in members):
+            return Step()
+        has_failed = has_failed or any(target.state is OperationState.FAILED for target in members)
+    return Step()
+
+
+def _pending(operation: Operation) -> tuple[OperationTarget, ...]:
+    return tuple(target for target in operation.targets if target.state is OperationState.PENDING)
+
+
+def plan_waves(modules: Sequence[Module], records: Iterable[Record], action: Action) -> Waves:
+    """Return the instances in waves: in start order, backwards for stop and destroy.
+
+    Instances whose module is gone come with the last wave to start.
+    """
+    by_module: dict[str, list[InstanceId]] = {}
+    for record in records:
+        by_module.setdefault(record.spec.module_id, []).append(record.spec.instance_id)
+    waves = [
+        tuple(instance_id for module in wave for instance_id in by_module.pop(module.id, ()))
+        for wave in start_waves(modules)
+    ]
+    waves.append(tuple(instance_id for orphans in by_module.values() for instance_id in orphans))
+    if action in {Action.STOP, Action.DESTROY}:
+        waves.reverse()
+    return tuple(wave for wave in waves if wave)
+
+
+def choose_nodes(
+    module: Module, manifest: Manifest, nodes: Iterable[NodeFacts], taken: Iterable[NodeId], load: Mapping[NodeId, int]
+) -> list[NodeFacts]:
+    """Return the nodes on which instances of the module are missing.
+
+    A node counts when it is online, takes instances, carries the placement's labels and fits the package's system and
+    architecture. Without `replicas` every such node gets one; with it, the emptiest nodes (then by name) until the
+    number is reached. Raises `NotAllowed` when nothing fits, or not enough.
+    """
+    has = set(taken)
+    free = [node for node in nodes if node.id not in has and _fits(module, manifest, node)]
+    if module.replicas is None:
+        if not free and not has:
+            raise _unplaceable(module, "no online node satisfies its placement")
+        return free
+    missing = max(0, module.replicas - len(has))
+    if missing > len(free):
+        raise _unplaceable(module, f"{module.replicas} replicas are wanted, {len(has) + len(free)} nodes fit")
+    return sorted(free, key=lambda node: (load.get(node.id, 0), node.name))[:missing]
+
+
+def _fits(module: Module, manifest: Manifest, node: NodeFacts) -> bool:
+    return (
+        node.is_online
+        and not node.hindrance
+        and manifest.os in {"any", node.os}
+        and manifest.arch in {"any", node.arch}
+        and matches(node.labels, module.placement.labels)
+    )
+
+
+def _unplaceable(module: Module, why: str) -> NotAllowed:
+    wanted = ", ".join(f"{key}={value}" for key, value in module.placement.labels.items()) or "any labels"
+    return NotAllowed(
+        f"module {module.name} cannot be placed: {why} (labels: {wanted}); label nodes or change the module",
+        reason="unplaceable",
+        module_id=module.id,
+    )
