@@ -30,6 +30,7 @@ _ENGLISH: Mapping[str, str] = MappingProxyType(
         "data": "Data folder  {data_dir}",
         "setup": "First start: open {url}/setup#code={setup_code}",
         "code": "             or open {url} and enter the code {setup_code} (valid 30 minutes)",
+        "new_code": "New setup code: {url}/setup#code={setup_code}",
         "stop": "Ctrl-C stops the master; deployed services go on.",
     }
 )
@@ -41,6 +42,7 @@ _CHINESE: Mapping[str, str] = MappingProxyType(
         "data": "数据目录  {data_dir}",
         "setup": "首次启动：请打开 {url}/setup#code={setup_code}",
         "code": "          或打开 {url} 并输入初始化码 {setup_code}（30 分钟内有效）",
+        "new_code": "新的初始化码：{url}/setup#code={setup_code}",
         "stop": "按 Ctrl-C 停止主控；已部署的服务继续运行。",
     }
 )
@@ -80,20 +82,40 @@ def is_double_click() -> bool:
 
 
 def _owns_console() -> bool:
-    if sys.platform != "win32":
-        return False
-    import ctypes
+    if sys.platform == "win32":
+        import ctypes
 
-    processes = (ctypes.c_uint * 2)()
-    return int(ctypes.windll.kernel32.GetConsoleProcessList(processes, 2)) == 1
+        processes = (ctypes.c_uint * 2)()
+        return int(ctypes.windll.kernel32.GetConsoleProcessList(processes, 2)) == 1
+    return False
 
 
-def greet(ready: Ready, *, shows_browser: bool) -> None:
-    """Print where the master answers, and show the console where wanted."""
-    sys.stdout.write(welcome_text(ready, is_chinese=speaks_chinese(os.environ)) + "\n")
+class Welcome:
+    """Talks to the person who started the master, on standard output."""
+
+    def __init__(self, data_dir: str, *, shows_browser: bool) -> None:
+        self._data_dir = data_dir
+        self._shows_browser = shows_browser
+        self._url = ""
+
+    def greet(self, url: str, tls_url: str, setup_code: str) -> None:
+        """Print where the master answers, and show the console where wanted."""
+        self._url = url
+        ready = Ready(url, tls_url, setup_code, self._data_dir)
+        _say(welcome_text(ready, is_chinese=speaks_chinese(os.environ)))
+        if self._shows_browser:
+            open_browser(ready)
+
+    def tell_code(self, code: str) -> None:
+        """Print a setup code that took the place of the one in the greeting."""
+        if self._url:
+            words = _CHINESE if speaks_chinese(os.environ) else _ENGLISH
+            _say(words["new_code"].format(url=self._url, setup_code=code))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
-    if shows_browser:
-        open_browser(ready)
 
 
 def open_browser(ready: Ready) -> None:

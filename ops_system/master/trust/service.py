@@ -90,10 +90,6 @@ class Trust:
         """Return the SHA-256 of the leaf that new connections see; empty while there is no TLS context."""
         return self._leaf_hashes[-1] if self._leaf_hashes else b""
 
-    def certificates(self) -> tuple[bytes, ...]:
-        """Return the SHA-256 of each leaf a live connection may have seen, the newest last."""
-        return tuple(self._leaf_hashes)
-
     def is_own_certificate(self, sha256: bytes) -> bool:
         """True for the leaf served now or, for connections older than a rotation, the one before."""
         return sha256 in self._leaf_hashes

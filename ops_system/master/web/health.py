@@ -21,7 +21,7 @@ Gauges = Callable[[], Mapping[str, float]]
 API_VERSION = "v1"
 
 
-class Health(msgspec.Struct, frozen=True):
+class MasterHealth(msgspec.Struct, frozen=True):
     """Liveness. Each part is `ok` or says what is wrong."""
 
     status: Literal["ok", "degraded"]
@@ -52,7 +52,7 @@ class SelfReport:
         """GET /health: 200 when every part is well, else 503."""
         parts = {name: await _state_of(check) for name, check in self.checks.items()}
         is_well = all(state == "ok" for state in parts.values())
-        return Reply(Health("ok" if is_well else "degraded", parts), status=200 if is_well else 503)
+        return Reply(MasterHealth("ok" if is_well else "degraded", parts), status=200 if is_well else 503)
 
     async def metrics(self, _call: Call) -> web.StreamResponse:
         """GET /metrics in Prometheus' text format."""
@@ -80,8 +80,8 @@ class SelfReport:
                 self.health,
                 "Liveness with the state of each part",
                 "get_health",
-                answer=Health,
-                other_answers=((503, Health),),
+                answer=MasterHealth,
+                other_answers=((503, MasterHealth),),
                 tag="self",
             ),
             Route(

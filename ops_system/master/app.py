@@ -1,0 +1,393 @@
+"""The composition root: opens the data folder, builds every feature floor by floor, serves until it is told to stop.
+
+Nothing below knows what stands above it; whatever must talk upwards is connected here.
+"""
+
+import asyncio
+import base64
+import contextlib
+import functools
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ops_system import __version__
+from ops_system.master import topics
+from ops_system.master.addresses import KnownAddresses
+from ops_system.master.audit import api as audit_api
+from ops_system.master.audit.service import Audit
+from ops_system.master.auth import api as auth_api
+from ops_system.master.auth.events import SessionsRevoked, SetupDone
+from ops_system.master.auth.service import Auth
+from ops_system.master.bus import Bus
+from ops_system.master.config import MasterConfig
+from ops_system.master.gatekeeper import Gatekeeper
+from ops_system.master.instances import api as instances_api
+from ops_system.master.instances.aftermath import Announcer
+from ops_system.master.instances.observer import Observer
+from ops_system.master.instances.service import Instances
+from ops_system.master.live import api as live_api
+from ops_system.master.live.hub import Hub
+from ops_system.master.metrics import api as metrics_api
+from ops_system.master.metrics.service import MetricsBook
+from ops_system.master.nodes import api as nodes_api
+from ops_system.master.nodes.links import Links
+from ops_system.master.nodes.rules import MasterFacts
+from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations import api as operations_api
+from ops_system.master.operations.service import Operations
+from ops_system.master.packages import api as packages_api
+from ops_system.master.packages.parts import Parts as UploadParts
+from ops_system.master.packages.service import Packages
+from ops_system.master.rollouts import api as rollouts_api
+from ops_system.master.rollouts.service import Rollouts
+from ops_system.master.systems import api as systems_api
+from ops_system.master.systems.service import Systems
+from ops_system.master.trust.service import Trust
+from ops_system.master.web.connection import bind
+from ops_system.master.web.doors import LOOPBACK, Doors
+from ops_system.master.web.health import SelfReport, answer_gauges
+from ops_system.master.web.idempotency import Idempotency
+from ops_system.master.web.openapi import build_document
+from ops_system.master.web.route import Route
+from ops_system.master.web.server import Front, Parts
+from ops_system.master.web.static import Console
+from ops_system.master.web.table import Table
+from ops_system.model.errors import UsageError
+from ops_system.model.stamps import to_ms
+from ops_system.protocol.frames import PROTOCOL_VERSION, Events, Progress, Report, Sample, Snapshot
+from ops_system.runtime.clock import Clock, SystemClock
+from ops_system.runtime.tasks import Part, StopRequest, every, serve
+from ops_system.storage.blobs.local import LocalBlobs
+from ops_system.storage.database import Database
+from ops_system.storage.folder import DataFolder
+from ops_system.storage.lock import acquire
+from ops_system.storage.migrations import load_migrations
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_KEYS_S = 3600.0
+_PACKAGE = "ops_system.master"  # holds the migrations in schema/
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is told once the master answers. Until there is an administrator only the code is set, then only the URL."""
+
+    port: int
+    network_url: str
+    setup_code: str
+
+
+@dataclass(slots=True)
+class Ground:
+    """What every feature stands on."""
+
+    config: MasterConfig
+    folder: DataFolder
+    database: Database
+    trust: Trust
+    bus: Bus
+    clock: Clock
+    audit: Audit
+    addresses: KnownAddresses
+    on_code: Callable[[str], None]
+    routes: list[Route] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+class Master:
+    """An opened master: everything is built and loaded, nobody is served yet."""
+
+    def __init__(self, ground: Ground, auth: Auth, front: Front, doors: Doors, plain: socket.socket) -> None:
+        self.ground = ground
+        self.auth = auth
+        self.front = front
+        self.doors = doors
+        self._plain = plain
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route of every feature."""
+        return self.ground.routes
+
+    async def run(self, on_ready: Callable[[Opened], None], stop: StopRequest | None = None) -> None:
+        """Open the doors, tell `on_ready`, and serve until a signal or `stop`. Raises what a broken part raised."""
+        try:
+            await self.doors.open(self._plain)
+            on_ready(Opened(self.doors.port, self.ground.addresses.network_url, self.auth.setup_code.current))
+            await serve(self.ground.parts | {"doors": self.doors.run}, stop=stop)
+        finally:
+            await self.doors.close()
+
+
+@contextlib.asynccontextmanager
+async def open_master(
+    config: MasterConfig, *, clock: Clock | None = None, on_code: Callable[[str], None] = lambda _code: None
+) -> AsyncIterator[Master]:
+    """Open the data folder and build the master. `on_code` hears each new setup code.
+
+    Raises `SafetyRefusal` when the port is taken, another master runs here, or data is damaged; `UsageError` for a
+    setting this version cannot serve.
+    """
+    _refuse_what_is_not_here(config)
+    used_clock = clock or SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        folder = data_folder(config)
+        folder.create()
+        stack.callback(acquire(folder.lock).release)
+        plain = stack.enter_context(bind(LOOPBACK, config.server.port))
+        database = await Database.open(folder, load_migrations(_PACKAGE))
+        stack.push_async_callback(database.close)
+        addresses = KnownAddresses(config.server)
+        await asyncio.to_thread(addresses.look)
+        trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock)
+        folder.mark_initialized()
+        audit = Audit(database, used_clock)
+        ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, on_code)
+        ground.parts |= {"addresses": addresses.run, "trust": trust.run}
+        yield build_master(ground, *await build_features(ground), plain)
+
+
+def data_folder(config: MasterConfig) -> DataFolder:
+    """Return where this configuration keeps its data."""
+    return DataFolder(config.data_dir().absolute(), config.database_file().absolute(), config.upload_dir().absolute())
+
+
+def _refuse_what_is_not_here(config: MasterConfig) -> None:
+    if config.storage.type != "local":
+        raise UsageError(
+            f"storage.type: this version keeps packages on the local disk only, not in {config.storage.type}"
+        )
+    if config.provision.store != "embedded":
+        raise UsageError(f"provision.store: this version has the embedded store only, not {config.provision.store}")
+
+
+# --- features, floor by floor ---------------------------------------------------------------------------------------
+async def build_features(ground: Ground) -> tuple[Auth, Links]:
+    """Build and load every feature, the lower ones first; fill `ground.routes` and `ground.parts`."""
+    ground.routes += audit_api.routes(ground.audit)
+    auth = await build_auth(ground)
+    operations = await build_operations(ground)
+    nodes, links = await build_nodes(ground, auth)
+    packages = await build_packages(ground)
+    systems = build_systems(ground, packages)
+    metrics = build_metrics(ground, nodes, links)
+    book = Book(operations, nodes, links, packages, systems, metrics)
+    instances = await build_instances(ground, book)
+    build_rollouts(ground, book, instances)
+    build_live(ground, book, instances)
+    return auth, links
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The features below `instances`, handed to those that need many of them."""
+
+    operations: Operations
+    nodes: Nodes
+    links: Links
+    packages: Packages
+    systems: Systems
+    metrics: MetricsBook
+
+
+async def build_auth(ground: Ground) -> Auth:
+    """Who people, programs and joining workers are."""
+    auth = Auth(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        folder=ground.folder,
+        ca_key_sha256=ground.trust.ca_key_sha256,
+        master_url=ground.addresses.master_url,
+        announce=ground.on_code,
+    )
+    await auth.load()
+    ground.parts["auth"] = auth.run
+    ground.routes += auth_api.routes(auth)
+    return auth
+
+
+async def build_operations(ground: Ground) -> Operations:
+    """Long actions."""
+    operations = Operations(ground.database, ground.bus, ground.clock)
+    await operations.load()
+    ground.routes += operations_api.routes(operations)
+    return operations
+
+
+async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
+    """Nodes, and the one link of each."""
+    signing_key = base64.b64encode(ground.trust.signing_public_key).decode()
+    nodes = Nodes(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        join_tokens=auth.join_tokens,
+        facts=MasterFacts(ground.trust.ca_pem, signing_key, await read_epoch(ground.database)),
+        offline_after_s=ground.config.logic.node_offline_threshold_s,
+    )
+    await nodes.load()
+    links = Links(
+        nodes,
+        ground.audit,
+        ground.bus,
+        ground.clock,
+        is_own_certificate=ground.trust.is_own_certificate,
+        heartbeat_s=ground.config.logic.heartbeat_interval_s,
+        sample_s=ground.config.logic.monitor_interval_s,
+    )
+    ground.parts["nodes"] = nodes.run
+    ground.routes += nodes_api.routes(nodes, links)
+    ground.routes += nodes_api.worker_routes(nodes, links)
+    return nodes, links
+
+
+async def check_database(database: Database) -> None:
+    """Raise what the database raises when it cannot be read."""
+    await database.fetch_one("SELECT count(*) FROM meta")
+
+
+async def read_epoch(database: Database) -> int:
+    """Return how often the data was restored from a backup, counted from 1."""
+    row = await database.fetch_one("SELECT value FROM meta WHERE key = 'epoch'")
+    return 1 if row is None else int(row["value"])
+
+
+async def build_packages(ground: Ground) -> Packages:
+    """The catalogue, and the local blobs below it."""
+    blobs = LocalBlobs(ground.folder.uploads)
+    await blobs.sweep()
+    packages = Packages(
+        database=ground.database,
+        blobs=blobs,
+        parts=UploadParts(ground.folder.uploads / "parts"),
+        signer=ground.trust,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+    )
+    ground.parts["packages"] = packages.run
+    ground.routes += packages_api.routes(packages)
+    return packages
+
+
+def build_systems(ground: Ground, packages: Packages) -> Systems:
+    """Definitions of systems and modules."""
+    systems = Systems(
+        database=ground.database, packages=packages, audit=ground.audit, bus=ground.bus, clock=ground.clock
+    )
+    ground.routes += systems_api.routes(systems)
+    return systems
+
+
+def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> MetricsBook:
+    """The windows of all series, fed by the links."""
+    metrics = MetricsBook(ground.bus, ground.clock, budget_bytes=ground.config.logic.metrics_memory_bytes)
+    nodes.show_metrics(metrics.current_of_node)
+    links.on_quick(Sample, metrics.ingest)
+    ground.parts["metrics"] = metrics.run
+    ground.routes += metrics_api.routes(metrics, nodes.get)
+    return metrics
+
+
+async def build_instances(ground: Ground, book: Book) -> Instances:
+    """Wishes and observations; what workers report comes in here."""
+    announcer = Announcer(operations=book.operations, links=book.links, bus=ground.bus, clock=ground.clock)
+    observer = Observer(
+        database=ground.database,
+        operations=book.operations,
+        audit=ground.audit,
+        announcer=announcer,
+        clock=ground.clock,
+    )
+    instances = Instances(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        operations=book.operations,
+        announcer=announcer,
+        observer=observer,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+    )
+    await instances.load()
+    instances.show_metrics(book.metrics.current_of_instance)
+    book.links.on(Snapshot, observer.on_snapshot)
+    book.links.on(Report, observer.on_report)
+    book.links.on(Events, observer.on_events)
+    book.links.on_quick(Progress, observer.on_progress)
+    ground.parts["instances"] = instances.run
+    ground.routes += instances_api.routes(instances)
+    return instances
+
+
+def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
+    """Actions on whole systems."""
+    rollouts = Rollouts(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
+        bus=ground.bus,
+    )
+    ground.parts["rollouts"] = rollouts.run
+    ground.routes += rollouts_api.routes(rollouts)
+
+
+def build_live(ground: Ground, book: Book, instances: Instances) -> None:
+    """What browsers watch."""
+    hub = Hub(ground.bus, ground.clock)
+    topics.register_nodes(hub, book.nodes)
+    topics.register_definitions(hub, book.packages, book.systems)
+    topics.register_operations(hub, book.operations)
+    topics.register_instances(hub, instances)
+    topics.register_metrics(hub, book.metrics, book.nodes, instances)
+    ground.bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))
+    ground.routes += live_api.routes(hub)
+
+
+# --- the web floor --------------------------------------------------------------------------------------------------
+def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket) -> Master:
+    """Put the table of all routes behind the two doors."""
+    gatekeeper = Gatekeeper(auth, links)
+    report = SelfReport(ground.clock.now(), PROTOCOL_VERSION)
+    ground.routes += report.routes()
+    report.document = functools.cache(lambda: msgspec.json.encode(build_document(ground.routes, __version__)))
+    idempotency = Idempotency(ground.database, ground.trust, lambda: to_ms(ground.clock.now()))
+    ground.parts["idempotency"] = lambda: every(_SWEEP_KEYS_S, idempotency.sweep, "sweep idempotency keys")
+    front = Front(
+        Parts(
+            Table(ground.routes),
+            gatekeeper,
+            Console(),
+            idempotency,
+            lambda: ground.addresses.names,
+            ground.config.server.public_url,
+            ground.audit.record_denied,
+        )
+    )
+    server = ground.config.server
+    doors = Doors(
+        front,
+        listen=server.listen,
+        tls_port=server.tls_port,
+        may_open_tls=lambda: not gatekeeper.setup_required(),
+        tls=ground.trust.ssl_context,
+        on_tls=ground.addresses.note_tls_port,
+    )
+    ground.bus.subscribe(SetupDone, lambda _event: doors.knock())
+    report.checks |= {"database": lambda: check_database(ground.database), "listener": doors.check}
+    report.gauges.append(lambda: answer_gauges(front.answers))
+    return Master(ground, auth, front, doors, plain)

@@ -1,0 +1,212 @@
+"""The command line of `ops-master`: run the master, and the commands that work on its data folder.
+
+master [-config config.yaml] [-port 8080] [-data_dir DIR] …
+master user create NAME --role admin --password-stdin      master token create NAME --role operator [--ttl 90d]
+master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master doctor
+"""
+
+import asyncio
+import gc
+import sys
+
+from ops_system.cli import (
+    EXIT_FAILED,
+    EXIT_FINE,
+    LABELS,
+    SWITCH,
+    TEXT,
+    Argument,
+    Command,
+    Flag,
+    Kind,
+    Parsed,
+    Program,
+    choice,
+    duration,
+    integer,
+    parse,
+    run_role,
+)
+from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, MasterConfig
+from ops_system.master.web.route import Role
+from ops_system.model.errors import UsageError
+from ops_system.runtime import config as settings
+from ops_system.runtime import logs, tasks
+
+NAME = "ops-master"
+_USER_ROLES = choice("admin", "operator", "viewer")
+_TOKEN_ROLES = choice("admin", "operator", "viewer", "regional")
+_LIFE = duration(1.0)
+_USES = integer(1, 100_000)
+
+_USER_CREATE = Command(
+    ("user", "create"),
+    "make a user; a running master knows it at once",
+    (Argument("NAME"),),
+    (
+        Flag("role", _USER_ROLES, "what the user or token may do"),
+        Flag("password-stdin", SWITCH, "read the password from standard input"),
+        *DATA_FLAGS,
+    ),
+)
+_TOKEN_CREATE = Command(
+    ("token", "create"),
+    "make an API token; it alone is printed, once",
+    (Argument("NAME"),),
+    (
+        Flag("role", _TOKEN_ROLES, "what the user or token may do"),
+        Flag("idc", TEXT, "the data centre of a regional client"),
+        Flag("ttl", _LIFE, "how long a token is good", "an API token for ever, a join token 1h"),
+        *DATA_FLAGS,
+    ),
+)
+_JOIN_TOKEN_CREATE = Command(
+    ("join-token", "create"),
+    "make a token by which a worker joins; it alone is printed, once",
+    (),
+    (
+        Flag("uses", _USES, "how many workers may join with it", "1"),
+        Flag("ttl", _LIFE, "how long a token is good", "an API token for ever, a join token 1h"),
+        Flag("labels", LABELS, "labels the joining nodes get"),
+        *DATA_FLAGS,
+    ),
+)
+_DOCTOR = Command(("doctor",), "look at data folder, database, keys and ports", (), DATA_FLAGS)
+PROGRAM = Program(
+    NAME,
+    "console, API and control plane",
+    (Command((), "run the master", flags=RUN_FLAGS), _USER_CREATE, _TOKEN_CREATE, _JOIN_TOKEN_CREATE, _DOCTOR),
+)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    return run_role(NAME, run)
+
+
+def run(argv: list[str]) -> int:
+    """Do what the words ask for."""
+    parsed = parse(PROGRAM, argv)
+    match parsed.command:
+        case ("user", "create"):
+            return create_user(parsed, settings.load(SCHEMA, parsed))
+        case ("token", "create"):
+            return create_token(parsed, settings.load(SCHEMA, parsed))
+        case ("join-token", "create"):
+            return create_join_token(parsed, settings.load(SCHEMA, parsed))
+        case ("doctor",):
+            return examine(settings.load(SCHEMA, parsed))
+        case _:
+            return run_master(parsed)
+
+
+def run_master(parsed: Parsed) -> int:
+    """Serve until a signal."""
+    if parsed.has("autostart"):
+        raise UsageError("-autostart: this version does not install the boot service yet; run the master by hand")
+    config = settings.load(SCHEMA, parsed)
+    logs.set_up(config.log)
+    from ops_system.master.welcome import is_double_click
+
+    shows_browser = parsed.switch("open_browser", default=is_double_click())
+    tasks.run_role(_serve(config, shows_browser=shows_browser), loop_factory=_fast_loop())
+    return EXIT_FINE
+
+
+async def _serve(config: MasterConfig, *, shows_browser: bool) -> None:
+    from ops_system.master.app import Opened, open_master
+    from ops_system.master.welcome import Welcome
+
+    welcome = Welcome(str(config.data_dir().absolute()), shows_browser=shows_browser)
+
+    def on_ready(opened: Opened) -> None:
+        welcome.greet(f"http://127.0.0.1:{opened.port}", opened.network_url, opened.setup_code)
+        calm_the_collector()
+
+    async with open_master(config, on_code=welcome.tell_code) as master:
+        await master.run(on_ready)
+
+
+def calm_the_collector() -> None:
+    """Full collections stop the loop for 10 ms and more: make them rare, and leave what the start made out of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1_000)
+
+
+def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":
+    """Return uvloop (winloop on Windows), which halves the cost of a WebSocket message, or None where it is absent."""
+    try:
+        if sys.platform == "win32":
+            import winloop as fast
+        else:
+            import uvloop as fast
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = fast.Loop
+    return loop
+
+
+def create_user(parsed: Parsed, config: MasterConfig) -> int:
+    """Make a user on the data folder; a running master knows it at once."""
+    from ops_system.master.app import data_folder
+    from ops_system.master.auth import offline
+
+    role = _role(parsed, _USER_ROLES)
+    if not parsed.switch("password-stdin"):
+        raise UsageError(f"{NAME} user create: give the password by standard input and say --password-stdin")
+    password = sys.stdin.readline().rstrip("\r\n")
+    user = offline.create_user(data_folder(config), parsed.arguments["NAME"], role, password)
+    print(f"created {user.role} {user.username}")
+    return EXIT_FINE
+
+
+def create_token(parsed: Parsed, config: MasterConfig) -> int:
+    """Print a new API token, alone on standard output."""
+    from ops_system.master.app import data_folder
+    from ops_system.master.auth import offline
+
+    role = _role(parsed, _TOKEN_ROLES)
+    ttl_s = _seconds(parsed) if parsed.has("ttl") else None
+    idc = parsed.text("idc") or None
+    print(offline.create_token(data_folder(config), parsed.arguments["NAME"], role, idc=idc, ttl_s=ttl_s))
+    return EXIT_FINE
+
+
+def create_join_token(parsed: Parsed, config: MasterConfig) -> int:
+    """Print a new join token, alone on standard output."""
+    from ops_system.master.app import data_folder
+    from ops_system.master.auth import offline
+
+    labels, uses = parsed.read("labels", LABELS, ""), parsed.read("uses", _USES, "1")
+    if not isinstance(labels, dict) or not isinstance(uses, int):
+        raise TypeError("the command line read another kind than it was told")
+    print(offline.create_join_token(data_folder(config), uses=uses, ttl_s=_seconds(parsed), labels=labels))
+    return EXIT_FINE
+
+
+def _seconds(parsed: Parsed) -> float:
+    ttl_s = parsed.read("ttl", _LIFE, "1h")
+    if not isinstance(ttl_s, float):
+        raise TypeError("the command line read another kind than it was told")
+    return ttl_s
+
+
+def _role(parsed: Parsed, kind: Kind) -> Role:
+    if not parsed.has("role"):
+        raise UsageError(f"{NAME} {' '.join(parsed.command)}: -role is missing; write --role {kind.metavar}")
+    return Role(str(parsed.read("role", kind, "")))
+
+
+def examine(config: MasterConfig) -> int:
+    """Print what was found; 1 when something is wrong."""
+    from ops_system.master import doctor
+    from ops_system.master.app import data_folder
+
+    findings = doctor.examine(config, data_folder(config))
+    print(doctor.render(findings))
+    return EXIT_FINE if all(finding.is_well for finding in findings) else EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
