@@ -196,7 +196,7 @@ async def _join(config: WorkerConfig, stop: StopRequest | None) -> Identity | No
     work_dir = config.work_dir().absolute()
     fingerprint = read_fingerprint(local_probe(), url)
     applicant = Applicant(
-        name=connect.name,
+        name=connect.name or fingerprint.hostname,
         labels=connect.labels,
         public_key=load_or_make_key(work_dir).public_text(),
         fingerprint=fingerprint,

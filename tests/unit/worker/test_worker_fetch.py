@@ -1,0 +1,152 @@
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from ops_system.model.packages import PackageRef
+from ops_system.processes.spec import PrepareFailed
+from ops_system.worker import fetch
+from ops_system.worker.fetch import PackageStore, Source
+from tests.fakes.mastersend import MastersEnd
+from tests.fakes.packages import SLEEPER, make_zip, service_json
+
+
+def no_step(_step: str, _done: int, _total: int) -> None:
+    pass
+
+
+async def session_token() -> str:
+    return "session"
+
+
+def store(master: MastersEnd, work_dir: Path, token: Callable[[], Awaitable[str]] = session_token) -> PackageStore:
+    url = master.url
+    return PackageStore(work_dir, Source(lambda: aiohttp.ClientSession(url), token), master.signing_public_key)
+
+
+def add(master: MastersEnd, version: str = "1.0.0", name: str = "web", size: int = 10) -> PackageRef:
+    manifest = service_json(name=name, version=version)
+    return master.add_package(name, version, make_zip({"run.sh": SLEEPER, "blob": os.urandom(size)}, manifest))
+
+
+async def test_two_instances_of_a_package_fetch_it_once(master: MastersEnd, tmp_path: Path) -> None:
+    ref, packages = add(master), store(master, tmp_path)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(packages.ensure(ref, no_step))
+        second = group.create_task(packages.ensure(ref, no_step))
+    assert first.result() == second.result() == packages.folder(ref)
+    assert len(master.ranges) == 1
+    assert (packages.folder(ref) / "run.sh").read_text() == SLEEPER
+    assert not list((tmp_path / "downloads").iterdir())
+
+
+async def test_what_has_arrived_is_not_fetched_again(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_RETRY_S", 0.0)
+    ref = add(master, size=2_000_000)
+    master.cut_after = [500_000, 700_000]
+    done: list[int] = []
+    await store(master, tmp_path).ensure(
+        ref, lambda step, have, _all: done.append(have) if step == "download" else None
+    )
+    assert len(master.ranges) == 3
+    assert done == sorted(done)
+    assert done[-1] == ref.size_bytes
+
+
+async def test_a_wrong_rest_on_the_disk_is_thrown_away(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = add(master)
+    part = tmp_path / "downloads" / f"{ref.sha256}.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 5)
+    with pytest.raises(PrepareFailed, match="SHA-256") as failed:
+        await store(master, tmp_path).ensure(ref, no_step)
+    assert failed.value.reason.code == "verify_failed"
+    assert not part.exists()
+    assert not store(master, tmp_path).folder(ref).exists()
+    await store(master, tmp_path).ensure(ref, no_step)
+
+
+async def test_a_download_that_keeps_breaking_is_given_back_for_later(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_RETRY_S", 0.0)
+    ref = add(master, size=100_000)
+    master.cut_after = [10] * 20
+    with pytest.raises(PrepareFailed) as failed:
+        await store(master, tmp_path).ensure(ref, no_step)
+    assert failed.value.reason.code == "download_failed"
+    assert failed.value.retry
+
+
+async def test_a_master_that_is_away_is_not_waited_for_without_end(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "LINK_WAIT_S", 0.01)
+
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    with pytest.raises(PrepareFailed, match="master is away") as failed:
+        await store(master, tmp_path, never).ensure(add(master), no_step)
+    assert failed.value.retry
+
+
+async def test_a_package_the_master_no_longer_has_fails_for_good(master: MastersEnd, tmp_path: Path) -> None:
+    ref = add(master)
+    master.packages.clear()
+    with pytest.raises(PrepareFailed, match="404") as failed:
+        await store(master, tmp_path).ensure(ref, no_step)
+    assert not failed.value.retry
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "1.0.1"}, {"size_bytes": 5}, {"sha256": "0" * 64}, {"signature": "AAAA"}, {"signature": "~"}]
+)
+async def test_only_what_the_pinned_master_signed_is_fetched(master: MastersEnd, tmp_path: Path, change: dict) -> None:
+    forged = msgspec.structs.replace(add(master), **change)
+    with pytest.raises(PrepareFailed, match="not signed") as failed:
+        await store(master, tmp_path).ensure(forged, no_step)
+    assert failed.value.reason.code == "verify_failed"
+    assert master.ranges == []
+
+
+async def test_a_zip_that_breaks_the_rules_is_not_unpacked(master: MastersEnd, tmp_path: Path) -> None:
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER, "../evil": "x"}))
+    with pytest.raises(PrepareFailed) as failed:
+        await store(master, tmp_path / "w").ensure(ref, no_step)
+    assert failed.value.reason.code == "unpack_failed"
+    assert not (tmp_path / "evil").exists()
+    assert not store(master, tmp_path / "w").folder(ref).exists()
+
+
+async def test_the_last_three_versions_stay_and_those_in_use(master: MastersEnd, tmp_path: Path) -> None:
+    packages = store(master, tmp_path)
+    refs = [add(master, f"1.0.{number}") for number in range(6)]
+    for age, ref in enumerate(refs):
+        folder = await packages.ensure(ref, no_step)
+        os.utime(folder, (time.time() + age, time.time() + age))
+    packages.sweep(frozenset({refs[0].sha256}))
+    kept = [ref.version for ref in refs if packages.folder(ref).exists()]
+    assert kept == ["1.0.0", "1.0.3", "1.0.4", "1.0.5"]
+    assert sorted(path.name for path in (tmp_path / "versions/web").iterdir()) == kept
+
+
+async def test_rests_of_downloads_go_when_nobody_needs_them(master: MastersEnd, tmp_path: Path) -> None:
+    ref, packages = add(master), store(master, tmp_path)
+    (tmp_path / "downloads").mkdir()
+    needed, orphan = tmp_path / "downloads" / f"{ref.sha256}.part", tmp_path / "downloads" / f"{'0' * 64}.part"
+    needed.write_bytes(b"")
+    orphan.write_bytes(b"")
+    packages.sweep(frozenset({ref.sha256}))
+    assert needed.exists()
+    assert not orphan.exists()
