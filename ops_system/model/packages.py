@@ -39,3 +39,8 @@ class Package(msgspec.Struct, frozen=True):
 def signed_text(name: str, version: str, sha256: str, size_bytes: int) -> bytes:
     """Return the exact bytes the master signs at upload and the worker verifies before unpacking and starting."""
     return f"ops-package-v1\n{name}\n{version}\n{sha256}\n{size_bytes}\n".encode()
+
+
+def publisher_text(name: str, version: str, sha256: str, size_bytes: int) -> bytes:
+    """Return the exact bytes a publisher signs with a key of their own, beside the package."""
+    return f"ops-publisher-v1\n{name}\n{version}\n{sha256}\n{size_bytes}\n".encode()
