@@ -24,13 +24,16 @@ from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
 from ops_system.master.bus import Bus
 from ops_system.master.config import MasterConfig
-from ops_system.master.gatekeeper import Gatekeeper
+from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
 from ops_system.master.instances import api as instances_api
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
 from ops_system.master.live import api as live_api
 from ops_system.master.live.hub import Hub
+from ops_system.master.logs import api as logs_api
+from ops_system.master.logs.service import Logs
+from ops_system.master.logs.viewers import Viewers
 from ops_system.master.metrics import api as metrics_api
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.nodes import api as nodes_api
@@ -70,6 +73,7 @@ from ops_system.storage.migrations import load_migrations
 _log = logging.getLogger(__name__)
 
 _SWEEP_KEYS_S = 3600.0
+_LOOK = "SELECT count(*) FROM meta"
 _PACKAGE = "ops_system.master"  # holds the migrations in schema/
 
 
@@ -179,6 +183,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     book = Book(operations, nodes, links, packages, systems, metrics)
     instances = await build_instances(ground, book)
     build_rollouts(ground, book, instances)
+    build_logs(ground, book, instances)
     build_live(ground, book, instances)
     return auth, links
 
@@ -249,11 +254,6 @@ async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
     return nodes, links
 
 
-async def check_database(database: Database) -> None:
-    """Raise what the database raises when it cannot be read."""
-    await database.fetch_one("SELECT count(*) FROM meta")
-
-
 async def read_epoch(database: Database) -> int:
     """Return how often the data was restored from a backup, counted from 1."""
     row = await database.fetch_one("SELECT value FROM meta WHERE key = 'epoch'")
@@ -321,6 +321,7 @@ async def build_instances(ground: Ground, book: Book) -> Instances:
     )
     await instances.load()
     instances.show_metrics(book.metrics.current_of_instance)
+    book.metrics.check_owner(InstanceOwners(ground.bus, await instances.list_views()).owner_of)
     book.links.on(Snapshot, observer.on_snapshot)
     book.links.on(Report, observer.on_report)
     book.links.on(Events, observer.on_events)
@@ -344,6 +345,11 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
     )
     ground.parts["rollouts"] = rollouts.run
     ground.routes += rollouts_api.routes(rollouts)
+
+
+def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
+    """The logs of instances, read through the links."""
+    ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus))
 
 
 def build_live(ground: Ground, book: Book, instances: Instances) -> None:
@@ -388,6 +394,6 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
         on_tls=ground.addresses.note_tls_port,
     )
     ground.bus.subscribe(SetupDone, lambda _event: doors.knock())
-    report.checks |= {"database": lambda: check_database(ground.database), "listener": doors.check}
+    report.checks |= {"database": lambda: ground.database.fetch_one(_LOOK), "listener": doors.check}
     report.gauges.append(lambda: answer_gauges(front.answers))
     return Master(ground, auth, front, doors, plain)

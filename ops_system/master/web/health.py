@@ -16,7 +16,7 @@ from ops_system.master.web.reply import Reply
 from ops_system.master.web.route import Call, Permission, Route
 from ops_system.model.errors import OpsError
 
-Check = Callable[[], Awaitable[None]]
+Check = Callable[[], Awaitable[object]]
 Gauges = Callable[[], Mapping[str, float]]
 API_VERSION = "v1"
 
