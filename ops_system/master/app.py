@@ -120,10 +120,15 @@ class Master:
 
     async def run(self, on_ready: Callable[[Opened], None], stop: StopRequest | None = None) -> None:
         """Open the doors, tell `on_ready`, and serve until a signal or `stop`. Raises what a broken part raised."""
+
+        async def keep_doors() -> None:  # signals are caught from here on, so that being ready means stopping cleanly
+            network_url, code = self.ground.addresses.network_url, self.auth.setup_code.current
+            on_ready(Opened(self.doors.port, network_url, code))
+            await self.doors.run()
+
         try:
             await self.doors.open(self._plain)
-            on_ready(Opened(self.doors.port, self.ground.addresses.network_url, self.auth.setup_code.current))
-            await serve(self.ground.parts | {"doors": self.doors.run}, stop=stop)
+            await serve(self.ground.parts | {"doors": keep_doors}, stop=stop)
         finally:
             await self.doors.close()
 

@@ -107,7 +107,7 @@ class RunningMaster:
     async def wait_for_tls(self) -> str:
         """Return the TLS address once the door is open."""
         async with asyncio.timeout(READY_WITHIN_S):
-            while not self.master.doors.tls_port:
+            while not self.master.doors.tls_port:  # noqa: ASYNC110 - a user made on the data folder sends no event
                 await asyncio.sleep(0.02)
         return self.tls_url
 
@@ -150,7 +150,10 @@ async def run_master(
     }
     config = settings.build(SCHEMA, own | {name.replace("__", "."): text for name, text in texts.items()})
     stop, ready = StopRequest(_must_not_exit), asyncio.get_running_loop().create_future()
-    async with open_master(config, clock) as master, running(master.run(ready.set_result, stop), "master") as task:
+    async with (
+        open_master(config, clock=clock) as master,
+        running(master.run(ready.set_result, stop), "master") as task,
+    ):
         async with asyncio.timeout(READY_WITHIN_S):
             await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
