@@ -13,6 +13,7 @@ import msgspec
 from ops_system import __version__
 from ops_system.model.instances import InstanceEvent, State
 from ops_system.model.nodes import Fingerprint
+from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, serve
@@ -24,6 +25,7 @@ from ops_system.worker.fetch import PackageStore, Source
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, load_identity, load_key, load_or_make_key, save_identity
 from ops_system.worker.instances import DesiredStore, Instances
+from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
 from ops_system.worker.picture import DESIRED, JOURNAL, take_lock
 from ops_system.worker.policy import Policy
@@ -60,7 +62,8 @@ class WorkerApp:
         )
         self.instances = Instances(identity.node_id, self._wishes, self.supervisor, self._deployer.resolve)
         self.sampler = Sampler(local_counters(), dict, self.uplink.send_sample)
-        register(handlers)
+        self._logs = InstanceLogs(self._work_dir, self._wishes.get)
+        register(handlers, self._logs)
 
     def _make_deployer(self) -> Deployer:
         source = Source(self.uplink.http, self.uplink.session_token)
@@ -82,6 +85,7 @@ class WorkerApp:
             "supervisor": self.supervisor.run,
             "uplink": self._run_uplink,
             "sampler": lambda: self.sampler.run(interval_s),
+            "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
             "sweeper": lambda: every(SWEEP_EVERY_S, self._deployer.sweep, "sweeper"),
         }
         await serve(parts, stop=stop)
@@ -90,6 +94,11 @@ class WorkerApp:
         """Take care of what should run here first, then talk about it."""
         await self.instances.reconcile()
         await self.uplink.run(self.instances)
+
+    async def _rotate(self) -> None:
+        rotate = self._config.log_rotate
+        rules = RotateRules(rotate.max_size_bytes, rotate.max_backups, rotate.max_age_s, rotate.compress)
+        await self._logs.rotate([spec.instance_id for spec in self._wishes.in_start_order()], rules)
 
     def _on_event(self, _event: InstanceEvent) -> None:
         self.uplink.wake_events()

@@ -89,11 +89,11 @@ class Placement:
         self._note(Placed(sha256=sha256, files=tuple(sorted(files)), entry_sha256=hash_file(self.dir / entry)))
 
     def make_folders(self) -> None:
-        """Make the instance's folder and the one for its output."""
+        """Make the instance's folder, and the one for its output, which stays ours: the worker opens those files."""
         for folder in (self.dir, self.log_dir):
             folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
             folder.mkdir(mode=0o750, exist_ok=True)
-            self._give(folder)
+        self._give(self.dir)
 
     def make_executable(self, name: str) -> None:
         """Set the executable bits of one of the package's files (zips made on Windows have none)."""

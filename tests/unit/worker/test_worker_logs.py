@@ -1,0 +1,81 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from ops_system.model.errors import Invalid, NotFound
+from ops_system.model.ids import InstanceId
+from ops_system.model.manifest import Manifest
+from ops_system.processes.rotate import RotateRules
+from ops_system.protocol.requests import ListLogs, ReadLog, ReadLogBytes
+from ops_system.worker.logs import InstanceLogs
+from tests.fakes.wishes import wish
+
+ID = InstanceId("inst_1")
+PATHS = {"Access": "logs/access.log", "Outside": "../../node.key", "Linked": "link", "Through": "dir/passwd"}
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> InstanceLogs:
+    spec = wish(service=Manifest("web", "1.0.0", entrypoint="run.sh", log_paths=PATHS))
+    (tmp_path / "logs" / ID).mkdir(parents=True)
+    own = tmp_path / "instances" / ID
+    (own / "logs").mkdir(parents=True)
+    (own / "logs/access.log").write_text("GET /\nPOST /x\n")
+    (tmp_path / "node.key").write_text("secret")
+    (own / "link").symlink_to(tmp_path / "node.key")
+    (own / "dir").symlink_to("/etc")
+    return InstanceLogs(tmp_path, {ID: spec}.get)
+
+
+async def test_outputs_come_first_and_what_is_not_there_is_empty(logs: InstanceLogs) -> None:
+    found = (await logs.list_logs(ListLogs(ID))).items
+    assert [(item.name, item.size_bytes) for item in found] == [
+        ("stdout", 0),
+        ("stderr", 0),
+        ("Access", 14),
+        ("Outside", 0),
+        ("Linked", 0),
+        ("Through", 0),
+    ]
+    assert (await logs.read_log(ReadLog(ID, "stdout"))).lines == ()
+
+
+async def test_lines_and_bytes_of_a_named_log(logs: InstanceLogs) -> None:
+    lines = await logs.read_log(ReadLog(ID, "Access", q="POST"))
+    assert [line.text for line in lines.lines] == ["POST /x"]
+    data = await logs.read_log_bytes(ReadLogBytes(ID, "Access", 4, 3))
+    assert (data.data, data.size_bytes) == (b"/\nP", 14)
+
+
+@pytest.mark.parametrize("name", ["Outside", "Linked", "Through"])
+async def test_no_name_leads_out_of_the_instances_folder(logs: InstanceLogs, name: str) -> None:
+    with pytest.raises(Invalid):
+        await logs.read_log(ReadLog(ID, name))
+    with pytest.raises(Invalid):
+        await logs.read_log_bytes(ReadLogBytes(ID, name, 0, 100))
+
+
+async def test_a_pipe_is_no_log(logs: InstanceLogs, tmp_path: Path) -> None:
+    path = tmp_path / "instances" / ID / "logs/access.log"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(Invalid, match="no regular file"):
+        await logs.read_log(ReadLog(ID, "Access"))
+
+
+async def test_unknown_names_and_instances(logs: InstanceLogs) -> None:
+    with pytest.raises(NotFound, match="it has stdout, stderr, Access"):
+        await logs.read_log(ReadLog(ID, "access"))
+    with pytest.raises(NotFound, match="inst_9"):
+        await logs.list_logs(ListLogs(InstanceId("inst_9")))
+
+
+async def test_output_is_rotated_by_size(logs: InstanceLogs, tmp_path: Path) -> None:
+    out = tmp_path / "logs" / ID / "stdout.log"
+    out.write_text("line\n" * 100)
+    await logs.rotate([ID, InstanceId("gone")], RotateRules(max_size_bytes=1000, compress=False))
+    assert out.stat().st_size == 500
+    await logs.rotate([ID], RotateRules(max_size_bytes=500, compress=False))
+    assert out.stat().st_size == 0
+    assert out.with_name("stdout.log.1").stat().st_size == 500
