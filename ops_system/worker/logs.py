@@ -1,8 +1,8 @@
 """The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*` and the stream `log`.
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
-only to regular files inside the instance's folder, and no part of the path may be a link. The folder of stdout and stderr is
-the worker's own; their rotation by size is here too.
+only to regular files inside the instance's folder, and no part of the path may be a link. The folder of stdout and
+stderr is the worker's own; their rotation by size is here too.
 """
 
 import asyncio
