@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+from ops_system.runtime.files import sync_dir
 from ops_system.storage.checks import check_database
 from ops_system.storage.connection import Connection, Synchronous, Work, connect, connect_raw, translate
 from ops_system.storage.folder import DataFolder
@@ -197,6 +198,7 @@ def _prepare(folder: DataFolder, migrations: tuple[Migration, ...], now_ms: int)
         try:
             if not path.exists():
                 path.touch(0o600)
+                sync_dir(path.parent)
             migrate(path, migrations, now_ms)
         except sqlite3.Error as error:
             raise translate(error, path) from error
