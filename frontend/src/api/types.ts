@@ -222,6 +222,8 @@ export interface LogFile {
 export interface LogLine {
   at: string | null
   text: string
+  /** Where the line starts in the file. */
+  offset?: number
 }
 
 export interface LogLines {

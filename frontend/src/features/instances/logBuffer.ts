@@ -31,3 +31,17 @@ export class LogBuffer {
     return room.length
   }
 }
+
+function isSame(a: LogLine, b: LogLine): boolean {
+  if (a.offset !== undefined && b.offset !== undefined) return a.offset === b.offset
+  return a.text === b.text && a.at === b.at
+}
+
+/** `fresh` without the lines that already stand at the end of `tail`. */
+export function withoutOverlap(tail: LogLine[], fresh: LogLine[]): LogLine[] {
+  for (let count = Math.min(tail.length, fresh.length); count > 0; count -= 1) {
+    const end = tail.slice(-count)
+    if (end.every((line, index) => isSame(line, fresh[index] as LogLine))) return fresh.slice(count)
+  }
+  return fresh
+}

@@ -2,7 +2,7 @@
 import { onScopeDispose, ref, shallowRef, triggerRef, type Ref, type ShallowRef } from 'vue'
 import type { LogLine } from '@/api/types'
 import { followUrl, readLog } from './api'
-import { LogBuffer, type NumberedLine } from './logBuffer'
+import { LogBuffer, withoutOverlap, type NumberedLine } from './logBuffer'
 
 export type FollowState = 'loading' | 'following' | 'broken'
 
@@ -26,7 +26,7 @@ const MOST_HELD = 20_000
 
 // eslint-disable-next-line max-lines-per-function -- one connection's story, told in small named steps
 export function useLogTail(id: string, name: string): LogTail {
-  const buffer = new LogBuffer()
+  let buffer = new LogBuffer()
   const lines = shallowRef<NumberedLine[]>([])
   const state = ref<FollowState>('loading')
   const error = shallowRef<unknown>(null)
@@ -39,6 +39,7 @@ export function useLogTail(id: string, name: string): LogTail {
   let socket: WebSocket | null = null
   let retry: ReturnType<typeof setTimeout> | undefined
   let isGone = false
+  let isReading = true
 
   function show(): void {
     lines.value = buffer.lines
@@ -47,7 +48,7 @@ export function useLogTail(id: string, name: string): LogTail {
 
   /** Ten times a second at most, however fast the log is written. */
   const flusher = setInterval(() => {
-    if (waiting.length === 0 || isPaused.value) {
+    if (waiting.length === 0 || isPaused.value || isReading) {
       held.value = waiting.length
       return
     }
@@ -65,37 +66,43 @@ export function useLogTail(id: string, name: string): LogTail {
     waiting = waiting.slice(-MOST_HELD)
   }
 
-  function follow(): void {
-    const opened = new WebSocket(followUrl(id, name))
-    socket = opened
-    opened.onopen = () => {
-      state.value = 'following'
-      error.value = null
-    }
-    opened.onmessage = (event) => receive(String(event.data))
-    opened.onclose = () => {
-      if (isGone || socket !== opened) return
-      state.value = 'broken'
-      retry = setTimeout(() => void start(), RETRY_MS)
-    }
-  }
-
-  /** Read the end anew and follow from there. After a break the tail replaces the picture: no line twice. */
-  async function start(): Promise<void> {
+  /** Read the end of the log; what has come by the socket meanwhile follows it, no line twice. */
+  async function readEnd(): Promise<void> {
     try {
       const tail = await readLog(id, name, TAIL)
       if (isGone) return
-      buffer.lines = []
+      buffer = new LogBuffer()
       buffer.append(tail.lines)
+      waiting = withoutOverlap(tail.lines, waiting)
       before = tail.before
       hasOlder.value = before !== null && before !== undefined
+      error.value = null
       show()
-      follow()
     } catch (problem) {
-      if (isGone) return
       error.value = problem
+    }
+    isReading = false
+  }
+
+  /** Follow first, then read the end: nothing written in between is missed. */
+  function start(): void {
+    const opened = new WebSocket(followUrl(id, name))
+    let wasOpen = false
+    socket = opened
+    waiting = []
+    isReading = true
+    opened.onopen = () => {
+      wasOpen = true
+      state.value = 'following'
+      void readEnd()
+    }
+    opened.onmessage = (event) => receive(String(event.data))
+    opened.onclose = () => {
+      if (isGone) return
       state.value = 'broken'
-      retry = setTimeout(() => void start(), RETRY_MS)
+      // A socket that was refused does not say why; the same question by GET does.
+      if (!wasOpen) void readEnd()
+      retry = setTimeout(start, RETRY_MS)
     }
   }
 
@@ -114,7 +121,7 @@ export function useLogTail(id: string, name: string): LogTail {
     clearInterval(flusher)
     socket?.close()
   })
-  void start()
+  start()
   const resume = (): void => void (isPaused.value = false)
   return { lines, state, error, isPaused, held, dropped, hasOlder, resume, older }
 }

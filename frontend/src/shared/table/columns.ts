@@ -8,6 +8,8 @@ export interface Column<T> {
   isNumber?: boolean
   /** What the column is sorted by; without it the header is no button. */
   sortBy?: (row: T) => string | number | null | undefined
+  /** Stays at the right edge: row actions. */
+  isPinned?: boolean
   /** Not shown until somebody chooses it. */
   isOptional?: boolean
 }

@@ -1,0 +1,20 @@
+import { http } from '@/api/http'
+import type { Instance, Module, ModuleDraft, Operation, System, SystemAction } from '@/api/types'
+
+export type SystemDraft = Pick<System, 'name' | 'description'>
+
+export const createSystem = (draft: SystemDraft): Promise<System> => http.post('/systems', draft)
+export const patchSystem = (id: string, draft: SystemDraft): Promise<System> => http.patch(`/systems/${id}`, draft)
+export const deleteSystem = (id: string): Promise<unknown> => http.delete(`/systems/${id}`)
+export const actOnSystem = (id: string, action: SystemAction): Promise<{ operation: Operation }> =>
+  http.post(`/systems/${id}/actions`, { action })
+export const createModule = (systemId: string, draft: ModuleDraft): Promise<Module> =>
+  http.post(`/systems/${systemId}/modules`, draft)
+export const patchModule = (id: string, draft: Partial<ModuleDraft>): Promise<Module> =>
+  http.patch(`/modules/${id}`, draft)
+export const deleteModule = (id: string): Promise<unknown> => http.delete(`/modules/${id}`)
+export const createInstance = (
+  moduleId: string,
+  nodeId: string,
+): Promise<{ instance: Instance; operation: Operation }> =>
+  http.post('/instances', { module_id: moduleId, node_id: nodeId })
