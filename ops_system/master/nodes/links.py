@@ -100,6 +100,8 @@ class Links:
         is_own_certificate: Callable[[bytes], bool],
         heartbeat_s: float = HEARTBEAT_S,
         sample_s: float = 1.0,
+        rival_ping_s: float = RIVAL_PING_S,
+        retry_write_s: float = RETRY_WRITE_S,
     ) -> None:
         self._nodes = nodes
         self._audit = audit
@@ -108,6 +110,8 @@ class Links:
         self._is_own_certificate = is_own_certificate
         self._heartbeat_s = heartbeat_s
         self._sample_s = sample_s
+        self._rival_ping_s = rival_ping_s
+        self.retry_write_s = retry_write_s
         self._live: dict[NodeId, Live] = {}
         self._by_token: dict[bytes, NodeId] = {}
         self._handlers: dict[type, Callable[[NodeId, Any], Awaitable[None]]] = {}
@@ -268,7 +272,7 @@ class Links:
         is_known_clone = self._nodes.find_clone(record.id, proof.boot_id) is not None
         if rival is None and not is_known_clone:
             return
-        if rival is not None and not await rival.link.ping(RIVAL_PING_S):
+        if rival is not None and not await rival.link.ping(self._rival_ping_s):
             rival.link.close("replaced", "a newer link of this node took its place")
             self._leave(rival)
             rival = None
@@ -325,7 +329,7 @@ class Links:
                 await handler(live.node_id, frame)
             except (StorageFull, Unavailable) as problem:
                 _log.warning("a frame of node %s waits: %s", live.node_id, problem.message)
-                await asyncio.sleep(RETRY_WRITE_S)
+                await asyncio.sleep(self.retry_write_s)
             else:
                 return
 

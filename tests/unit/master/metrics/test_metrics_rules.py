@@ -1,0 +1,158 @@
+"""Window maths: a ring behaves as a dictionary of the last 900 seconds, whatever the order of seconds."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops_system.master.metrics.rules import (
+    RING_BYTES,
+    WINDOW_S,
+    MetricsQuery,
+    Rings,
+    TimeBase,
+    choose_series,
+    short_values,
+    span_of,
+)
+from ops_system.model.errors import Invalid
+
+START = 1_700_000_000
+VALUES = st.floats(-1e6, 1e6, width=32)
+
+
+def rings_with(points, name="cpu"):
+    rings = Rings()
+    rings.add(name)
+    for second, value in points:
+        rings.put(second, [(name, value)])
+    return rings
+
+
+class Model:
+    """The plain way to say what a window keeps."""
+
+    def __init__(self):
+        self.kept = {}
+        self.newest = None
+
+    def put(self, second, value):
+        if self.newest is None or second <= self.newest - WINDOW_S or second >= self.newest + WINDOW_S:
+            self.kept, self.newest = {}, second
+        self.newest = max(self.newest, second)
+        self.kept = {at: one for at, one in self.kept.items() if at > self.newest - WINDOW_S}
+        self.kept[second] = value
+
+
+@given(st.lists(st.tuples(st.integers(-1000, 2500), VALUES), max_size=60))
+def test_rings_keep_what_the_model_keeps(steps):
+    model, rings = Model(), rings_with([])
+    for offset, value in steps:
+        model.put(START + offset, value)
+        rings.put(START + offset, [("cpu", value)])
+    for at in range(START - 1100, START + 2600, 7):
+        assert rings.at("cpu", at) == model.kept.get(at) or (math.isnan(rings.at("cpu", at)) and at not in model.kept)
+    for at, value in model.kept.items():
+        assert rings.at("cpu", at) == value
+
+
+@given(
+    st.dictionaries(st.integers(0, WINDOW_S - 1), VALUES, min_size=1, max_size=80),
+    st.integers(1, 120),
+    st.integers(-50, 950),
+    st.integers(0, 950),
+)
+def test_buckets_hold_the_mean_and_the_largest_of_their_seconds(values, step_s, first, length):
+    rings = rings_with([(START + at, value) for at, value in sorted(values.items())])
+    first_s, last_s = START + first, START + first + length
+    points = rings.points("cpu", first_s, last_s, step_s)
+    expected = {}
+    for at, value in values.items():
+        if first_s <= START + at <= last_s and at > max(values) - WINDOW_S:
+            expected.setdefault((START + at) // step_s * step_s, []).append(value)
+    assert [point[0] for point in points] == sorted(expected)
+    for start, mean, largest in points:
+        found = expected[start]
+        assert mean == pytest.approx(sum(found) / len(found), rel=1e-5, abs=1e-2)
+        assert largest == pytest.approx(max(found), rel=1e-6)
+
+
+def test_a_gap_is_absent_and_so_is_nan():
+    rings = rings_with([(START, 1.0), (START + 1, math.nan), (START + 5, 3.0)])
+    assert rings.points("cpu", START, START + 10, 1) == [(START, 1.0, 1.0), (START + 5, 3.0, 3.0)]
+
+
+def test_a_skipped_second_does_not_show_what_stood_there_a_lap_ago():
+    rings = rings_with([(START + at, float(at)) for at in range(WINDOW_S)])
+    rings.put(START + WINDOW_S + 10, [("cpu", 7.0)])
+    assert math.isnan(rings.at("cpu", START + WINDOW_S + 5))
+    assert rings.at("cpu", START + 11) == 11.0
+    assert math.isnan(rings.at("cpu", START + 10))
+
+
+def test_a_point_costs_four_bytes():
+    rings = rings_with([(START, 1.0)])
+    ring = rings._rings["cpu"]
+    assert ring.itemsize * len(ring) == RING_BYTES == 4 * WINDOW_S
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e300, -1e300])
+def test_what_no_float32_holds_is_unknown(value):
+    assert math.isnan(rings_with([(START, value)]).at("cpu", START))
+
+
+def test_series_without_a_value_in_the_window_are_dropped():
+    rings = rings_with([(START, 1.0)])
+    rings.add("gone")
+    assert rings.drop_silent() == 1
+    assert rings.names() == ["cpu"]
+
+
+def test_values_for_json_are_short_and_null_where_unknown():
+    assert short_values([12.300000190734863, math.nan, 5.0], 5) == [12.3, None, 5.0, None, None]
+    assert short_values([1.0, 2.0, 3.0], 2) == [1.0, 2.0]
+
+
+@given(st.lists(st.floats(-0.4, 1.4), min_size=1, max_size=50), st.floats(-86_400 * 3, 86_400 * 3))
+def test_a_late_frame_does_not_move_its_second(delays, skew_s):
+    base = TimeBase()
+    seconds = [base.second(START + n + skew_s, START + n + delay) for n, delay in enumerate(delays)]
+    assert [one - seconds[0] for one in seconds] == list(range(len(delays)))
+
+
+def test_a_clock_that_was_set_is_followed():
+    base = TimeBase()
+    assert base.second(START, START + 100.0) == START + 100
+    assert base.second(START + 1, START + 4000.0) == START + 4000
+    assert base.second(START + 2, START + 4001.0) == START + 4001
+
+
+def test_the_default_span_is_the_last_quarter_of_an_hour():
+    span = span_of(MetricsQuery(), START + 0.9)
+    assert (span.first_s, span.last_s, span.step_s) == (START - 899, START, 1)
+    assert span_of(MetricsQuery(from_s=START - 3600, to_s=START), START).step_s == 5
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        MetricsQuery(from_s=math.nan),
+        MetricsQuery(to_s=math.inf),
+        MetricsQuery(from_s=-1.0),
+        MetricsQuery(step_s=0),
+        MetricsQuery(step_s=100_000),
+        MetricsQuery(from_s=START + 10.0, to_s=START + 1.0),
+    ],
+)
+def test_a_query_that_means_nothing_is_refused(query):
+    with pytest.raises(Invalid):
+        span_of(query, START)
+
+
+def test_series_are_chosen_by_name_and_prefix():
+    existing = ["cpu_percent", "disk:/:used_percent", "disk:/var:used_percent", "load1"]
+    assert choose_series("", ["load1", "load5"], existing) == ["load1"]
+    assert choose_series("load1, nothing,cpu_percent", [], existing) == ["cpu_percent", "load1"]
+    assert choose_series("disk:*", [], existing) == existing[1:3]
+    assert choose_series("*", [], existing) == existing

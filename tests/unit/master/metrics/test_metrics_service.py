@@ -1,0 +1,147 @@
+"""Samples in, points out: ownership, budget, staleness, forgetting, and what is published."""
+
+import math
+
+import pytest
+
+from ops_system.master.bus import Bus, Changed
+from ops_system.master.metrics.rules import RING_BYTES, WINDOW_S, MetricsQuery
+from ops_system.master.metrics.service import CORE, CURRENT_FOR_S, MetricsBook
+from ops_system.master.nodes.events import NodeRemoved
+from ops_system.model.errors import NotFound
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.metrics import NODE_SERIES
+from ops_system.protocol.frames import Sample
+from tests.fakes.clock import FakeClock
+
+NODE, OTHER, WEB = NodeId("n1"), NodeId("n2"), InstanceId("i1")
+
+
+class Rig:
+    def __init__(self, budget_bytes=10**7):
+        self.bus, self.clock, self.told = Bus(), FakeClock(), []
+        self.bus.subscribe(Changed, self.told.append)
+        self.book = MetricsBook(self.bus, self.clock, budget_bytes=budget_bytes)
+
+    def sample(self, node_id=NODE, value=1.0, *, extra=None, instances=None, skew_s=0.0, dropped=0):
+        at_s = self.clock.now().timestamp() + skew_s
+        row = tuple(value + n for n in range(len(NODE_SERIES)))
+        self.book.ingest(node_id, Sample(at_s, row, extra or {}, instances or {}, dropped))
+
+    def node_points(self, series="cpu_percent", **query):
+        return self.book.query_node(NODE, MetricsQuery(series=series, **query)).series.get(series)
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def test_samples_become_points_by_our_clock(rig):
+    for value in (1.0, 3.0, 5.0):
+        rig.sample(value=value, skew_s=3 * 86_400)
+        rig.clock.advance(1.0)
+    start = int(rig.clock.now().timestamp()) - 3
+    assert rig.node_points() == [(start, 1.0, 1.0), (start + 1, 3.0, 3.0), (start + 2, 5.0, 5.0)]
+    assert rig.node_points(step_s=60) == [(start // 60 * 60, 3.0, 5.0)]
+    assert rig.book.current_of_node(NODE)["mem_percent"] == 6.0
+
+
+def test_current_values_grow_old(rig):
+    rig.sample()
+    rig.clock.advance(CURRENT_FOR_S)
+    assert rig.book.current_of_node(NODE) == {}
+    assert rig.book.fleet() == []
+
+
+def test_unknown_values_are_absent_everywhere(rig):
+    rig.book.tell(lambda _topic: True)
+    rig.book.ingest(NODE, Sample(rig.clock.now().timestamp(), (math.nan, 5.0, math.inf)))
+    assert rig.book.current_of_node(NODE) == {"mem_percent": 5.0}
+    assert rig.book.query_node(NODE, MetricsQuery()).names == ["mem_percent"]
+    assert rig.book.fleet() == [("node:n1", [None, 5.0, *[None] * (CORE - 2)])]
+    assert rig.told[-1].data["values"] == {"mem_percent": 5.0}
+
+
+def test_a_sample_without_a_time_is_nothing(rig):
+    rig.book.ingest(NODE, Sample(math.nan, (1.0,)))
+    assert rig.book.used_bytes == 0
+
+
+def test_extra_series_are_kept_within_bounds(rig):
+    rig.sample(extra={"disk:/:used_percent": 40.0, "x" * 200: 1.0, "\x1b[0m": 1.0, "": 1.0})
+    assert set(rig.book.query_node(NODE, MetricsQuery()).names) == {*NODE_SERIES, "disk:/:used_percent"}
+    rig.sample(extra={f"flood{n}": 1.0 for n in range(5000)})
+    assert len(rig.book.query_node(NODE, MetricsQuery()).names) <= 512
+    assert rig.book.refused_values > 4000
+
+
+def test_the_budget_holds_and_the_core_of_each_node_is_kept():
+    rig = Rig(budget_bytes=20 * RING_BYTES)
+    for number in range(10):
+        rig.sample(NodeId(f"n{number}"), extra={f"extra{n}": 1.0 for n in range(10)})
+    assert rig.book.used_bytes <= (20 + 10 * CORE) * RING_BYTES
+    for number in range(10):
+        assert set(NODE_SERIES[:CORE]) <= set(rig.book.query_node(NodeId(f"n{number}"), MetricsQuery()).names)
+
+
+def test_an_instance_belongs_to_one_node(rig):
+    rig.book.check_owner(lambda instance_id: NODE if instance_id == WEB else None)
+    rig.sample(OTHER, instances={WEB: (99.0,), InstanceId("nobody"): (1.0,)})
+    assert rig.book.current_of_instance(WEB) == {}
+    rig.sample(NODE, instances={WEB: (7.0, 1024.0)})
+    assert rig.book.current_of_instance(WEB) == {"cpu_percent": 7.0, "mem_bytes": 1024.0}
+    assert rig.book.node_of(WEB) == NODE
+    with pytest.raises(NotFound):
+        rig.book.node_of(InstanceId("nobody"))
+
+
+def test_without_an_owner_check_the_first_node_keeps_it(rig):
+    rig.sample(NODE, instances={WEB: (7.0,)})
+    rig.sample(OTHER, instances={WEB: (99.0,)})
+    assert rig.book.current_of_instance(WEB) == {"cpu_percent": 7.0}
+
+
+def test_a_removed_node_is_forgotten_with_its_instances(rig):
+    rig.sample(NODE, instances={WEB: (1.0,)})
+    rig.sample(OTHER)
+    rig.bus.publish(NodeRemoved(NODE))
+    assert rig.book.current_of_instance(WEB) == {}
+    assert rig.book.query_node(NODE, MetricsQuery()).names == []
+    assert rig.book.used_bytes == len(NODE_SERIES) * RING_BYTES
+
+
+def test_a_whole_window_of_silence_frees_the_memory(rig):
+    rig.sample(instances={WEB: (1.0,)}, extra={"disk:/mnt:used_percent": 1.0})
+    for _ in range(WINDOW_S):
+        rig.clock.advance(1.0)
+        rig.sample()
+    rig.book.sweep()
+    assert rig.book.query_node(NODE, MetricsQuery()).names == list(NODE_SERIES)
+    rig.clock.advance(WINDOW_S + 1)
+    rig.book.sweep()
+    assert rig.book.used_bytes == 0
+
+
+def test_only_what_is_watched_is_published(rig):
+    rig.sample(instances={WEB: (1.0, 2.0, 3.0)})
+    assert rig.told == []
+    rig.book.tell(lambda topic: topic == "metrics:fleet")
+    rig.sample(value=2.0, instances={WEB: (1.0, 2.0, 3.0)})
+    assert rig.told == [
+        Changed("metrics:fleet", "node:n1", [2.0 + n for n in range(CORE)]),
+        Changed("metrics:fleet", "instance:i1", [1.0, 2.0]),
+    ]
+    rig.told.clear()
+    rig.book.tell(lambda topic: topic == "metrics:instance:i1")
+    rig.sample(instances={WEB: (1.0, 2.0)})
+    at_s = int(rig.clock.now().timestamp())
+    assert rig.told == [
+        Changed("metrics:instance:i1", "", {"at_s": at_s, "values": {"cpu_percent": 1.0, "mem_bytes": 2.0}})
+    ]
+
+
+def test_dropped_samples_are_counted(rig):
+    rig.sample(dropped=3)
+    rig.sample(dropped=-5)
+    assert rig.book.dropped_samples == 3
