@@ -14,6 +14,7 @@ from ops_system.master.metrics.rules import (
     WINDOW_S,
     Metrics,
     MetricsQuery,
+    Point,
     Rings,
     TimeBase,
     choose_series,
@@ -175,6 +176,14 @@ class MetricsBook:
             if self._is_current(kept)
         ]
         return nodes + rows
+
+    def history(self, topic: str) -> list[tuple[str, list[Point]]]:
+        """Return the snapshot of `metrics:node:ID` or `metrics:instance:ID`: every series with its whole window."""
+        if topic.startswith(NODE_TOPIC):
+            found = self.query_node(NodeId(topic.removeprefix(NODE_TOPIC)), MetricsQuery(series="*"))
+        else:
+            found = self.query_instance(InstanceId(topic.removeprefix(INSTANCE_TOPIC)), MetricsQuery(series="*"))
+        return list(found.series.items())
 
     def _query(self, kept: _Kept | None, query: MetricsQuery, fixed: Iterable[str]) -> Metrics:
         span = span_of(query, self._clock.now().timestamp())
