@@ -5,7 +5,7 @@ supervisor and tells a process from another that got its number later.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -117,6 +117,10 @@ class Platform(Protocol):
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
         """Return the living processes of the instance, its keeper included: session, group, descendants, marker."""
+        ...
+
+    def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
+        """Return the living processes of many instances in one pass, their keepers left out. For measuring."""
         ...
 
     def is_surely_empty(self, handle: Handle) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -294,6 +295,17 @@ class PosixPlatform:
             self._markers = _read_markers(self._table)
             self._table_at_s = now_s
         return self._table
+
+    def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
+        """See `base.Platform`."""
+        table = self._fresh_table()
+        sessions = {handle.keeper.pid: str(instance_id) for instance_id, handle in handles.items()}
+        found: dict[InstanceId, list[Identity]] = {instance_id: [] for instance_id in handles}
+        for pid, owner in procfs.owners(table, self._markers, sessions).items():
+            members = found.get(InstanceId(owner))
+            if members is not None and pid not in sessions and pid != os.getpid():
+                members.append(Identity(self._boot_id, pid, table[pid].start_time))
+        return {instance_id: tuple(members) for instance_id, members in found.items()}
 
     def is_surely_empty(self, handle: Handle) -> bool:
         """See `base.Platform`. As the reaper of orphans, whatever the tree left behind would be our own child now."""

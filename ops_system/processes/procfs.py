@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -109,6 +109,29 @@ def descendants(table: Table, roots: Iterable[int]) -> set[int]:
             found.add(pid)
             todo.extend(below.get(pid, ()))
     return found
+
+
+def owners(table: Table, markers: Mapping[int, str], sessions: Mapping[int, str]) -> dict[int, str]:
+    """Return who each process belongs to, in one pass: by its marker, its session or group, else by its parent."""
+    known: dict[int, str | None] = {}
+
+    def own(row: Row) -> str | None:
+        return markers.get(row.pid) or sessions.get(row.sid) or sessions.get(row.pgrp)
+
+    def resolve(pid: int) -> str | None:
+        trail: list[int] = []
+        owner: str | None = None
+        while pid not in known and pid in table and pid not in trail:
+            trail.append(pid)
+            owner = own(table[pid])
+            if owner is not None:
+                break
+            pid = table[pid].ppid
+        owner = owner or known.get(pid)
+        known.update(dict.fromkeys(trail, owner))
+        return owner
+
+    return {pid: owner for pid, row in table.items() if not row.is_dead and (owner := resolve(pid)) is not None}
 
 
 def read_boot_id() -> str:

@@ -17,6 +17,7 @@ from ops_system.processes.care import Care, Clock, Surroundings, utc_now
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
 from ops_system.processes.spec import Preparer, Progress, RunSpec
 from ops_system.processes.states import Adopted, Exited, Restored, Stage, Wish
+from ops_system.processes.stats import Key, ProcessCounters, StatsReader
 
 _AT_REST = (State.EXITED, State.FAILED)
 _ALIVE = (State.STARTING, State.RUNNING, State.STOPPING)
@@ -50,6 +51,7 @@ class Supervisor:
         self._cares: dict[InstanceId, Care] = {}
         self._records: dict[InstanceId, RunRecord] = {}
         self._marked: dict[InstanceId, tuple[Member, ...]] = {}
+        self._stats = StatsReader(self._platform)
         self._ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -69,6 +71,7 @@ class Supervisor:
             self._ready.clear()
             for care in self._cares.values():
                 care.close()
+            self._stats.close()
             self._platform.close()
             journal.close()
 
@@ -109,6 +112,10 @@ class Supervisor:
     def handles(self) -> dict[InstanceId, Handle]:
         """Return what runs, for measuring."""
         return {instance_id: care.handle for instance_id, care in self._cares.items() if care.handle is not None}
+
+    def read_counters(self) -> dict[InstanceId, dict[Key, ProcessCounters]]:
+        """Measure every process of every running instance, by (pid, start time). Empty before `run`."""
+        return self._stats.read(self.handles()) if self._ready.is_set() else {}
 
     def unclaimed(self) -> tuple[InstanceId, ...]:
         """Return the instances whose processes live here but that nobody has applied a spec for."""

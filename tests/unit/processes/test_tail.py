@@ -1,0 +1,177 @@
+import asyncio
+import gzip
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops_system.model.errors import NotFound
+from ops_system.processes import tail
+from ops_system.processes.rotate import RotateRules, backups, rotate_if_large
+from ops_system.processes.tail import describe, follow, read_bytes, read_lines
+
+
+def texts(found):
+    return [line.text for line in found.lines]
+
+
+def test_the_last_lines_with_their_offsets(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"one\ntwo\nthree\nfo")
+    found = read_lines(log, 2)
+    assert [(line.offset, line.text) for line in found.lines] == [(8, "three"), (14, "fo")]
+    earlier = read_lines(log, 5, found.before)
+    assert texts(earlier) == ["one", "two"]
+    assert earlier.before is None
+
+
+def test_search_looks_through_all_lines(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(30_000)))
+    assert texts(read_lines(log, 2, q="line 7"))[-1] == "line 7999"
+    assert texts(read_lines(log, 5, q="line 12345")) == ["line 12345"]
+
+
+def test_a_missing_log_is_empty_and_odd_files_are_refused(tmp_path):
+    assert read_lines(tmp_path / "none").lines == ()
+    assert describe(tmp_path / "none", "stdout").size_bytes == 0
+    assert read_bytes(tmp_path / "none", 0, 10).data == b""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for name in ("fifo", "link"):
+        with pytest.raises(NotFound):
+            read_lines(tmp_path / name)
+
+
+def test_bytes_are_read_in_pieces(tmp_path):
+    (tmp_path / "log").write_bytes(b"0123456789")
+    found = read_bytes(tmp_path / "log", 4, 3)
+    assert (found.data, found.size_bytes) == (b"456", 10)
+    assert read_bytes(tmp_path / "log", 10, 3).data == b""
+
+
+def test_invalid_utf8_is_shown_not_raised(tmp_path):
+    (tmp_path / "log").write_bytes(b"\xff\xfe\n")
+    assert texts(read_lines(tmp_path / "log")) == ["\ufffd\ufffd"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\n", b"").replace(b"\xff", b"")), max_size=40),
+    st.booleans(),
+    st.integers(1, 7),
+)
+def test_paging_backwards_gives_every_line_once(tmp_path_factory, lines, is_complete, page):
+    log = tmp_path_factory.mktemp("log") / "log"
+    data = b"\n".join(lines) + (b"\n" if is_complete and lines else b"")
+    log.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "BLOCK_BYTES", 16)
+        seen, before = [], None
+        while True:
+            found = read_lines(log, page, before)
+            seen = list(found.lines) + seen
+            before = found.before
+            if before is None:
+                break
+    expected = data.split(b"\n")
+    if expected[-1] == b"":
+        expected.pop()
+    assert [line.text for line in seen] == [line.decode(errors="replace") for line in expected]
+    assert all(data[line.offset :].startswith(raw) for line, raw in zip(seen, expected, strict=True))
+
+
+def test_a_line_without_an_end_comes_in_pieces(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"first\n" + b"x" * 300_000 + b"\nlast\n")
+    found = read_lines(log, 100)
+    assert texts(found)[0] == "first"
+    assert texts(found)[-1] == "last"
+    assert sum(map(len, texts(found)[1:-1])) == 300_000
+    assert max(map(len, texts(found))) < 3 * tail.MAX_LINE_BYTES
+
+
+async def test_follow_sees_growth_truncation_and_replacement(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"old")
+    async with asyncio.timeout(10):
+        log.write_bytes(b"old+new")
+        assert await anext(follow(log, 3)) == b"+new"
+        pieces = b""
+        growing = follow(log, 0)
+        pieces += await anext(growing)
+        log.write_bytes(b"x")
+        assert await anext(growing) == b"x"
+        fresh = tmp_path / "fresh"
+        fresh.write_bytes(b"fresh")
+        fresh.replace(log)
+        assert await anext(growing) == b"fresh"
+        assert pieces == b"old+new"
+        await growing.aclose()
+
+
+async def test_follow_waits_for_a_file_that_is_not_there_yet(tmp_path):
+    log = tmp_path / "log"
+
+    async def write():
+        log.write_bytes(b"here")
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(write())
+        assert await anext(follow(log)) == b"here"
+
+
+def test_rotation_numbers_and_packs(tmp_path):
+    log = tmp_path / "stdout.log"
+    rules = RotateRules(max_size_bytes=10, max_backups=2)
+    for round_ in range(4):
+        with log.open("ab") as writer:
+            writer.write(b"round %d is long enough\n" % round_)
+            writer.flush()
+            assert rotate_if_large(log, rules)
+            writer.write(b"on\n")
+        assert log.read_bytes() == b"on\n"
+        log.write_bytes(b"")
+    assert [path.name for path in backups(log)] == ["stdout.log.1.gz", "stdout.log.2.gz"]
+    assert gzip.decompress(backups(log)[0].read_bytes()) == b"round 3 is long enough\n"
+    assert not rotate_if_large(log, rules)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stdout.log", "stdout.log.1.gz", "stdout.log.2.gz"]
+
+
+def test_a_full_disk_leaves_the_log_whole(tmp_path, monkeypatch):
+    log = tmp_path / "stdout.log"
+    log.write_bytes(b"keep me\n")
+
+    def no_space(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ops_system.processes.rotate.os.write", no_space)
+    with pytest.raises(OSError, match="No space"):
+        rotate_if_large(log, RotateRules(max_size_bytes=1))
+    assert log.read_bytes() == b"keep me\n"
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_what_cannot_be_packed_is_kept_plain(tmp_path, monkeypatch):
+    log = tmp_path / "stdout.log"
+    log.write_bytes(b"keep me\n")
+
+    def no_space(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ops_system.processes.rotate.gzip.open", no_space)
+    with pytest.raises(OSError, match="No space"):
+        rotate_if_large(log, RotateRules(max_size_bytes=1))
+    assert [path.read_bytes() for path in backups(log)] == [b"keep me\n"]
+
+
+def test_old_files_go_by_age(tmp_path):
+    log = tmp_path / "stdout.log"
+    log.write_bytes(b"now\n")
+    old = tmp_path / "stdout.log.1"
+    old.write_bytes(b"old\n")
+    os.utime(old, (1000, 1000))
+    assert rotate_if_large(log, RotateRules(max_size_bytes=1, max_age_s=100))
+    assert [path.name for path in backups(log)] == ["stdout.log.1.gz"]
