@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ops_system.model.errors import Invalid, StorageFull, TooLarge
+from ops_system.model.manifest import Manifest
+from ops_system.runtime.archives import inspect_zip, read_manifest
+from ops_system.runtime.inflate import unpack_entry
 
 PIECE_BYTES = 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024  # left free for the database
@@ -112,6 +115,20 @@ def digest_file(path: Path) -> str:
     """Return the sha256 of a file. Blocking."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_package(path: Path) -> Manifest:
+    """Return the manifest of a package after reading its zip to the end: rules, sizes and checksums of every file.
+
+    Raises `Invalid` with what is wrong. Blocking.
+    """
+    listing = inspect_zip(path)
+    manifest = read_manifest(path, listing)
+    with path.open("rb") as file:
+        for entry in listing.entries:
+            for _ in unpack_entry(file, entry, listing.offsets[entry.name]) if not entry.is_dir else ():
+                pass  # reading is the check
+    return manifest
 
 
 def _open_end(path: Path) -> BinaryIO:

@@ -19,7 +19,7 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages import store
-from ops_system.master.packages.parts import Parts, digest_file, pieces
+from ops_system.master.packages.parts import Parts, digest_file, pieces, read_package
 from ops_system.master.packages.rules import (
     MAX_PACKAGE_BYTES,
     UPLOAD_LIFE_S,
@@ -35,7 +35,6 @@ from ops_system.model.ids import spell_id
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import Package, PackageRef, signed_text
 from ops_system.model.stamps import from_ms, to_ms
-from ops_system.runtime.archives import read_manifest_from_zip
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
 from ops_system.storage.blobs.base import BlobInfo, BlobStore
@@ -156,7 +155,7 @@ class Packages:
                 await draft.write(piece)
             check_size(draft.size_bytes)
             await draft.flush()
-            manifest = await asyncio.to_thread(read_manifest_from_zip, draft.path)
+            manifest = await asyncio.to_thread(read_package, draft.path)
             return await self._shelve(
                 self._describe(manifest, draft.sha256, draft.size_bytes, actor), draft.keep, actor
             )
@@ -206,7 +205,7 @@ class Packages:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(digest_file, path)
         check_digest(upload.sha256, sha256)
-        manifest = await asyncio.to_thread(read_manifest_from_zip, path)
+        manifest = await asyncio.to_thread(read_package, path)
 
         async def keep() -> BlobInfo:
             return await self._blobs.put(path, sha256)
