@@ -125,10 +125,15 @@ def test_an_entrypoint_that_exits_at_once(fleet, node_id, tmp_path):
 
 
 def test_an_unknown_placeholder_is_an_error_at_deploy(fleet, node_id, tmp_path):
-    archive = write_zip(tmp_path / "a.zip", service("placeholder", args=["${env.NOPE}"]))
-    target = failed_deploy(fleet, node_id, archive)
-    assert target["reason"]["code"] == "unknown_placeholder"
-    assert "env.NOPE" in target["reason"]["message"]
+    package = fleet.upload(write_zip(tmp_path / "a.zip", service("placeholder", args=["${env.NOPE}"])))
+    system = fleet.post("/systems", {"name": "placeholder"})
+    module = fleet.post(
+        f"/systems/{system['id']}/modules", {"name": "p", "package": package["name"], "version": "1.0.0"}
+    )
+    with pytest.raises(ApiError, match="env.NOPE") as caught:
+        fleet.post("/instances", {"module_id": module["id"], "node_id": node_id})
+    assert caught.value.status == 422
+    assert not [item for item in fleet.get("/instances")["items"] if item["module_id"] == module["id"]]
 
 
 def test_a_port_already_taken_by_a_stranger(fleet, node_id, tmp_path):
