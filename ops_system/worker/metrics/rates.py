@@ -5,7 +5,8 @@ replaced device) or where the machine slept, the value is NaN: a gap in the char
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -53,19 +54,31 @@ class NodeCounters(msgspec.Struct, frozen=True):
     physical_nics: frozenset[str] = frozenset()
 
 
-class TreeCounters(msgspec.Struct, frozen=True):
-    """One reading of one process of an instance's tree."""
+class ProcessUse(Protocol):
+    """One reading of one process of an instance's tree; `processes.stats` makes them. NaN: not told."""
 
-    cpu_s: float
-    mem_bytes: int
-    file_descriptors: float
-    read_bytes: float
-    write_bytes: float
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of its own since its birth."""
+
+    @property
+    def mem_bytes(self) -> int:
+        """Resident memory."""
+
+    @property
+    def file_descriptors(self) -> float:
+        """Open descriptors."""
+
+    @property
+    def read_bytes(self) -> float:
+        """Bytes fetched from storage since its birth."""
+
+    @property
+    def write_bytes(self) -> float:
+        """Bytes sent to storage since its birth."""
 
 
-_NEWBORN = TreeCounters(cpu_s=0.0, mem_bytes=0, file_descriptors=0.0, read_bytes=0.0, write_bytes=0.0)
-
-InstanceCounters = dict[tuple[int, float], TreeCounters]
+InstanceUse = Mapping[tuple[int, float], ProcessUse]
 """An instance's tree by process identity (pid, start time): a child that ends takes no rate below zero."""
 
 
@@ -132,18 +145,18 @@ def extra_row(before: NodeCounters | None, now: NodeCounters) -> dict[str, float
     return {name: value for name, value in extra.items() if not math.isnan(value)}
 
 
-def instance_row(before: InstanceCounters, now: InstanceCounters, elapsed_s: float) -> tuple[float, ...]:
+def instance_row(before: InstanceUse, now: InstanceUse, elapsed_s: float) -> tuple[float, ...]:
     """Return the values of `INSTANCE_SERIES` in order.
 
-    A process that is new in the tree counts from zero, one that ended no longer; without an earlier reading of the
-    instance the rates are NaN.
+    Rates are over the processes that both readings know: a new child may be older than a second when the tree is
+    looked up, and its whole past would be a spike.
     """
-    pairs = [(before.get(key, _NEWBORN), tree) for key, tree in now.items()] if before else []
+    pairs = [(before[key], use) for key, use in now.items() if key in before]
     values = {
         "cpu_percent": 100.0 * _sum(rate(old.cpu_s, new.cpu_s, elapsed_s) for old, new in pairs),
-        "mem_bytes": float(sum(tree.mem_bytes for tree in now.values())),
+        "mem_bytes": float(sum(use.mem_bytes for use in now.values())),
         "processes": float(len(now)),
-        "file_descriptors": _sum(tree.file_descriptors for tree in now.values()),
+        "file_descriptors": _sum(use.file_descriptors for use in now.values()),
         "disk_read_bytes_per_s": _sum(rate(old.read_bytes, new.read_bytes, elapsed_s) for old, new in pairs),
         "disk_write_bytes_per_s": _sum(rate(old.write_bytes, new.write_bytes, elapsed_s) for old, new in pairs),
     }

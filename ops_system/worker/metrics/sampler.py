@@ -10,7 +10,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.protocol.frames import Sample
 from ops_system.runtime.tasks import every
 from ops_system.worker.metrics.rates import (
-    InstanceCounters,
+    InstanceUse,
     NodeCounters,
     extra_row,
     instance_row,
@@ -31,7 +31,7 @@ class Counters(Protocol):
         """Give back what is kept open."""
 
 
-ReadInstances = Callable[[], Mapping[InstanceId, InstanceCounters]]
+ReadInstances = Callable[[], Mapping[InstanceId, InstanceUse]]
 
 
 def local_counters() -> Counters:
@@ -62,7 +62,7 @@ class Sampler:
         self._on_sample = on_sample
         self._wall_s = wall_s
         self._node: NodeCounters | None = None
-        self._instances: Mapping[InstanceId, InstanceCounters] = {}
+        self._instances: Mapping[InstanceId, InstanceUse] = {}
         self._at_s: float | None = None
         self.last: Sample | None = None
 

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
+from ops_system.processes.stats import ProcessCounters
 from ops_system.worker.metrics.rates import (
     CpuTimes,
     MountUse,
     NodeCounters,
-    TreeCounters,
     cpu_percent,
     extra_row,
     instance_row,
@@ -38,8 +38,8 @@ def reading(at_s: float, *, rx: int = 0, wrote: int = 0, busy: float = 0, total:
     )
 
 
-def tree(cpu_s: float, mem_bytes: int = 10, written: float = 0) -> TreeCounters:
-    return TreeCounters(cpu_s=cpu_s, mem_bytes=mem_bytes, file_descriptors=3, read_bytes=0, write_bytes=written)
+def tree(cpu_s: float, mem_bytes: int = 10, written: float = 0) -> ProcessCounters:
+    return ProcessCounters(cpu_s=cpu_s, mem_bytes=mem_bytes, file_descriptors=3, read_bytes=0, write_bytes=written)
 
 
 def node(before: NodeCounters | None, now: NodeCounters) -> dict[str, float]:
@@ -107,10 +107,12 @@ def test_an_instance_sums_its_tree() -> None:
     assert row["disk_write_bytes_per_s"] == 100
 
 
-def test_a_child_that_ends_takes_no_rate_below_zero_and_a_new_one_counts_from_its_birth() -> None:
+def test_children_that_come_and_go_make_neither_holes_nor_spikes() -> None:
     before = {(1, 0.0): tree(1.0), (2, 0.0): tree(50.0)}
-    now = {(1, 0.0): tree(1.2), (2, 9.0): tree(0.3)}  # the pid was used again by another process
-    assert round(instance(before, now)["cpu_percent"]) == 50
+    now = {(1, 0.0): tree(1.2), (2, 9.0): tree(4.3)}  # the pid was used again by another process
+    row = instance(before, now)
+    assert round(row["cpu_percent"]) == 20
+    assert row["processes"] == 2
 
 
 def test_an_instance_seen_for_the_first_time_has_no_rates() -> None:
