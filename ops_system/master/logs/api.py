@@ -26,7 +26,7 @@ def routes(service: Logs, viewers: Viewers) -> list[Route]:
         first = await anext(pieces, b"")
         headers = {
             "Content-Type": "text/plain; charset=utf-8",
-            "Content-Disposition": f'attachment; filename="{file_name("log", instance_id, name)}"',
+            "Content-Disposition": f'attachment; filename="{file_name(instance_id, name)}"',
         }
         response = web.StreamResponse(headers=headers)
         await response.prepare(call.request)

@@ -7,7 +7,7 @@ import msgspec
 MAX_LINE_BYTES = 64 * 1024
 MAX_TAIL = 2000
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 
 
 class LogQuery(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ def _cut(line: bytes) -> list[FollowedLine]:
     return [FollowedLine(line[start : start + MAX_LINE_BYTES].decode("utf-8", "replace")) for start in starts]
 
 
-def file_name(instance_name: str, instance_id: str, log_name: str) -> str:
+def file_name(instance_id: str, log_name: str) -> str:
     """Return a plain name for a downloaded log."""
-    stem = _UNSAFE.sub("-", f"{instance_name}-{instance_id[-6:]}-{log_name}").strip("-.")[:120]
+    stem = _UNSAFE.sub("-", f"{instance_id}-{log_name.strip(' .')}").strip("-.")[:120]
     return stem if stem.endswith(".log") else f"{stem}.log"
