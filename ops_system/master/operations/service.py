@@ -138,11 +138,9 @@ class Operations:
         """Note how far a running target is: in memory, shown at most every `PROGRESS_INTERVAL_S`."""
         operation = self._open.get(OperationId(operation_id))
         target = None if operation is None else find_target(operation, target_id)
-        if operation is None or target is None or target.state in ENDED:
+        if operation is None or target is None or target.state is not OperationState.RUNNING:
             return
-        changed = msgspec.structs.replace(
-            target, state=OperationState.RUNNING, step=step, bytes_done=bytes_done, bytes_total=bytes_total
-        )
+        changed = msgspec.structs.replace(target, step=step, bytes_done=bytes_done, bytes_total=bytes_total)
         if changed != target:
             self._open[operation.id] = settle(with_target(operation, changed), self._clock.now())
             self._show_soon(operation.id)

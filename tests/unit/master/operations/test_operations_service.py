@@ -80,10 +80,13 @@ async def test_an_operation_lives_in_the_database(book):
 
 
 async def test_an_undone_transaction_leaves_no_operation(book):
-    with pytest.raises(RuntimeError):
+    async def break_off():
         async with book.database.transaction() as tx:
             await book.service.create(tx, "test.run", title="t", actor=ANN, targets=[], steps=())
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await break_off()
     assert (await book.service.list_page(OperationQuery())).total == 0
 
 
@@ -108,6 +111,8 @@ async def test_progress_is_shown_at_most_four_times_a_second_and_its_last_word_c
 
 async def test_open_operations_are_taken_up_again(book):
     operation = await book.create("a")
+    async with book.database.transaction() as tx:
+        await book.service.begin_target(tx, operation.id, "a", "one")
     done = await book.create("b")
     await book.finish(done, "b", OperationState.SUCCEEDED)
     again = Book(book.database)
