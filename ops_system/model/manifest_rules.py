@@ -162,8 +162,9 @@ def _program_problems(manifest: Manifest) -> Iterator[Problem]:
         yield "$.stop_args", "mean nothing without stop_entrypoint"
     yield from _text_list_problems("$.args", manifest.args)
     yield from _text_list_problems("$.stop_args", manifest.stop_args)
-    yield from _text_list_problems("$.hooks.pre_start", manifest.hooks.pre_start)
-    yield from _text_list_problems("$.hooks.post_stop", manifest.hooks.post_stop)
+    for path, command in (("pre_start", manifest.hooks.pre_start), ("post_stop", manifest.hooks.post_stop)):
+        if command and not command[0]:
+            yield f"$.hooks.{path}[0]", "is empty; name the command to run"
 
 
 def _surroundings_problems(manifest: Manifest) -> Iterator[Problem]:
