@@ -11,7 +11,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType
@@ -32,11 +32,12 @@ from ops_system.protocol.frames import (
 from ops_system.protocol.outbox import Outbox
 from ops_system.protocol.requests import Alive
 from ops_system.runtime.handlers import Handlers
+from ops_system.runtime.sockets import Socket, transport_of
 from ops_system.runtime.streams import Stream
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Handlers", "Link", "LinkEnd", "Socket"]
+__all__ = ["Handlers", "Link", "LinkEnd"]
 
 CLOSE_GRACE_S = 2.0
 MAX_WAITING_FRAMES = 256
@@ -46,19 +47,6 @@ _SOCKET_CODES = {"invalid": 1008, "internal": 1011, "overloaded": 1013}
 
 Side = Literal["master", "worker"]
 T = TypeVar("T")
-
-
-class Socket(Protocol):
-    """What aiohttp's server and client WebSockets have in common."""
-
-    async def receive(self) -> WSMessage:
-        """Return the next message."""
-
-    async def send_bytes(self, data: bytes) -> None:
-        """Send one binary message; waits while the peer does not read."""
-
-    async def close(self, *, code: int = ..., message: bytes = ...) -> bool:
-        """Say goodbye on the WebSocket layer."""
 
 
 class LinkEnd(msgspec.Struct, frozen=True):
@@ -86,8 +74,7 @@ class Link:
         outbox: Outbox | None = None,
     ) -> None:
         self._socket = socket
-        # aiohttp has no public way to drop a connection whose peer does not read; both its sockets keep this pair.
-        self._transport: Any = getattr(getattr(socket, "_writer", None), "transport", None)
+        self._transport = transport_of(socket)
         self._side = side
         self._decode: Callable[[bytes], Frame] = decode_from_worker if side == "master" else decode_from_master
         self._handlers = handlers or Handlers()
@@ -113,7 +100,7 @@ class Link:
     # --- the opening ----------------------------------------------------------------------------------------------
     async def send_now(self, frame: Frame) -> None:
         """Send a frame past the outbox; for the opening only. The caller owns the timeout."""
-        await self._socket.send_bytes(encode(frame))
+        await self._socket.send_frame(encode(frame), WSMsgType.BINARY)
 
     async def receive(self, timeout_s: float) -> Frame:
         """Return the peer's next frame; for the opening only. Raises `TimedOut`, `Unavailable` or `Invalid`."""
@@ -293,7 +280,7 @@ class Link:
             try:
                 data = self._outbox.take()
                 if data is not None:
-                    await self._socket.send_bytes(data)
+                    await self._socket.send_frame(data, WSMsgType.BINARY)
                     continue
             except Invalid as problem:
                 _log.error("a frame is not sent: %s", problem.message)
@@ -303,7 +290,6 @@ class Link:
             self._wake.clear()
             await self._wake.wait()
 
-    # --- parts ----------------------------------------------------------------------------------------------------
     def _frame_in(self, message: WSMessage) -> Frame | None:
         """Return the frame, None when the socket is closed. Raises `Invalid`."""
         if message.type is WSMsgType.BINARY:

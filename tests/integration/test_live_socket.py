@@ -14,6 +14,7 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.live import api
 from ops_system.master.live.hub import Hub
 from ops_system.master.live.rules import MAX_PART_BYTES, Topic, shape_fleet, shape_series
+from ops_system.master.metrics.rules import MetricsQuery
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.web.route import Permission
 from ops_system.model.errors import NotFound
@@ -57,6 +58,7 @@ class Stage:
 async def stage(tmp_path):
     bus = Bus()
     hub = Hub(bus, SystemClock())
+    bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))
     async with serve_table(api.routes(hub), tmp_path / "web") as site, aiohttp.ClientSession() as client:
         stage = Stage(bus, hub, site, client)
 
@@ -262,7 +264,7 @@ async def test_series_of_a_node_start_with_their_history(stage):
     book.ingest(NodeId("n1"), make_sample(clock.now().timestamp()))
 
     async def history(name, _principal):
-        return book.history(name)
+        return book.query_node(NodeId(name.removeprefix("metrics:node:")), MetricsQuery(series="*")).series.items()
 
     stage.hub.register(Topic("metrics:node:", Permission.VIEW, history, shape_series, interval_s=1.0))
     async with stage.viewer() as socket:

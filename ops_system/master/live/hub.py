@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from ops_system.master.auth.events import SessionsRevoked
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.live.log import TopicLog
 from ops_system.master.live.rules import Topic, find_topic
@@ -54,7 +53,6 @@ class Hub:
         self._watched: dict[str, _Watched] = {}
         self._watchers: set[Watcher] = set()
         bus.subscribe(Changed, self._on_changed)
-        bus.subscribe(SessionsRevoked, lambda event: self.close_sessions(event.ids))
 
     def register(self, topic: Topic) -> None:
         """Offer a family of topics."""

@@ -11,9 +11,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol
 
-from aiohttp import WSMessage, WSMsgType
+from aiohttp import WSMsgType
 
 from ops_system.master.live.hub import Hub
 from ops_system.master.live.log import TopicLog
@@ -30,6 +29,7 @@ from ops_system.master.live.rules import (
 )
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Invalid, OpsError
+from ops_system.runtime.sockets import Socket, transport_of
 
 _log = logging.getLogger(__name__)
 
@@ -38,19 +38,6 @@ CLOSE_TIMEOUT_S = 1.0
 MAX_LAG_BYTES = 1024 * 1024
 MAX_PONGS = 16
 _CLOSE_CODES = {"unauthenticated": 4401, "too_slow": 4408, "internal": 1011}
-
-
-class Socket(Protocol):
-    """What is used of aiohttp's WebSocket."""
-
-    async def receive(self) -> WSMessage:
-        """Return the next message."""
-
-    async def send_frame(self, message: bytes, opcode: WSMsgType) -> None:
-        """Send; waits while the browser does not read."""
-
-    async def close(self, *, code: int = ..., message: bytes = ...) -> bool:
-        """Say goodbye."""
 
 
 class _Subscription:
@@ -82,8 +69,7 @@ class Viewer:
         self.principal = principal
         self._hub = hub
         self._socket = socket
-        # aiohttp has no public way to drop a connection whose peer does not read.
-        self._transport: Any = getattr(getattr(socket, "_writer", None), "transport", None)
+        self._transport = transport_of(socket)
         self._send_timeout_s = send_timeout_s
         self._subscriptions: dict[str, _Subscription] = {}
         self._small: deque[bytes] = deque(maxlen=MAX_PONGS + 256)

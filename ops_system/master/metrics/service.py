@@ -14,7 +14,6 @@ from ops_system.master.metrics.rules import (
     WINDOW_S,
     Metrics,
     MetricsQuery,
-    Point,
     Rings,
     TimeBase,
     choose_series,
@@ -153,11 +152,14 @@ class MetricsBook:
         return self._query(self._instances.get(instance_id), query, INSTANCE_SERIES)
 
     def node_of(self, instance_id: InstanceId) -> NodeId:
-        """Return the node that measures an instance. Raises `NotFound`."""
+        """Return the node of an instance, also before its first sample. Raises `NotFound`."""
         kept = self._instances.get(instance_id)
-        if kept is None:
-            raise NotFound(f"there are no metrics of instance {instance_id}", id=instance_id)
-        return kept.node_id
+        node_id = kept.node_id if kept is not None else None
+        if node_id is None and self._owner_of is not None:
+            node_id = self._owner_of(instance_id)
+        if node_id is None:
+            raise NotFound(f"there is no instance {instance_id}", id=instance_id)
+        return node_id
 
     def current_of_node(self, node_id: NodeId) -> dict[str, float]:
         """Return the newest known values of the fixed series; empty when they are old."""
@@ -176,14 +178,6 @@ class MetricsBook:
             if self._is_current(kept)
         ]
         return nodes + rows
-
-    def history(self, topic: str) -> list[tuple[str, list[Point]]]:
-        """Return the snapshot of `metrics:node:ID` or `metrics:instance:ID`: every series with its whole window."""
-        if topic.startswith(NODE_TOPIC):
-            found = self.query_node(NodeId(topic.removeprefix(NODE_TOPIC)), MetricsQuery(series="*"))
-        else:
-            found = self.query_instance(InstanceId(topic.removeprefix(INSTANCE_TOPIC)), MetricsQuery(series="*"))
-        return list(found.series.items())
 
     def _query(self, kept: _Kept | None, query: MetricsQuery, fixed: Iterable[str]) -> Metrics:
         span = span_of(query, self._clock.now().timestamp())

@@ -41,7 +41,8 @@ from ops_system.protocol.frames import (
     proof_text,
 )
 from ops_system.runtime.clock import Clock
-from ops_system.runtime.link import Link, LinkEnd, Socket
+from ops_system.runtime.link import Link, LinkEnd
+from ops_system.runtime.sockets import Socket
 from ops_system.runtime.streams import Stream
 
 _log = logging.getLogger(__name__)
@@ -311,7 +312,7 @@ class Links:
         self._nodes.hear(live.node_id)
         if isinstance(frame, Ping):
             now = self._clock.now()
-            self._nodes.note_skew(live.node_id, (frame.sent_at - now).total_seconds())
+            self._nodes.presence.note_skew(live.node_id, (frame.sent_at - now).total_seconds())
             live.link.send(Pong(frame.seq, now))
             return True
         quick = self._quick.get(type(frame))

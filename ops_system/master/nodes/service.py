@@ -17,10 +17,10 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.nodes import store
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.keys import read_public_key
+from ops_system.master.nodes.presence import Presence
 from ops_system.master.nodes.rules import (
     Enrolled,
     Enrolment,
-    Heard,
     MasterFacts,
     Node,
     NodeChange,
@@ -79,9 +79,7 @@ class Nodes:
         self.facts = facts
         self._offline_after_s = offline_after_s
         self._records: dict[NodeId, NodeRecord] = {}
-        self._heard_s: dict[NodeId, float] = {}
-        self._skew_s: dict[NodeId, float] = {}
-        self._linked: set[NodeId] = set()
+        self.presence = Presence(clock)
         self._statuses: dict[NodeId, NodeStatus] = {}
         self._locks: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._enrolling = asyncio.Lock()
@@ -123,7 +121,7 @@ class Nodes:
 
     async def save_last_seen(self) -> None:
         """Write the time of the last frame of every linked node."""
-        heard = [self._records[node_id] for node_id in self._linked if node_id in self._records]
+        heard = [self._records[node_id] for node_id in self.presence.linked() if node_id in self._records]
         if heard:
             async with self._database.transaction() as tx:
                 await store.save_last_seen(tx, heard)
@@ -150,14 +148,14 @@ class Nodes:
     def status(self, node_id: str) -> NodeStatus:
         """Return the status now. Raises `NotFound`."""
         record = self.record(node_id)
-        return status_of(record, self._heard(record.id), self._offline_after_s)
+        return status_of(record, self.presence.of(record.id), self._offline_after_s)
 
     def get(self, node_id: str, principal: Principal | None = None) -> Node:
         """Return the node as the API shows it. Raises `NotFound`, also for what is out of the principal's scope."""
         record = self.record(node_id)
         if principal is not None and not is_in_scope(record.labels, principal.scope):
             raise NotFound(f"there is no node {node_id}", id=node_id)
-        heard = self._heard(record.id)
+        heard = self.presence.of(record.id)
         return view_of(record, heard, status_of(record, heard, self._offline_after_s), self._metrics_of(record.id))
 
     def list_all(self, principal: Principal | None = None) -> list[Node]:
@@ -170,27 +168,16 @@ class Nodes:
         items, total = select(self.list_all(principal), query)
         return Page(items=items, total=total)
 
-    def _heard(self, node_id: NodeId) -> Heard | None:
-        heard_s = self._heard_s.get(node_id)
-        if heard_s is None:
-            return None
-        silent_s = self._clock.monotonic_s() - heard_s
-        return Heard(silent_s, self._skew_s.get(node_id), node_id in self._linked)
-
     # --- what the links tell --------------------------------------------------------------------------------------
     def hear(self, node_id: NodeId) -> None:
         """A frame has come: the node is alive."""
         record = self._records.get(node_id)
         if record is None:
             return
-        self._heard_s[node_id] = self._clock.monotonic_s()
+        self.presence.hear(node_id)
         self._records[node_id] = msgspec.structs.replace(record, last_seen=self._clock.now())
         if self._statuses.get(node_id) is not NodeStatus.ONLINE:
             self._check_status(node_id)
-
-    def note_skew(self, node_id: NodeId, skew_s: float) -> None:
-        """The node's wall clock is ahead of ours by so much, the way of the frame included."""
-        self._skew_s[node_id] = round(skew_s, 3)
 
     async def link_up(self, node_id: NodeId, proof: Proof, address: str) -> NodeRecord:
         """A worker has proven itself: write what it is now, and raise its connection epoch. Raises `NotFound`."""
@@ -206,14 +193,14 @@ class Nodes:
             async with self._database.transaction() as tx:
                 await store.save(tx, record)
             self._records[node_id] = record
-        self._linked.add(node_id)
+        self.presence.link(node_id)
         self.hear(node_id)
         self._show(node_id)
         return record
 
     def link_down(self, node_id: NodeId) -> None:
         """The link of a node is gone."""
-        self._linked.discard(node_id)
+        self.presence.unlink(node_id)
         if node_id in self._records:
             self._show(node_id)
 
@@ -388,9 +375,9 @@ class Nodes:
 
     def _drop(self, node_id: NodeId) -> None:
         self._records.pop(node_id, None)
-        for book in (self._heard_s, self._skew_s, self._statuses, self._locks):
-            book.pop(node_id, None)
-        self._linked.discard(node_id)
+        self._statuses.pop(node_id, None)
+        self._locks.pop(node_id, None)
+        self.presence.forget(node_id)
         self._bus.publish(NodeRemoved(node_id))
         self._bus.publish(Changed(TOPIC, node_id, None))
 
