@@ -39,6 +39,8 @@ _TOKEN_ROLES = choice("admin", "operator", "viewer", "regional")
 _LIFE = duration(1.0)
 _USES = integer(1, 100_000)
 
+_RARE_COLLECTIONS = (20_000, 50, 1_000)  # a full one stops the loop for 10 ms and more
+
 _USER_CREATE = Command(
     ("user", "create"),
     "make a user; a running master knows it at once",
@@ -105,6 +107,7 @@ def run_master(parsed: Parsed) -> int:
     if parsed.has("autostart"):
         raise UsageError("-autostart: this version does not install the boot service yet; run the master by hand")
     config = settings.load(SCHEMA, parsed)
+    gc.set_threshold(*_RARE_COLLECTIONS)
     logs.set_up(config.log)
     from ops_system.master.welcome import is_double_click
 
@@ -128,10 +131,9 @@ async def _serve(config: MasterConfig, *, shows_browser: bool) -> None:
 
 
 def calm_the_collector() -> None:
-    """Full collections stop the loop for 10 ms and more: make them rare, and leave what the start made out of them."""
+    """Leave what the start made out of every later collection."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
 
 
 def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":

@@ -78,6 +78,20 @@ async def test_too_much_header_is_refused(tmp_path):
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
+async def test_a_body_is_asked_for_only_after_the_checks(tmp_path):
+    wanted = "Content-Type: application/zip\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n"
+    async with serve_table(ROUTES, tmp_path / "data") as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(HEAD.format("POST /api/v1/zip", wanted + "\r\n").encode())
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"PK")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+        evil = wanted + "Origin: https://evil.example\r\n\r\n"
+        answer = await talk(site.port, HEAD.format("POST /api/v1/zip", evil).encode(), b"PK")
+        assert answer.startswith(b"HTTP/1.1 403 ")
+
+
 async def test_a_broken_request_line_is_answered_in_json(tmp_path):
     async with serve_table(ROUTES, tmp_path / "data") as site:
         answer = await talk(site.port, b"\x16\x03\x01\x02\x00\r\n\r\n")

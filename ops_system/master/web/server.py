@@ -6,13 +6,14 @@ learn anything about content type, body or existence.
 
 import asyncio
 import hashlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ops_system.master.web import checks, decode
 from ops_system.master.web.answer import Answer, answer_of, as_ops_error, error_answer, http_error_answer
@@ -28,8 +29,10 @@ from ops_system.model.errors import (
     NotFound,
     OpsError,
     StepUpRequired,
+    StorageFull,
     TooLarge,
     Unauthenticated,
+    Unavailable,
 )
 
 COOKIE = "ops_session"
@@ -46,6 +49,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Server": "ops-system",
 }
+
+_log = logging.getLogger(__name__)
 
 DeniedHook = Callable[[Principal, str, str, OpsError], Awaitable[None]]
 
@@ -74,7 +79,7 @@ class Front:
     def application(self) -> web.Application:
         """Return the aiohttp application: one handler, our own table behind it."""
         app = web.Application(client_max_size=decode.MAX_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.router.add_route("*", "/{path:.*}", self.handle, expect_handler=_expect_nothing)
         app.on_response_prepare.append(self._on_prepare)
         return app
 
@@ -133,9 +138,10 @@ class Front:
             self._check_caller(request, route, principal)
         except (Forbidden, StepUpRequired) as error:
             if principal.kind != "anonymous":
-                await self._parts.on_denied(principal, route.operation_id, request.path, error)
+                await self._tell_denied(principal, route, request.path, error)
             raise
         query = self._query(request, route)
+        await _let_body_come(request)
         if route.is_websocket:
             return await self._serve_socket(request, request_id, found, principal, query)
         if route.body is bytes:
@@ -157,6 +163,12 @@ class Front:
             digest = hashlib.sha256(request.raw_path.encode() + b"\n" + raw).digest()
             made = await self._parts.idempotency.run(principal.id, key, route.operation_id, digest, perform)
         return made.response() if isinstance(made, Answer) else made
+
+    async def _tell_denied(self, principal: Principal, route: Route, path: str, error: OpsError) -> None:
+        try:
+            await self._parts.on_denied(principal, route.operation_id, path, error)
+        except (StorageFull, Unavailable) as trouble:  # the answer stays "no", whatever the disk says
+            _log.warning("%s by %s was denied and could not be audited: %s", path, principal.name, trouble.message)
 
     async def _serve_socket(
         self, request: web.Request, request_id: str, found: Found, principal: Principal, query: Any
@@ -237,6 +249,17 @@ def _finish(result: Any, route: Route) -> web.StreamResponse:
     if isinstance(result, web.StreamResponse):
         return result
     return answer_of(result, route.status).response()
+
+
+async def _expect_nothing(_request: web.Request) -> None:
+    """Aiohttp would ask for the body before anybody was identified; `_let_body_come` asks later."""
+
+
+async def _let_body_come(request: web.Request) -> None:
+    """Answer `Expect: 100-continue` (RFC 9110, 10.1.1) once the caller may send the body."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # nothing of the answer itself was sent
 
 
 async def _read_json(request: web.Request) -> bytes:
