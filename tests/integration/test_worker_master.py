@@ -101,8 +101,35 @@ async def test_join_deploy_and_destroy(master: RunningMaster, api: Api, tmp_path
         await until(
             lambda: api.get(f"/nodes/{node['id']}"), lambda node: node["metrics"].get("cpu_percent") is not None
         )
+        measured = await until(
+            lambda: api.get(f"/instances/{instance['id']}"), lambda one: one["metrics"].get("cpu_percent") is not None
+        )
+        assert measured["metrics"]["mem_bytes"] > 1_000_000
+        assert measured["metrics"]["processes"] >= 1
         await destroy(api, instance["id"])
         assert not can_connect(port)
+
+
+async def test_logs_are_listed_read_downloaded_and_followed(master: RunningMaster, api: Api, tmp_path: Path) -> None:
+    port = free_port()
+    async with running_worker(worker_config(tmp_path / "w", master.url, await master.create_join_token())):
+        node = await online_node(api)
+        instance = await deploy_web(api, node["id"], tmp_path, port)
+        base = f"/instances/{instance['id']}/logs"
+        assert [item["name"] for item in (await api.get(base))["items"]] == ["stdout", "stderr"]
+        async with api.socket(f"{base}/stderr/follow") as following:
+            async with api.session.get(f"http://127.0.0.1:{port}/service.json?seen=1") as page:
+                assert page.status == 200
+            async with asyncio.timeout(10):
+                text = ""
+                while "seen=1" not in text:
+                    text += (await following.receive()).data
+        read = await api.get(f"{base}/stderr?q=seen&tail=5")
+        assert len(read["lines"]) == 1
+        assert "GET /service.json?seen=1" in read["lines"][0]["text"]
+        async with api.session.get(f"{master.url}/api/v1{base}/stderr/download") as download:
+            assert b"seen=1" in await download.read()
+        await destroy(api, instance["id"])
 
 
 async def test_a_used_token_joins_nobody_else(master: RunningMaster, api: Api, tmp_path: Path) -> None:
