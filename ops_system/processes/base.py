@@ -30,7 +30,7 @@ class Launch(msgspec.Struct, frozen=True):
     """One start. `env` is complete but for the marker; `run_dir` is private to the instance and survives us."""
 
     instance_id: InstanceId
-    number: int  # rises with each start of the instance
+    number: int  # rises with each start of the instance, also across a lost state folder
     argv: tuple[str, ...]
     env: dict[str, str]
     dir: str
@@ -93,10 +93,6 @@ class Platform(Protocol):
 
     def read_exit(self, run_dir: str, number: int) -> Exit | None:
         """Return the noted exit of start `number`, None when nothing complete was noted."""
-        ...
-
-    def read_leader(self, run_dir: str, number: int) -> int | None:
-        """Return the entrypoint's pid that start `number` noted."""
         ...
 
     def release(self, instance_id: InstanceId) -> None:

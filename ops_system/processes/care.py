@@ -97,7 +97,7 @@ class Care:
         self._loop = asyncio.get_running_loop()
         self.view = View(spec, restarts=record.restarts, history=record.history) if record else View(spec)
         self.handle: Handle | None = None
-        self._number = record.number if record else 0
+        self._number = record.number if record else int(around.clock().timestamp())
         self._launched: RunSpec | None = record.spec if record else None  # what runs, while the wish may be newer
         self._prepared: PreparedInstance | None = record.prepared if record else None
         self._exited = asyncio.Event()
@@ -148,6 +148,8 @@ class Care:
     def _keep(self) -> None:
         if self.view.stage is Stage.REMOVED or (self._kept is None and self.handle is None):
             return  # nothing was ever started, so there is nothing to find again
+        if self.view.stage is Stage.LAUNCHING:
+            return  # its pid is a moment away; until then the marker finds it
         record = self._record()
         if record == self._kept:
             return

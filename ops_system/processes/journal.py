@@ -1,7 +1,7 @@
 """What supervision keeps on disk: one `run.json` per instance, and the journal of events until the master has them.
 
     STATE/run/ID/run.json     which start is under way, by identity; how often it was restarted; how it came to rest
-    STATE/run/ID/{pid,exit}   the keeper's notes
+    STATE/run/ID/exit         the keeper's note
     STATE/events.jsonl        one InstanceEvent a line, oldest first
     STATE/events.meta         {"acked", "reserved", "boot_id"}
 
@@ -61,13 +61,16 @@ class RunStore:
     def __init__(self, state_dir: Path) -> None:
         self._dir = state_dir / "run"
         self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._made: set[InstanceId] = set()
 
     def run_dir(self, instance_id: InstanceId) -> Path:
         """Return the instance's private folder, made when missing. Raises Invalid for an id that is no file name."""
         if not instance_id or instance_id.startswith(".") or "/" in instance_id or "\\" in instance_id:
             raise Invalid(f'"{instance_id}" is not an instance id')
         path = self._dir / instance_id
-        path.mkdir(exist_ok=True, mode=0o700)
+        if instance_id not in self._made:
+            path.mkdir(exist_ok=True, mode=0o700)
+            self._made.add(instance_id)
         return path
 
     def save(self, record: RunRecord) -> None:
@@ -98,6 +101,7 @@ class RunStore:
 
     def remove(self, instance_id: InstanceId) -> None:
         """Remove the instance's folder."""
+        self._made.discard(instance_id)
         shutil.rmtree(self._dir / instance_id, ignore_errors=True)
 
 

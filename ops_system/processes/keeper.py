@@ -4,11 +4,11 @@ It leads the instance's session, outlives the worker, and is the entrypoint's pa
 when the worker died meanwhile. Only shell builtins run, so a start costs two forks and two execs in all.
 
     arguments after the script: ops-keeper RUN_DIR NUMBER DIR INSTANCE_ID NOFILE ARGV...
-    RUN_DIR/pid   "NUMBER PID\n"     written before the entrypoint is executed
-    RUN_DIR/exit  "NUMBER CODE\n"    written when it ended; 128 + signal, as shells do
-    descriptor 3  "INSTANCE_ID NUMBER PID\n", one atomic write to the worker
+    RUN_DIR/exit  "NUMBER CODE\n"             written when it ended; 128 + signal, as shells do
+    descriptor 3  "INSTANCE_ID NUMBER PID\n"  one atomic write to the worker, before the entrypoint is executed
 
-A note counts when its line is complete, so a torn write is no note; renaming would cost a process per exit.
+A note counts when its line is complete and of the right start, so a torn or an old one is no note; renaming would cost
+a process per exit.
 The traps are handlers, not ignores: the shell survives a signal to the whole group while the entrypoint's own signals
 are reset by exec.
 """
@@ -31,7 +31,6 @@ exec >&4 2>&5 4>&- 5>&-
 cd -- "$3" || exit 126
 if [ -n "$5" ]; then ulimit -n "$5" || exit 126; fi
 {_OWN_PID}
-echo "$2 $pid" >"$1/pid"
 echo "$4 $2 $pid" >&3
 exec 3>&-
 shift 5

@@ -92,8 +92,6 @@ class PosixPlatform:
         """See `base.Platform`."""
         argv = _keeper_argv(launch)
         env = {**launch.env, **_user_env(launch.user), MARKER: launch.instance_id}
-        for name in ("pid", "exit"):
-            Path(launch.run_dir, name).unlink(missing_ok=True)
         pid = self._spawn_keeper(argv, env, launch)
         self._own.add(pid)
         self._table_at_s = -1.0
@@ -214,10 +212,6 @@ class PosixPlatform:
         """See `base.Platform`."""
         code = read_note(Path(run_dir, "exit"), number)
         return None if code is None else keeper_exit(code)
-
-    def read_leader(self, run_dir: str, number: int) -> int | None:
-        """See `base.Platform`."""
-        return read_note(Path(run_dir, "pid"), number)
 
     def release(self, instance_id: InstanceId) -> None:
         """See `base.Platform`."""

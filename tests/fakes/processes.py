@@ -68,7 +68,8 @@ class FakePreparer:
             raise self.failures.pop(0)
         self.prepared.append(spec.instance_id)
         home = self.root / spec.instance_id
-        (home / "logs").mkdir(parents=True, exist_ok=True)
+        if not (home / "logs").is_dir():
+            (home / "logs").mkdir(parents=True)
         stop = (spec.stop_entrypoint, *spec.stop_args) if spec.stop_entrypoint else ()
         return PreparedInstance(str(home), (spec.entrypoint, *spec.args), spec.env, str(home / "logs"), stop)
 
