@@ -1,5 +1,6 @@
 """The README's first command, as a new user: a fresh clone, a fresh virtual environment, an empty data folder."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,8 @@ def run_until_online(clone: Path, within_s: float) -> str:
         until(is_up, "the worker answers", within_s)
         until(lambda: "#code=" in output.read_text(), "the set-up address is printed", 5)
     finally:
-        os.killpg(program.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGINT)
         program.wait(20)
     return output.read_text()
 
