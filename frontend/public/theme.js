@@ -7,8 +7,7 @@
   } catch {
     chosen = 'system'
   }
-  var isDark =
-    chosen === 'dark' || (chosen !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches)
+  var isDark = chosen === 'dark' || (chosen !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches)
   root.dataset.theme = isDark ? 'dark' : 'light'
   root.classList.toggle('dark', isDark)
 })()

@@ -1,5 +1,11 @@
 /** Addresses of the console: the features' routes behind one question, who is signed in. */
-import { createRouter, createWebHistory, type RouteLocationNormalized, type RouteLocationRaw, type Router } from 'vue-router'
+import {
+  createRouter,
+  createWebHistory,
+  type RouteLocationNormalized,
+  type RouteLocationRaw,
+  type Router,
+} from 'vue-router'
 import type { Feature } from './shared/feature'
 import type { useSession } from './stores/session'
 
@@ -12,7 +18,8 @@ async function admit(to: RouteLocationNormalized, session: Session): Promise<Rou
   } catch {
     return to.name === 'unreachable' ? true : { name: 'unreachable', query: { to: to.fullPath } }
   }
-  if (session.user) return to.name === 'login' || to.name === 'setup' || to.name === 'unreachable' ? '/' : true
+  if (session.user)
+    return to.name === 'login' || to.name === 'setup' || to.name === 'unreachable' ? '/' : true
   if (session.isSetupRequired) return to.name === 'setup' ? true : { name: 'setup', hash: to.hash }
   return to.name === 'login' ? true : { name: 'login', query: { to: to.fullPath } }
 }

@@ -104,7 +104,12 @@ export interface Upload<T> {
 }
 
 /** POST a file as the raw body; `onBytes` hears how many bytes have left. fetch cannot tell, XHR can. */
-export function upload<T>(path: string, file: Blob, type: string, onBytes: (sent: number) => void): Upload<T> {
+export function upload<T>(
+  path: string,
+  file: Blob,
+  type: string,
+  onBytes: (sent: number) => void,
+): Upload<T> {
   const xhr = new XMLHttpRequest()
   const done = new Promise<T>((resolve, reject) => {
     xhr.open('POST', urlOf(path))

@@ -156,12 +156,11 @@ export interface Instance {
   restarts: number
   reason: Reason | null
   metrics: Gauges | null
-  name?: string
+  name: string
 }
 
 export interface InstanceEvent {
-  /** Rises by one per worker. */
-  seq?: number
+  id: number
   at: string
   kind: string
   state: InstanceState

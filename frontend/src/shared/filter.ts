@@ -29,7 +29,8 @@ export function parseFilter(text: string): Term[] {
       return { kind: 'compare', field: (compare[1] ?? '').toLowerCase(), operator, value: Number(compare[3]) }
     }
     const field = FIELD.exec(piece)
-    if (field) return { kind: 'field', field: (field[1] ?? '').toLowerCase(), text: (field[2] ?? '').toLowerCase() }
+    if (field)
+      return { kind: 'field', field: (field[1] ?? '').toLowerCase(), text: (field[2] ?? '').toLowerCase() }
     return { kind: 'word', text: piece.toLowerCase() }
   })
 }
@@ -72,7 +73,10 @@ function lastPiece(text: string): string {
 function completePiece<T>(piece: string, rows: Iterable<T>, reader: Reader<T>): string[] {
   const [field, typed] = piece.split(/:(.*)/s) as [string, string | undefined]
   if (typed === undefined) {
-    const names = [...Object.keys(reader.fields).map((n) => `${n}:`), ...Object.keys(reader.numbers).map((n) => `${n}>`)]
+    const names = [
+      ...Object.keys(reader.fields).map((n) => `${n}:`),
+      ...Object.keys(reader.numbers).map((n) => `${n}>`),
+    ]
     return names.filter((name) => name.startsWith(piece.toLowerCase()) && name !== piece)
   }
   const read = reader.fields[field.toLowerCase()]

@@ -32,7 +32,9 @@ function takeHandler(keys: string): { id: KeyId; run: Handler } | null {
 
 /** Enter and Space on a focused button or link are theirs. */
 function isPressable(event: KeyboardEvent): boolean {
-  return event.key === 'Enter' && event.target instanceof HTMLElement && /^(A|BUTTON)$/.test(event.target.tagName)
+  return (
+    event.key === 'Enter' && event.target instanceof HTMLElement && /^(A|BUTTON)$/.test(event.target.tagName)
+  )
 }
 
 function onKey(event: KeyboardEvent): void {

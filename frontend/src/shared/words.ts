@@ -1,7 +1,7 @@
 /** Codes of the server as words of the person: reasons, errors, states, ages. */
 import { useI18n } from 'vue-i18n'
 import { ApiError } from '@/api/http'
-import type { Reason } from '@/api/types'
+import type { Operation, Reason } from '@/api/types'
 import { formatDuration } from './format'
 import type { StateKind } from './states'
 
@@ -11,30 +11,52 @@ export interface Words {
   errorDetail: (error: unknown) => string
   state: (kind: StateKind, state: string) => string
   operationKind: (kind: string) => string
+  /** What an operation does to what: the kind in the person's language, the names as they are. */
+  operation: (operation: Operation | null | undefined) => string
   step: (name: string) => string
 }
 
+type Params = Record<string, string | number>
+
+/** Has a sentence all the parameters it names? One without its number says less than the server's own words. */
+export function isFilled(sentence: string, params: Params): boolean {
+  return [...sentence.matchAll(/\{(\w+)\}/g)].every(([, name]) => params[name ?? ''] !== undefined)
+}
+
 /** Parameters ready to read: `delay_s` becomes a duration, everything else stays. */
-function readable(params: Record<string, string | number> = {}): Record<string, string | number> {
+function readable(params: Params = {}): Params {
   const entries = Object.entries(params).map(([key, value]) =>
     key.endsWith('_s') && typeof value === 'number' ? [key, formatDuration(value)] : [key, value],
   )
-  return Object.fromEntries(entries) as Record<string, string | number>
+  return Object.fromEntries(entries) as Params
+}
+
+/** "Deploy web on n3" → "web @ n3": the server's verb gives way to the translated kind. */
+export function objectOf(title: string): string {
+  return title.replace(/^\S+\s+/, '').replace(/ on (?=\S+$)/, ' @ ')
 }
 
 export function useWords(): Words {
-  const { t, te } = useI18n()
+  const { t, te, tm } = useI18n()
   /** The translation of a code, or what the server said in its own words. */
-  const orElse = (key: string, fallback: string, params = {}): string => (te(key) ? t(key, params) : fallback)
+  const orElse = (key: string, fallback: string, params: Params = {}): string =>
+    te(key) && isFilled(String(tm(key)), params) ? t(key, params) : fallback
+  const operationKind = (kind: string): string => orElse(`operationKind.${kind.replaceAll('.', '_')}`, kind)
   return {
-    reason: (reason) => (reason ? orElse(`reason.${reason.code}`, reason.message, readable(reason.params)) : ''),
+    reason: (reason) => {
+      if (!reason) return ''
+      const params = { ...readable(reason.params), message: reason.message }
+      return orElse(`reason.${reason.code}`, reason.message, params)
+    },
     errorTitle: (error) => {
       if (!(error instanceof ApiError)) return t('error.internal')
-      return orElse(`error.${error.code}`, error.message, error.details as Record<string, string>)
+      return orElse(`error.${error.code}`, error.message, error.details as Params)
     },
     errorDetail: (error) => (error instanceof Error ? error.message : String(error)),
     state: (kind, state) => orElse(`state.${kind}.${state}`, state),
-    operationKind: (kind) => orElse(`operationKind.${kind.replaceAll('.', '_')}`, kind),
+    operationKind,
+    operation: (operation) =>
+      operation ? `${operationKind(operation.kind)} ${objectOf(operation.title)}` : '',
     step: (name) => orElse(`step.${name}`, name),
   }
 }

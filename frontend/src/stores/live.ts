@@ -3,13 +3,14 @@ import { defineStore } from 'pinia'
 import { markRaw, onScopeDispose, reactive, shallowRef, triggerRef, type ShallowRef } from 'vue'
 import { socketUrlOf } from '@/api/http'
 import { LiveLink, type Frame, type LinkState, type SocketLike } from '@/api/live'
-import type { Instance, Node, Operation, Package, System } from '@/api/types'
+import type { Instance, Module, Node, Operation, Package, System } from '@/api/types'
 
 export interface Collections {
   nodes: Node
   instances: Instance
   operations: Operation
   systems: System
+  modules: Module
   packages: Package
 }
 
@@ -32,26 +33,29 @@ export interface Fleet {
 export interface Trail {
   cpu: number[]
   mem: number[]
+  /** When the newest point came, Unix seconds. */
+  at: number
 }
 
 const TRAIL_POINTS = 60
 
-/** Add a point to each trail and drop the trails of instances that are no longer told. */
-function extendTrails(trails: Map<string, Trail>, rows: Record<string, (number | null)[]>): void {
+/** Add a point to each trail and drop the trails of instances that nobody tells of any more. */
+function extendTrails(trails: Map<string, Trail>, rows: Record<string, (number | null)[]>, at: number): void {
   for (const [id, [cpu, mem]] of Object.entries(rows)) {
-    const trail = trails.get(id) ?? { cpu: [], mem: [] }
+    const trail = trails.get(id) ?? { cpu: [], mem: [], at }
     trails.set(id, {
       cpu: [...trail.cpu, cpu ?? 0].slice(-TRAIL_POINTS),
       mem: [...trail.mem, mem ?? 0].slice(-TRAIL_POINTS),
+      at,
     })
   }
-  for (const id of trails.keys()) if (!(id in rows)) trails.delete(id)
+  for (const [id, trail] of trails) if (at - trail.at > TRAIL_POINTS) trails.delete(id)
 }
 
 /** A message of a topic that is not a collection, as its subscriber wants it: raw. */
 export type Listener = (frame: Frame) => void
 
-const COLLECTIONS = ['nodes', 'instances', 'operations', 'systems', 'packages'] as const
+const COLLECTIONS = ['nodes', 'instances', 'operations', 'systems', 'modules', 'packages'] as const
 
 function keyOf(item: { id?: string; name?: string; version?: string }): string {
   return item.id ?? `${item.name ?? ''}/${item.version ?? ''}`
@@ -81,7 +85,8 @@ export function applyDelta<T>(into: Collection<T>, frame: Frame, pending: Map<st
     triggerRef(into.byId)
     return
   }
-  const gathered = frame.part === 0 ? new Map<string, T>() : (pending.get(frame.topic) ?? new Map<string, T>())
+  const gathered =
+    frame.part === 0 ? new Map<string, T>() : (pending.get(frame.topic) ?? new Map<string, T>())
   for (const item of delta.items ?? []) gathered.set(keyOf(item as object), item as T)
   pending.set(frame.topic, gathered)
   if (frame.last === false) return
@@ -103,6 +108,7 @@ function makeCollections(): { [K in keyof Collections]: Collection<Collections[K
     instances: makeCollection(),
     operations: makeCollection(),
     systems: makeCollection(),
+    modules: makeCollection(),
     packages: makeCollection(),
   }
 }
@@ -135,8 +141,9 @@ export const useLive = defineStore('live', () => {
     const data = frame.data as { at_s?: number; nodes?: Rows; instances?: Rows }
     for (const [id, row] of Object.entries(data.nodes ?? {})) fleet.nodes.set(id, row)
     for (const [id, row] of Object.entries(data.instances ?? {})) fleet.instances.set(id, row)
-    extendTrails(fleet.trails, data.instances ?? {})
-    fleet.at.value = data.at_s ?? Date.now() / 1000
+    const at = data.at_s ?? Date.now() / 1000
+    extendTrails(fleet.trails, data.instances ?? {}, at)
+    fleet.at.value = at
   }
 
   /** Topics that come and go within one turn (a page change) travel as one subscription. */
@@ -178,7 +185,7 @@ export const useLive = defineStore('live', () => {
 export function useCollection<K extends keyof Collections>(topic: K): Collection<Collections[K]> {
   const live = useLive()
   onScopeDispose(live.hold(topic))
-  return live.collections[topic]
+  return live.collections[topic] as unknown as Collection<Collections[K]>
 }
 
 /** The gauges of every node and instance, newest each second, while the calling component lives. */

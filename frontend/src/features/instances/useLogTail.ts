@@ -1,5 +1,6 @@
 /** The end of one log, as it is written: the last lines by GET, then what follows by WebSocket. */
 import { onScopeDispose, ref, shallowRef, triggerRef, type Ref, type ShallowRef } from 'vue'
+import { ApiError } from '@/api/http'
 import type { LogLine } from '@/api/types'
 import { followUrl, readLog } from './api'
 import { LogBuffer, withoutOverlap, type NumberedLine } from './logBuffer'
@@ -59,8 +60,9 @@ export function useLogTail(id: string, name: string): LogTail {
   }, FLUSH_MS)
 
   function receive(text: string): void {
-    const fresh = (JSON.parse(text) as { lines?: LogLine[] }).lines ?? []
-    for (const line of fresh) waiting.push(line)
+    const frame = JSON.parse(text) as { lines?: LogLine[]; end?: { code: string; message: string } }
+    if (frame.end?.code) error.value = new ApiError(0, frame.end.code, frame.end.message)
+    for (const line of frame.lines ?? []) waiting.push(line)
     if (waiting.length <= MOST_HELD) return
     dropped.value += waiting.length - MOST_HELD
     waiting = waiting.slice(-MOST_HELD)

@@ -10,9 +10,6 @@ export interface Timeline extends Pick<Resource<unknown>, 'error' | 'isLoading' 
   events: ComputedRef<InstanceEvent[]>
 }
 
-const keyOf = (event: InstanceEvent): string =>
-  event.seq === undefined ? `${event.at} ${event.kind} ${event.state}` : String(event.seq)
-
 export function useTimeline(id: string): Timeline {
   const told = shallowRef<InstanceEvent[]>([])
   const { data, error, isLoading, reload } = useResource(() => getEvents(id))
@@ -21,8 +18,8 @@ export function useTimeline(id: string): Timeline {
     told.value = [...told.value, ...((frame.data as { items?: InstanceEvent[] }).items ?? [])]
   })
   const events = computed(() => {
-    const unique = new Map([...(data.value?.items ?? []), ...told.value].map((event) => [keyOf(event), event]))
-    return [...unique.values()].sort((a, b) => a.at.localeCompare(b.at) || (a.seq ?? 0) - (b.seq ?? 0))
+    const unique = new Map([...(data.value?.items ?? []), ...told.value].map((event) => [event.id, event]))
+    return [...unique.values()].sort((a, b) => a.id - b.id)
   })
   return { events, error, isLoading, reload }
 }

@@ -19,7 +19,8 @@ export function treeOf(processes: Process[]): TreeRow[] {
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const { process, depth } = next
     rows.push({ process, depth })
-    for (const child of [...(children.get(process.pid) ?? [])].reverse()) waiting.push({ process: child, depth: depth + 1 })
+    for (const child of [...(children.get(process.pid) ?? [])].reverse())
+      waiting.push({ process: child, depth: depth + 1 })
   }
   return rows
 }

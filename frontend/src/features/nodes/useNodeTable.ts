@@ -64,11 +64,37 @@ function useColumns({ gauge, instancesOn }: Values): ComputedRef<Column<Node>[]>
     { id: 'instances', label: t('nodes.instances'), width: '90px', isNumber: true, sortBy: instancesOn },
     { id: 'labels', label: t('nodes.labels'), width: 'minmax(110px, 1.5fr)' },
     { id: 'ip', label: t('nodes.ip'), width: '130px', sortBy: (node) => node.ip },
-    { id: 'platform', label: t('nodes.platform'), width: 'minmax(130px, 1fr)', isOptional: true, sortBy: (n) => n.platform },
-    { id: 'cores', label: t('nodes.cores'), width: '80px', isNumber: true, isOptional: true, sortBy: (n) => n.cpu_cores },
+    {
+      id: 'platform',
+      label: t('nodes.platform'),
+      width: 'minmax(130px, 1fr)',
+      isOptional: true,
+      sortBy: (n) => n.platform,
+    },
+    {
+      id: 'cores',
+      label: t('nodes.cores'),
+      width: '80px',
+      isNumber: true,
+      isOptional: true,
+      sortBy: (n) => n.cpu_cores,
+    },
     { id: 'memory', label: t('nodes.memory'), ...rate, isOptional: true, sortBy: (n) => n.mem_total_bytes },
-    { id: 'version', label: t('nodes.version'), width: '110px', isOptional: true, sortBy: (n) => n.worker_version },
-    { id: 'seen', label: t('nodes.seen'), width: '130px', isNumber: true, isOptional: true, sortBy: (n) => n.last_seen },
+    {
+      id: 'version',
+      label: t('nodes.version'),
+      width: '110px',
+      isOptional: true,
+      sortBy: (n) => n.worker_version,
+    },
+    {
+      id: 'seen',
+      label: t('nodes.seen'),
+      width: '130px',
+      isNumber: true,
+      isOptional: true,
+      sortBy: (n) => n.last_seen,
+    },
   ])
 }
 

@@ -22,9 +22,18 @@ export interface Wanted {
 
 export function useOperations({ q, state, offset }: Wanted): OperationList {
   const live = useCollection('operations')
-  const newest = computed(() => [...live.byId.value.values()].reduce((max, op) => (op.created_at > max ? op.created_at : max), ''))
+  const newest = computed(() =>
+    [...live.byId.value.values()].reduce((max, op) => (op.created_at > max ? op.created_at : max), ''),
+  )
   const page = useResource(
-    () => listOperations({ q: q.value, state: state.value, offset: offset.value, limit: PAGE_SIZE, sort: '-created_at' }),
+    () =>
+      listOperations({
+        q: q.value,
+        state: state.value,
+        offset: offset.value,
+        limit: PAGE_SIZE,
+        sort: '-created_at',
+      }),
     [q, state, offset, newest],
   )
   const rows = computed(() => {

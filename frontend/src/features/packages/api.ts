@@ -6,5 +6,7 @@ const pathOf = (name: string, version: string): string =>
 
 export const uploadPackage = (file: File, onBytes: (sent: number) => void): Upload<Package> =>
   upload('/packages', file, 'application/zip', onBytes)
-export const deletePackage = (name: string, version: string): Promise<unknown> => http.delete(pathOf(name, version))
-export const downloadUrl = (name: string, version: string): string => urlOf(`${pathOf(name, version)}/download`)
+export const deletePackage = (name: string, version: string): Promise<unknown> =>
+  http.delete(pathOf(name, version))
+export const downloadUrl = (name: string, version: string): string =>
+  urlOf(`${pathOf(name, version)}/download`)

@@ -4,7 +4,8 @@ import type { Instance, Module, ModuleDraft, Operation, System, SystemAction } f
 export type SystemDraft = Pick<System, 'name' | 'description'>
 
 export const createSystem = (draft: SystemDraft): Promise<System> => http.post('/systems', draft)
-export const patchSystem = (id: string, draft: SystemDraft): Promise<System> => http.patch(`/systems/${id}`, draft)
+export const patchSystem = (id: string, draft: SystemDraft): Promise<System> =>
+  http.patch(`/systems/${id}`, draft)
 export const deleteSystem = (id: string): Promise<unknown> => http.delete(`/systems/${id}`)
 export const actOnSystem = (id: string, action: SystemAction): Promise<{ operation: Operation }> =>
   http.post(`/systems/${id}/actions`, { action })

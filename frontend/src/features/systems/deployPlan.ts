@@ -1,7 +1,8 @@
 /** What a deploy would do on each node, and what is in the way. Pure; the server decides. */
 import type { Instance, Manifest, Module, Node } from '@/api/types'
 
-export type Hindrance = 'present' | 'wrong_os' | 'wrong_arch' | 'planned' | 'quarantined' | 'revoked' | 'paused'
+export type Hindrance =
+  'present' | 'wrong_os' | 'wrong_arch' | 'planned' | 'quarantined' | 'revoked' | 'paused'
 export type Caution = 'offline' | 'outside'
 
 export interface Candidate {
@@ -40,5 +41,7 @@ export function planDeploy(
     return { node, hindrance: hindranceOf(node, manifest, taken.has(node.id)), cautions }
   })
   const rank = ({ hindrance, cautions }: Candidate): number => (hindrance ? 10 : cautions.length)
-  return candidates.sort((a, b) => rank(a) - rank(b) || a.node.name.localeCompare(b.node.name, undefined, { numeric: true }))
+  return candidates.sort(
+    (a, b) => rank(a) - rank(b) || a.node.name.localeCompare(b.node.name, undefined, { numeric: true }),
+  )
 }

@@ -33,7 +33,9 @@ export function textOf(module: Module | null): ModuleText {
     env: Object.entries(module?.env ?? {})
       .map(([key, value]) => `${key}=${value}`)
       .join('\n'),
-    ports: formatLabels(Object.fromEntries(Object.entries(module?.ports ?? {}).map(([k, v]) => [k, String(v)]))),
+    ports: formatLabels(
+      Object.fromEntries(Object.entries(module?.ports ?? {}).map(([k, v]) => [k, String(v)])),
+    ),
   }
 }
 
@@ -46,7 +48,9 @@ export function parseEnv(text: string): Record<string, string> | null {
 }
 
 export function parsePorts(text: string): Record<string, number> | null {
-  const pairs = Object.entries(parseLabels(text) ?? { '': 'x' }).map(([name, port]) => [name, Number(port)] as const)
+  const pairs = Object.entries(parseLabels(text) ?? { '': 'x' }).map(
+    ([name, port]) => [name, Number(port)] as const,
+  )
   const isFine = pairs.every(([, port]) => Number.isInteger(port) && port >= 1 && port <= 65535)
   return isFine ? Object.fromEntries(pairs) : null
 }
@@ -85,7 +89,8 @@ export function draftOf(text: ModuleText): ModuleDraft {
 
 /** What the package says where the form says nothing. */
 export function hintsOf(manifest: Manifest | undefined): { ports: string; args: string; env: string } {
-  const pairs = (values: Record<string, unknown> = {}): string[] => Object.entries(values).map(([k, v]) => `${k}=${v}`)
+  const pairs = (values: Record<string, unknown> = {}): string[] =>
+    Object.entries(values).map(([k, v]) => `${k}=${v}`)
   return {
     ports: pairs(manifest?.ports).join(', '),
     args: (manifest?.args ?? []).join('\n'),

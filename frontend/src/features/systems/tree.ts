@@ -32,7 +32,9 @@ export function buildTree({ systems, modules, instances, nodeName }: TreeSource)
   const instancesOf = groupBy(instances, (instance) => instance.system_id)
   return [...systems].sort(byName).flatMap((system) => {
     const own = instancesOf.get(system.id) ?? []
-    const parts = [...(modulesOf.get(system.id) ?? [])].sort((a, b) => a.start_order - b.start_order || byName(a, b))
+    const parts = [...(modulesOf.get(system.id) ?? [])].sort(
+      (a, b) => a.start_order - b.start_order || byName(a, b),
+    )
     const known = new Set(parts.map(({ id }) => id))
     const instanceRow = (instance: Instance, module: Module | null): TreeRow => ({
       kind: 'instance',
@@ -43,7 +45,9 @@ export function buildTree({ systems, modules, instances, nodeName }: TreeSource)
       instance,
     })
     const placed = (list: Instance[]): Instance[] =>
-      [...list].sort((a, b) => nodeName(a.node_id).localeCompare(nodeName(b.node_id), undefined, { numeric: true }))
+      [...list].sort((a, b) =>
+        nodeName(a.node_id).localeCompare(nodeName(b.node_id), undefined, { numeric: true }),
+      )
     const moduleRows = parts.flatMap((module): TreeRow[] => {
       const running = placed(own.filter(({ module_id }) => module_id === module.id))
       const head: TreeRow = { kind: 'module', key: module.id, depth: 1, system, module, instances: running }

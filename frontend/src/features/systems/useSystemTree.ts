@@ -5,7 +5,6 @@ import { matches, parseFilter, type Reader } from '@/shared/filter'
 import { instanceGauge } from '@/shared/gauges'
 import { useNames, type Names } from '@/shared/instances/useNames'
 import { remembered } from '@/stores/preferences'
-import { useCatalogue } from '@/stores/catalogue'
 import { useCollection, useFleet, type Collection, type Fleet } from '@/stores/live'
 import { buildTree, filterTree, foldTree, type TreeRow } from './tree'
 
@@ -13,7 +12,6 @@ export interface SystemTree {
   names: Names
   fleet: Fleet
   instances: Collection<Instance>
-  catalogue: ReturnType<typeof useCatalogue>
   all: ComputedRef<TreeRow[]>
   rows: ComputedRef<TreeRow[]>
   reader: Reader<TreeRow>
@@ -59,13 +57,12 @@ export function useSystemTree(filter: Ref<string>): SystemTree {
   const names = useNames()
   const instances = useCollection('instances')
   const fleet = useFleet()
-  const catalogue = useCatalogue()
   const reader = readerOf(names, fleet)
   const closed = computed(() => new Set(closedRows.value))
   const all = computed(() =>
     buildTree({
       systems: [...names.systems.byId.value.values()],
-      modules: [...names.modules.value.values()],
+      modules: [...names.modules.byId.value.values()],
       instances: [...instances.byId.value.values()],
       nodeName: names.node,
     }),
@@ -80,5 +77,5 @@ export function useSystemTree(filter: Ref<string>): SystemTree {
     if (!next.delete(key)) next.add(key)
     closedRows.value = [...next]
   }
-  return { names, fleet, instances, catalogue, all, rows, reader, isClosed: (key) => closed.value.has(key), toggle }
+  return { names, fleet, instances, all, rows, reader, isClosed: (key) => closed.value.has(key), toggle }
 }

@@ -38,7 +38,10 @@ export function useInstanceActs(): InstanceActs {
     const isAgreed =
       !ASKED.includes(act) ||
       (await confirm({
-        title: t(`act.${act}`) + ' ' + (objects.length === 1 ? objects[0] : t('act.count', { count: objects.length })),
+        title:
+          t(`act.${act}`) +
+          ' ' +
+          (objects.length === 1 ? objects[0] : t('act.count', { count: objects.length })),
         text: t(`act.follows.${act}`),
         objects: objects.length > 1 ? objects : undefined,
         button: t(`act.${act}`),
