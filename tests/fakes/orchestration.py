@@ -222,6 +222,7 @@ class Desk:
     async def report(self, node_id: NodeId, instance_id: str, state: str, **changes: object) -> None:
         """The worker reports one instance."""
         await self.observer.on_report(node_id, Report(report=await self.picture(instance_id, state, **changes)))
+        await self.observer.drain()
 
     async def obey(self, node_id: NodeId, instance_id: str) -> None:
         """The worker does at once what is wished of it."""

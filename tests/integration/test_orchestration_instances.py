@@ -5,13 +5,13 @@ from ops_system.master.instances.views import InstanceQuery
 from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.systems.rules import ModulePatch
 from ops_system.master.web.route import ListQuery
-from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound
+from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, StorageFull
 from ops_system.model.instances import Desired, HealthState, PrepareProgress, State
 from ops_system.model.manifest import Health
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.operations import OperationState
 from ops_system.model.reasons import Reason
-from ops_system.protocol.frames import EventsAck, Forget, Progress
+from ops_system.protocol.frames import EventsAck, Forget, Progress, Report
 from tests.fakes.orchestration import ANN, driven, open_desk
 
 
@@ -286,3 +286,49 @@ async def test_what_is_in_use_cannot_be_deleted(desk):
         await desk.packages.delete("web", "1.0", ANN)
     assert await desk.nodes.names_in_use(node) == ["web"]
     assert (await desk.audit.verify()).ok
+
+
+async def test_reports_that_came_together_are_taken_in_order(desk):
+    node, instance, operation = await desk.deployed()
+    why = Reason("exited", "exited with code 1")
+    for state, reason in (("starting", None), ("backoff", why), ("running", None)):
+        await desk.observer.on_report(node, Report(report=await desk.picture(instance, state, reason=reason)))
+    ended = await desk.ended(operation)
+    assert (ended.state, ended.error) == (OperationState.FAILED, why)
+    await desk.observer.drain()
+    assert (await desk.instances.get(instance)).state is State.RUNNING
+
+
+async def test_a_snapshot_is_newer_than_reports_that_wait(desk):
+    node, instance, _ = await desk.deployed()
+    old, new = await desk.picture(instance, "starting"), await desk.picture(instance, "running")
+    await desk.observer.on_report(node, Report(report=old))
+    await desk.link_up(node, new)
+    await desk.observer.drain()
+    assert (await desk.instances.get(instance)).state is State.RUNNING
+
+
+async def test_reports_wait_while_the_disk_is_full(desk, monkeypatch):
+    node, instance, operation = await desk.deployed()
+    monkeypatch.setattr("ops_system.master.instances.observer.RETRY_S", 0.01)
+    real, tries = desk.database.transaction, []
+
+    def full():
+        tries.append(1)
+        if len(tries) < 3:
+            raise StorageFull("no room")
+        return real()
+
+    desk.database.transaction = full
+    await desk.observer.on_report(node, Report(report=await desk.picture(instance, "running")))
+    assert (await desk.ended(operation)).state is OperationState.SUCCEEDED
+    assert len(tries) >= 3
+
+
+async def test_a_report_that_cannot_be_taken_does_not_stop_the_others(desk, caplog):
+    node, instance, operation = await desk.deployed()
+    poison = await desk.picture(instance, "running", generation=2**63)
+    await desk.observer.on_report(node, Report(report=poison))
+    await desk.observer.on_report(node, Report(report=await desk.picture(instance, "running")))
+    assert (await desk.ended(operation)).state is OperationState.SUCCEEDED
+    assert "dropped" in caplog.text

@@ -1,13 +1,15 @@
 """What workers say about instances: snapshots, reports, timelines, progress. `app` connects it to the links.
 
     Snapshot -> each report judged -> wishes the worker does not know are sent again
-    Report   -> judged: older than the wish (dropped), newer (outbid), or taken -> may end an operation
+    Report   -> queued, in order -> judged: older than the wish (dropped), newer (outbid), or taken -> may end an
+                operation; what came meanwhile shares one transaction
     Events   -> stored once each -> acknowledged after the commit
 
 What was destroyed stays destroyed (trust R8): a report of it is answered with its tombstone's wish. An instance nobody
 here knows is left alone and recorded.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -29,6 +31,7 @@ from ops_system.master.instances.rules import (
 from ops_system.master.instances.views import TimelineEvent
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Principal
+from ops_system.model.errors import StorageFull, Unavailable
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import InstanceReport
 from ops_system.model.stamps import to_ms
@@ -39,6 +42,9 @@ from ops_system.storage.database import Database, Transaction
 _log = logging.getLogger(__name__)
 
 MAX_STRANGERS = 1000
+MAX_BATCH = 100  # reports in one transaction
+MAX_WAITING = 2000
+RETRY_S = 1.0
 
 
 class Observer:
@@ -54,6 +60,9 @@ class Observer:
         self._clock = clock
         self._under_way: dict[InstanceId, str] = {}  # the open operation of an instance, for progress
         self._strangers: set[tuple[NodeId, InstanceId]] = set()
+        self._waiting: list[tuple[NodeId, InstanceReport]] = []
+        self._draining = asyncio.Lock()
+        self._news = asyncio.Event()
 
     async def load(self) -> None:
         """Take up what was waited for when the master stopped."""
@@ -62,6 +71,42 @@ class Observer:
             for record in await store.list_all(self._database)
             if record.operation_id is not None
         }
+
+    async def run(self) -> None:
+        """Work through the reports as they come. While the database cannot be written they wait in memory."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self.drain()
+            except (StorageFull, Unavailable) as problem:
+                _log.warning("reports of instances wait: %s", problem.message)
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+
+    async def drain(self) -> None:
+        """Take every report that waits. Raises `StorageFull`, `Unavailable`; they wait on then."""
+        async with self._draining:
+            while batch := self._waiting[:MAX_BATCH]:
+                await self._take_batch(batch)
+                del self._waiting[: len(batch)]
+
+    async def _take_batch(self, batch: list[tuple[NodeId, InstanceReport]]) -> None:
+        after = Aftermath()
+        try:
+            async with self._database.transaction() as tx:
+                for node_id, report in batch:
+                    await self._take(tx, node_id, await store.find(tx, report.instance_id), report, after)
+        except (StorageFull, Unavailable):
+            raise
+        except Exception:  # noqa: BLE001 - one worker's nonsense must not end the master
+            if len(batch) == 1:
+                _log.exception("a report of node %s is dropped: it cannot be taken", batch[0][0])
+                return
+            for one in batch:  # find the bad one; the others must not suffer
+                await self._take_batch([one])
+        else:
+            self._release(after)
 
     def watch(self, record: Record) -> None:
         """Remember which operation the progress of this instance belongs to."""
@@ -73,6 +118,7 @@ class Observer:
     # --- frames ---------------------------------------------------------------------------------------------------
     async def on_snapshot(self, node_id: NodeId, frame: Snapshot) -> None:
         """Take the whole picture of a node, and tell it what it does not know."""
+        await self.drain()
         after = Aftermath()
         reports = {report.instance_id: report for report in frame.reports}
         async with self._database.transaction() as tx:
@@ -101,12 +147,11 @@ class Observer:
             after.tell(latest)
 
     async def on_report(self, node_id: NodeId, frame: Report) -> None:
-        """Take the newest picture of one instance."""
-        after = Aftermath()
-        async with self._database.transaction() as tx:
-            record = await store.find(tx, frame.report.instance_id)
-            await self._take(tx, node_id, record, frame.report, after)
-        self._release(after)
+        """Queue the newest picture of one instance; waits while too many wait, which slows the worker down."""
+        if len(self._waiting) >= MAX_WAITING:
+            await self.drain()
+        self._waiting.append((node_id, frame.report))
+        self._news.set()
 
     async def on_events(self, node_id: NodeId, frame: Events) -> None:
         """Store timeline lines, each once, then acknowledge them."""

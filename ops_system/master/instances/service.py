@@ -26,7 +26,7 @@ from ops_system.master.instances.rules import (
     next_wish,
     takes_fresh,
 )
-from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent, visible_state
+from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.service import Operations
@@ -43,6 +43,7 @@ from ops_system.model.reasons import Reason
 from ops_system.model.stamps import to_ms
 from ops_system.model.systems import Module
 from ops_system.runtime.clock import Clock
+from ops_system.runtime.tasks import spawn
 from ops_system.storage.database import Database, Queries, Transaction
 
 KEEP_TOMBSTONES = timedelta(days=90)
@@ -96,7 +97,12 @@ class Instances:
             await store.sweep_tombstones(tx, to_ms(self._clock.now() - KEEP_TOMBSTONES))
 
     async def run(self) -> None:
-        """Show the instances of nodes that fell silent."""
+        """Take reports as they come, and show the instances of nodes that fell silent."""
+        async with asyncio.TaskGroup() as group:
+            spawn(group, self._observer.run(), "instance reports")
+            spawn(group, self._show_silent(), "silent instances")
+
+    async def _show_silent(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -205,8 +211,7 @@ class Instances:
             if is_forced:
                 self._check_lost(record)
             else:
-                seen = visible_state(record, is_heard=record.node_id in self._announcer.heard)
-                check_destroy(record.spec, seen, may_stop=may_stop)
+                check_destroy(record.spec, self._announcer.view(record).state, may_stop=may_stop)
             record, operation = await self._act(tx, record, Action.DESTROY, actor, after)
             if is_forced:
                 operation = await self._forget(tx, record, operation, after)
@@ -241,8 +246,8 @@ class Instances:
     async def _act(
         self, tx: Transaction, record: Record, action: Action, actor: Principal, after: Aftermath
     ) -> tuple[Record, Operation]:
-        node = self._nodes.find(record.node_id)
-        name = f"{record.spec.name} on {node.name if node else record.node_id}"
+        is_known = self._nodes.find(record.node_id) is not None
+        name = f"{record.spec.name} on {self._nodes.get(record.node_id, actor).name if is_known else record.node_id}"
         operation = await self._operations.create(
             tx,
             f"instance.{action}",
