@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
 ROTATE_EVERY_S = 2.0
+PRIVATE_FOLDERS = ("state", "downloads", "versions")
 
 
 class WorkerApp:
@@ -86,6 +87,8 @@ class WorkerApp:
     # --- life -----------------------------------------------------------------------------------------------------
     async def run(self, stop: StopRequest | None = None) -> None:
         """Run every part until a signal or `stop`."""
+        for name in PRIVATE_FOLDERS:
+            (self._work_dir / name).mkdir(mode=0o700, exist_ok=True)
         self._wishes.load()
         await self._deployer.sweep_rests()
         interval_s = self._config.logic.monitor_interval_s
@@ -104,6 +107,8 @@ class WorkerApp:
     async def _run_uplink(self) -> None:
         """Take care of what should run here first, then talk about it."""
         await self.instances.reconcile()
+        for instance_id in self.supervisor.unclaimed():
+            _log.warning("processes of instance %s live here, but no wish for it is on the disk; kept", instance_id)
         await self.uplink.run(self.instances)
 
     async def _rotate(self) -> None:

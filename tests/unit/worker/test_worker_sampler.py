@@ -1,0 +1,95 @@
+import math
+import os
+from collections.abc import Callable
+
+import pytest
+
+from ops_system.model.metrics import NODE_SERIES
+from ops_system.protocol.frames import Sample
+from ops_system.worker.metrics.linux import (
+    LinuxCounters,
+    parse_diskstats,
+    parse_meminfo,
+    parse_mounts,
+    parse_net_dev,
+    parse_stat,
+)
+from ops_system.worker.metrics.portable import PortableCounters
+from ops_system.worker.metrics.processlist import list_processes
+from ops_system.worker.metrics.rates import NodeCounters
+from ops_system.worker.metrics.sampler import Counters, Sampler
+
+
+class Script:
+    """Readings made beforehand; an OSError is raised."""
+
+    def __init__(self, *readings: NodeCounters | OSError) -> None:
+        self.readings = list(readings)
+
+    def read(self) -> NodeCounters:
+        reading = self.readings.pop(0)
+        if isinstance(reading, OSError):
+            raise reading
+        return reading
+
+    def close(self) -> None:
+        pass
+
+
+def sampler(counters: Counters, samples: list[Sample], wall_s: Callable[[], float] = lambda: 1000.0) -> Sampler:
+    return Sampler(counters, dict, samples.append, wall_s=wall_s)
+
+
+async def test_a_failed_reading_is_a_gap_and_no_end() -> None:
+    samples: list[Sample] = []
+    script = Script(NodeCounters(1.0), OSError("gone"), NodeCounters(3.0))
+    taker = sampler(script, samples)
+    for _ in range(3):
+        await taker._tick(1.0)
+    assert len(samples) == 2
+    assert taker.last is samples[-1]
+
+
+@pytest.mark.parametrize("make", [LinuxCounters, PortableCounters])
+def test_this_machine_measured_twice(make: Callable[[], Counters]) -> None:
+    counters = make()
+    taker = sampler(counters, [])
+    taker.sample(1.0)
+    sample = taker.sample(1.0)
+    counters.close()
+    row = dict(zip(NODE_SERIES, sample.node, strict=True))
+    assert 0 < row["mem_percent"] < 100
+    assert 0 < row["disk_percent"] <= 100
+    assert row["processes"] > 3
+    assert row["uptime_s"] > 0
+    assert not any(math.isnan(value) for value in sample.extra.values())
+    assert "disk:/:used_bytes" in sample.extra
+
+
+def test_kernel_tables_are_read_as_documented() -> None:
+    cpu = parse_stat("cpu  10 0 5 80 5 0 0 0 3 0\ncpu0 10 0 5 80 5 0 0 0 3 0\nintr 5\n")
+    assert (cpu[0].busy, cpu[0].total, len(cpu)) == (15, 100, 2)
+    assert parse_meminfo("MemTotal:  10 kB\nHugePages_Total:  3\n") == {"MemTotal": 10240, "HugePages_Total": 3}
+    disks = "254 0 vda 4 0 8 0 2 0 16 0 0 0 0\n 7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n"
+    assert parse_diskstats(disks) == {"vda": (4096, 8192)}
+    head = "Inter-| Receive | Transmit\n face |bytes\n"
+    assert parse_net_dev(head + "  eth0: 7 0 0 0 0 0 0 0 9 0\n") == {"eth0": (7, 9)}
+
+
+def test_only_real_local_file_systems_count_and_each_device_once() -> None:
+    table = (
+        "overlay / overlay rw 0 0\n"
+        "proc /proc proc rw 0 0\n"
+        "/dev/sdb1 /mnt/long/name ext4 rw 0 0\n"
+        "/dev/sdb1 /data ext4 rw 0 0\n"
+        "server:/x /nfs nfs rw 0 0\n"
+        "/dev/sdc1 /with\\040space xfs rw 0 0\n"
+    )
+    assert parse_mounts(table) == ["/", "/data", "/with space"]
+
+
+def test_the_process_list_knows_this_process() -> None:
+    own = next(info for info in list_processes().items if info.pid == os.getpid())
+    assert own.mem_bytes > 10_000_000
+    assert own.started_at is not None
+    assert own.instance_id is None
