@@ -146,7 +146,7 @@ class Care:
 
     # --- what is kept on disk
     def _keep(self) -> None:
-        if self.view.stage is Stage.REMOVED or (self._kept is None and self.handle is None):
+        if self.view.stage is Stage.REMOVED or self._launched is None:
             return  # nothing was ever started, so there is nothing to find again
         if self.view.stage is Stage.LAUNCHING:
             return  # its pid is a moment away; until then the marker finds it
@@ -266,7 +266,7 @@ class Care:
             self.post(RemoveError(Reason("remove_failed", f"the instance's files cannot be removed: {error}")))
             return
         self._around.store.remove(self.view.spec.instance_id)
-        self._kept = self._prepared = None
+        self._kept = self._prepared = self._launched = None
         self.post(FilesRemoved())
 
     # --- starting

@@ -17,12 +17,13 @@ from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.tasks import running
 
+ID = f"i1-{os.getpid()}"  # markers are seen by the whole machine
 SH = "/bin/sh"
 PYTHON = sys.executable
 
 
 def make_spec(
-    instance_id="i1",
+    instance_id=ID,
     argv=(SH, "-c", "exec sleep 1000"),
     *,
     desired=Desired.RUNNING,
@@ -103,7 +104,7 @@ class Rig:
         self.events.append(event)
         self._news.set()
 
-    def reasons(self, instance_id="i1"):
+    def reasons(self, instance_id=ID):
         return [event.reason.code for event in self.events if event.instance_id == instance_id and event.reason]
 
     async def until(self, condition, within_s=20.0):
@@ -116,15 +117,15 @@ class Rig:
         except TimeoutError:
             raise AssertionError(f"not reached; latest: {self.latest}; events: {self.events}") from None
 
-    async def until_state(self, state, instance_id="i1", within_s=20.0):
+    async def until_state(self, state, instance_id=ID, within_s=20.0):
         await self.until(lambda: instance_id in self.latest and self.latest[instance_id].state is state, within_s)
         return self.latest[instance_id]
 
-    async def until_pid(self, instance_id="i1", unlike=None):
+    async def until_pid(self, instance_id=ID, unlike=None):
         await self.until(lambda: instance_id in self.latest and self.latest[instance_id].pid not in {None, unlike})
         return self.latest[instance_id].pid
 
-    def log(self, instance_id="i1", name="stdout.log"):
+    def log(self, instance_id=ID, name="stdout.log"):
         return (self.root / "instances" / instance_id / "logs" / name).read_text()
 
 
@@ -166,6 +167,7 @@ async def until_true(condition, within_s=10.0):
 
 
 __all__ = [
+    "ID",
     "PYTHON",
     "SH",
     "FakePreparer",

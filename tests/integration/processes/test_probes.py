@@ -10,7 +10,7 @@ from ops_system.model.instances import State
 from ops_system.processes.ports import find_taken
 from ops_system.processes.probes import Failed, Passed, probe
 from ops_system.processes.spec import ProbeRules
-from tests.fakes.processes import PYTHON, make_spec, running_rig, until_true
+from tests.fakes.processes import ID, PYTHON, make_spec, running_rig, until_true
 
 
 @contextlib.asynccontextmanager
@@ -107,12 +107,12 @@ async def test_the_counters_are_of_the_whole_tree_without_the_keeper(tmp_path):
         assert rig.supervisor.read_counters() == {}
         await rig.supervisor.apply(make_spec(argv=(PYTHON, "-Ic", script)))
         await rig.until_pid()
-        home = tmp_path / "instances/i1"
+        home = tmp_path / f"instances/{ID}"
         await until_true(lambda: len(list(home.glob("busy*"))) == 2)
-        found = rig.supervisor.read_counters()["i1"]
+        found = rig.supervisor.read_counters()[ID]
         busy = {int(path.name.removeprefix("busy")) for path in home.glob("busy*")}
         assert {pid for pid, _ in found} == busy
         assert all(counters.cpu_s >= 0.09 for counters in found.values())
         assert all(counters.mem_bytes > 5_000_000 for counters in found.values())
         assert all(counters.file_descriptors >= 3 for counters in found.values())
-        assert rig.latest["i1"].state in {State.STARTING, State.RUNNING}
+        assert rig.latest[ID].state in {State.STARTING, State.RUNNING}

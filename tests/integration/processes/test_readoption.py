@@ -12,7 +12,7 @@ from ops_system.model.instances import Desired, State
 from ops_system.processes import procfs
 from ops_system.processes.spec import RestartRules
 from tests.fakes import supervised
-from tests.fakes.processes import PYTHON, SH, kill_marked, make_spec, marked_pids, rewish, running_rig, until_true
+from tests.fakes.processes import ID, PYTHON, SH, kill_marked, make_spec, marked_pids, rewish, running_rig, until_true
 
 ONCE = RestartRules(policy="never")
 COUNTED = "echo start >>starts; while [ ! -e end ]; do sleep 0.01; done; exit 42"
@@ -43,19 +43,19 @@ async def killed_supervisor(root, specs, state="starting"):
         kill_marked(pids)
 
 
-def home(root, instance_id="i1"):
+def home(root, instance_id=ID):
     return root / "instances" / instance_id
 
 
 async def test_after_kill_9_the_same_pids_go_on_and_are_in_care(tmp_path):
-    specs = [make_spec(f"a{number}", restart=ONCE) for number in range(5)]
+    specs = [make_spec(f"{ID}-{number}", restart=ONCE) for number in range(5)]
     async with killed_supervisor(tmp_path, specs) as pids, running_rig(tmp_path) as rig:
         for spec in specs:
             await rig.supervisor.apply(spec)
         assert {instance_id: report.pid for instance_id, report in rig.latest.items()} == pids
         assert all(reasons[0] == "readopted" for reasons in map(rig.reasons, pids))
-        os.kill(pids["a3"], signal.SIGTERM)
-        report = await rig.until_state(State.FAILED, "a3")
+        os.kill(pids[f"{ID}-3"], signal.SIGTERM)
+        report = await rig.until_state(State.FAILED, f"{ID}-3")
         assert report.exit_signal == "SIGTERM"
 
 
@@ -64,7 +64,7 @@ async def test_an_exit_code_while_nobody_watched_is_known(tmp_path):
     async with killed_supervisor(tmp_path, [spec]) as pids:
         await until_true((home(tmp_path) / "starts").exists)
         (home(tmp_path) / "end").touch()
-        await until_true(lambda: marked_pids("i1") == [])
+        await until_true(lambda: marked_pids(ID) == [])
         async with running_rig(tmp_path) as rig:
             await rig.supervisor.apply(spec)
             report = await rig.until_state(State.FAILED)
@@ -90,9 +90,9 @@ async def test_without_the_state_folder_processes_are_found_by_their_marker(tmp_
         shutil.rmtree(tmp_path / "state")
         async with running_rig(tmp_path) as rig:
             assert rig.supervisor.reports() == ()
-            await until_true(lambda: rig.supervisor.unclaimed() == ("i1",))
+            await until_true(lambda: ID in rig.supervisor.unclaimed())
             await rig.supervisor.apply(spec)
-            assert rig.latest["i1"].pid == pids["i1"]
+            assert rig.latest[ID].pid == pids[ID]
             (home(tmp_path) / "end").touch()
             report = await rig.until_state(State.FAILED)
             assert report.exit_code == 42
@@ -102,11 +102,11 @@ async def test_without_the_state_folder_processes_are_found_by_their_marker(tmp_
 async def test_a_damaged_record_is_put_aside_and_the_process_found(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:
-        record = tmp_path / "state/run/i1/run.json"
+        record = tmp_path / f"state/run/{ID}/run.json"
         record.write_bytes(record.read_bytes()[:50])
         async with running_rig(tmp_path) as rig:
             await rig.supervisor.apply(spec)
-            assert rig.latest["i1"].pid == pids["i1"]
+            assert rig.latest[ID].pid == pids[ID]
             assert record.with_name("run.json.damaged").exists()
 
 
@@ -115,7 +115,7 @@ async def test_a_wish_to_stop_that_came_meanwhile_is_carried_out(tmp_path):
     async with killed_supervisor(tmp_path, [spec]), running_rig(tmp_path) as rig:
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         await rig.until_state(State.STOPPED)
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
         assert "starting" not in rig.reasons()
 
 
@@ -135,19 +135,19 @@ async def test_a_stubborn_tree_of_an_earlier_supervisor_is_emptied(tmp_path):
         async with running_rig(tmp_path) as rig:
             await rig.supervisor.apply(rewish(spec, Desired.STOPPED, stop_now=True))
             await rig.until_state(State.STOPPED)
-            assert marked_pids("i1") == []
+            assert marked_pids(ID) == []
 
 
 async def test_a_record_of_another_boot_starts_anew(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:
         kill_marked(pids)
-        await until_true(lambda: marked_pids("i1") == [])
-        record = tmp_path / "state/run/i1/run.json"
+        await until_true(lambda: marked_pids(ID) == [])
+        record = tmp_path / f"state/run/{ID}/run.json"
         record.write_bytes(record.read_bytes().replace(procfs.read_boot_id().encode(), b"another-boot"))
         async with running_rig(tmp_path) as rig:
             await rig.supervisor.apply(spec)
-            assert await rig.until_pid() != pids["i1"]
+            assert await rig.until_pid() != pids[ID]
             assert "readopted" not in rig.reasons()
 
 
@@ -155,13 +155,13 @@ async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:
         kill_marked(pids)
-        await until_true(lambda: marked_pids("i1") == [])
+        await until_true(lambda: marked_pids(ID) == [])
         stranger = await asyncio.create_subprocess_exec("/bin/sleep", "1000")
         try:
-            record = tmp_path / "state/run/i1/run.json"
+            record = tmp_path / f"state/run/{ID}/run.json"
             text = record.read_text()
             keeper = msgspec.json.decode(text)["keeper"]["pid"]
-            for pid in (pids["i1"], keeper):
+            for pid in (pids[ID], keeper):
                 text = text.replace(f'"pid":{pid},', f'"pid":{stranger.pid},')
             record.write_text(text)
             async with running_rig(tmp_path) as rig:
@@ -181,18 +181,19 @@ async def test_what_had_finished_stays_finished(tmp_path):
         await rig.until_state(State.EXITED)
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(spec)
-        assert rig.latest["i1"].state is State.EXITED
+        assert rig.latest[ID].state is State.EXITED
         assert rig.events == []
         await rig.supervisor.apply(rewish(spec))
         await rig.until(lambda: "starting" in rig.reasons())
 
 
 async def test_a_spec_that_changed_while_it_was_being_replaced_is_not_taken_for_running(tmp_path):
-    old = make_spec(argv=(SH, "-c", "trap '' TERM; while :; do sleep 0.1; done"))
+    old = make_spec(argv=(SH, "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"))
     new = make_spec(argv=(SH, "-c", "exec sleep 3000"), generation=2)
     async with running_rig(tmp_path, leave=True) as rig:
         await rig.supervisor.apply(old)
         pid = await rig.until_pid()
+        await until_true(lambda: "up" in rig.log())
         await rig.supervisor.apply(new)
         await rig.until_state(State.STOPPING)
     async with running_rig(tmp_path) as rig:

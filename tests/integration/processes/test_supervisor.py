@@ -11,7 +11,7 @@ from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.ports import is_free
 from ops_system.processes.spec import PrepareFailed, ProbeRules, RestartRules, StopRules
-from tests.fakes.processes import PYTHON, SH, make_spec, marked_pids, rewish, running_rig, until_true, zombies_of
+from tests.fakes.processes import ID, PYTHON, SH, make_spec, marked_pids, rewish, running_rig, until_true, zombies_of
 
 QUICK = RestartRules(delay_s=0.01, max_delay_s=0.02)
 
@@ -52,7 +52,7 @@ async def test_a_start_is_told_with_the_entrypoints_own_pid_and_proven_after_thr
         assert report.pid == pid
         assert report.health is HealthState.HEALTHY
         assert rig.log() == f"{pid} hello\n"
-        assert Path(f"/proc/{pid}/cwd").readlink() == tmp_path / "instances" / "i1"
+        assert Path(f"/proc/{pid}/cwd").readlink() == tmp_path / "instances" / ID
         assert rig.reasons() == ["starting", "started", "alive_proven"]
         assert os.getsid(pid) != os.getsid(0)
 
@@ -64,8 +64,8 @@ async def test_the_environment_is_what_was_given_and_little_else(tmp_path):
         spec = make_spec(argv=(PYTHON, "-Ic", script), env={"MODE": "x"}, restart=RestartRules(policy="never"))
         await rig.supervisor.apply(spec)
         await rig.until_state(State.EXITED)
-        env = json.loads((tmp_path / "instances" / "i1" / "env.json").read_text())
-    given = {"PATH": "/usr/bin:/bin", "HOME": "/root", "TZ": "UTC", "MODE": "x", "OPS_INSTANCE": "i1"}
+        env = json.loads((tmp_path / "instances" / ID / "env.json").read_text())
+    given = {"PATH": "/usr/bin:/bin", "HOME": "/root", "TZ": "UTC", "MODE": "x", "OPS_INSTANCE": ID}
     extra = {
         name: value
         for name, value in env.items()
@@ -86,7 +86,7 @@ async def test_stop_signals_the_leader_and_leaves_nothing(tmp_path):
         report = await rig.until_state(State.STOPPED)
         assert (report.exit_code, report.exit_signal, report.pid) == (0, None, None)
         assert rig.log() == "up\nbye\n"
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
         assert rig.reasons()[-3:] == ["stop_requested", "exited", "stopped"]
 
 
@@ -107,11 +107,11 @@ async def test_a_stubborn_tree_is_killed_after_the_grace(tmp_path):
         await rig.supervisor.apply(spec)
         await rig.until_pid()
         await until_true(lambda: "up" in rig.log())
-        assert len(marked_pids("i1")) == 5
+        assert len(marked_pids(ID)) == 5
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         report = await rig.until_state(State.STOPPED)
         assert report.exit_signal == "SIGKILL"
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
 
 
 async def test_stop_now_skips_the_grace(tmp_path):
@@ -130,7 +130,7 @@ async def test_an_exit_at_once_backs_off_and_gives_up_without_zombies(tmp_path):
     async with running_rig(tmp_path) as rig:
         rules = RestartRules(delay_s=0.001, max_delay_s=0.001, max_restarts=50)
         await rig.supervisor.apply(make_spec(argv=(SH, "-c", "exit 7"), restart=rules))
-        await rig.until(lambda: rig.latest["i1"].reason is not None and rig.latest["i1"].reason.code == "exited")
+        await rig.until(lambda: rig.latest[ID].reason is not None and rig.latest[ID].reason.code == "exited")
         report = await rig.until_state(State.FAILED, within_s=60)
         assert report.reason.code == "gave_up"
         assert (report.exit_code, report.restarts) == (7, 50)
@@ -161,7 +161,7 @@ async def test_a_killed_process_comes_back_with_another_pid(tmp_path):
         again = await rig.until_pid(unlike=pid)
         assert again != pid
         assert "killed_by_signal" in rig.reasons()
-        assert rig.latest["i1"].restarts == 1
+        assert rig.latest[ID].restarts == 1
 
 
 async def test_a_restart_wish_restarts_once(tmp_path):
@@ -173,9 +173,9 @@ async def test_a_restart_wish_restarts_once(tmp_path):
         await rig.supervisor.apply(wish)
         again = await rig.until_pid(unlike=pid)
         await rig.supervisor.apply(wish)
-        assert rig.latest["i1"].pid == again
+        assert rig.latest[ID].pid == again
         assert rig.reasons().count("restart_requested") == 1
-        assert rig.latest["i1"].restarts == 0
+        assert rig.latest[ID].restarts == 0
 
 
 async def test_a_new_spec_is_prepared_and_started_anew_and_a_mere_generation_is_not(tmp_path):
@@ -184,12 +184,12 @@ async def test_a_new_spec_is_prepared_and_started_anew_and_a_mere_generation_is_
         await rig.supervisor.apply(spec)
         pid = await rig.until_pid()
         await rig.supervisor.apply(rewish(spec))
-        assert rig.latest["i1"].generation == 2
-        assert rig.latest["i1"].pid == pid
+        assert rig.latest[ID].generation == 2
+        assert rig.latest[ID].pid == pid
         changed = make_spec(argv=(SH, "-c", "exec sleep 2000"), generation=3)
         await rig.supervisor.apply(changed)
         await rig.until_pid(unlike=pid)
-        assert rig.preparer.prepared == ["i1", "i1"]
+        assert rig.preparer.prepared == [ID, ID]
 
 
 async def test_a_daemon_that_left_its_parent_is_found_and_its_port_is_free_afterwards(tmp_path):
@@ -200,7 +200,7 @@ async def test_a_daemon_that_left_its_parent_is_found_and_its_port_is_free_after
         await rig.supervisor.apply(spec)
         report = await rig.until_state(State.EXITED)
         assert report.exit_code == 0
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
         assert is_free(port)
         await until_true(lambda: zombies_of(os.getpid()) == [])
 
@@ -212,11 +212,11 @@ async def test_a_daemon_with_a_foreground_parent_is_killed_on_stop(tmp_path):
         spec = make_spec(argv=(SH, "-c", script), ports={"http": port})
         await rig.supervisor.apply(spec)
         await rig.until_pid()
-        await until_true(lambda: (tmp_path / "instances/i1/daemon.pid").exists() and not is_free(port))
+        await until_true(lambda: (tmp_path / f"instances/{ID}/daemon.pid").exists() and not is_free(port))
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         await rig.until_state(State.STOPPED)
         assert is_free(port)
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
 
 
 async def test_a_taken_port_refuses_the_start_and_says_which(tmp_path):
@@ -280,9 +280,9 @@ async def test_the_tcp_probe_gates_running_and_a_dead_listener_restarts(tmp_path
         await rig.supervisor.apply(make_spec(argv=(PYTHON, "-Ic", script), probe=probe, restart=QUICK))
         report = await rig.until_state(State.RUNNING)
         assert "probe_passed" in rig.reasons()
-        Path(tmp_path / "instances/i1/deaf").touch()
+        Path(tmp_path / f"instances/{ID}/deaf").touch()
         await rig.until(lambda: "probe_failed" in rig.reasons())
-        await rig.until(lambda: rig.latest["i1"].state is State.RUNNING and rig.latest["i1"].pid != report.pid)
+        await rig.until(lambda: rig.latest[ID].state is State.RUNNING and rig.latest[ID].pid != report.pid)
 
 
 async def test_what_never_passes_its_probe_fails_the_start(tmp_path):
@@ -292,7 +292,7 @@ async def test_what_never_passes_its_probe_fails_the_start(tmp_path):
         report = await rig.until_state(State.FAILED)
         assert report.reason.code == "start_timeout"
         assert "not yet" in report.reason.message
-        assert marked_pids("i1") == []
+        assert marked_pids(ID) == []
 
 
 async def test_hooks_run_before_and_after(tmp_path):
@@ -337,12 +337,12 @@ async def test_absent_ends_removed_and_is_forgotten(tmp_path):
         await rig.supervisor.apply(spec)
         await rig.until_pid()
         await rig.supervisor.apply(rewish(spec, Desired.ABSENT))
-        await rig.until(lambda: rig.latest["i1"].removed)
-        assert marked_pids("i1") == []
-        assert rig.preparer.removed == ["i1"]
-        assert not (tmp_path / "state/run/i1").exists()
+        await rig.until(lambda: rig.latest[ID].removed)
+        assert marked_pids(ID) == []
+        assert rig.preparer.removed == [ID]
+        assert not (tmp_path / f"state/run/{ID}").exists()
         await rig.supervisor.apply(spec)
-        assert rig.latest["i1"].removed
+        assert rig.latest[ID].removed
         await rig.supervisor.forget(spec.instance_id)
         assert rig.supervisor.reports() == ()
 
@@ -369,7 +369,7 @@ async def test_without_its_keeper_a_service_stays_in_care(tmp_path):
         keeper = os.getsid(pid)
         os.kill(keeper, signal.SIGKILL)
         await until_true(lambda: not Path(f"/proc/{keeper}").exists())
-        assert rig.latest["i1"].pid == pid
+        assert rig.latest[ID].pid == pid
         os.kill(pid, signal.SIGUSR1)
         report = await rig.until_state(State.FAILED)
         assert report.exit_signal == "SIGUSR1"
@@ -377,7 +377,7 @@ async def test_without_its_keeper_a_service_stays_in_care(tmp_path):
 
 async def test_two_hundred_starts_and_stops(tmp_path):
     async with running_rig(tmp_path) as rig:
-        specs = [make_spec(f"many{number}", argv=("/bin/sleep", "1000")) for number in range(200)]
+        specs = [make_spec(f"{ID}-{number}", argv=("/bin/sleep", "1000")) for number in range(200)]
         for spec in specs:
             await rig.supervisor.apply(spec)
         await rig.until(lambda: sum(report.pid is not None for report in rig.latest.values()) == 200, within_s=60)
