@@ -203,6 +203,25 @@ async def test_a_viewer_that_never_reads_starves_nobody_and_is_closed(stage):
         stuck._conn.transport.abort()  # else its own polite close waits for an answer it does not read
 
 
+async def test_a_snapshot_that_is_not_read_ends_in_time(tmp_path):
+    hub = Hub(Bus(), SystemClock())
+
+    async def things(_name, _principal):
+        return [(str(number), "x" * 100_000) for number in range(300)]
+
+    hub.register(Topic("things", Permission.VIEW, things))
+    async with (
+        serve_table(api.routes(hub, send_timeout_s=0.2), tmp_path / "web") as site,
+        aiohttp.ClientSession(headers={"Authorization": "Bearer viewer"}) as client,
+        client.ws_connect(f"{site.url}/api/v1/live") as socket,
+    ):
+        await say(socket, subscribe=["things"])
+        await until(lambda: hub.viewers == 1)
+        socket._reader._protocol.pause_reading()
+        await until(lambda: hub.viewers == 0)
+        socket._conn.transport.abort()
+
+
 async def test_a_revoked_session_closes_its_sockets(stage):
     async with stage.viewer() as socket, stage.viewer("admin") as other:
         await say(socket, subscribe=["things"])

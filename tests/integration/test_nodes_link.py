@@ -284,6 +284,56 @@ async def test_revoking_a_node_closes_its_link_and_can_be_taken_back(stage):
     await stage.up(worker)
 
 
+async def test_a_hundred_reconnects_leave_nothing_behind(stage):
+    worker = await stage.join()
+
+    async def once():
+        link = await worker.dial(stage.client)
+        async with running(worker.carry(link), "sim") as run:
+            await until(lambda: stage.rig.links.is_linked(worker.node_id))
+            link.close()
+            await run
+        await until(lambda: not stage.rig.links.is_linked(worker.node_id))
+
+    async def count():
+        await until(lambda: len(asyncio.all_tasks()) <= before[0] + 2)
+        return len(list(Path("/proc/self/fd").iterdir())), len(stage.rig.links._by_token)
+
+    before = [len(asyncio.all_tasks())]
+    for _ in range(5):
+        await once()
+    first = await count()
+    for _ in range(100):
+        await once()
+    files, tokens = await count()
+    assert (files - first[0], tokens) == (0, 0)
+    assert stage.rig.nodes.find(worker.node_id).connection_epoch == 105
+
+
+async def test_a_full_disk_keeps_no_worker_out(stage, monkeypatch):
+    worker = await stage.join()
+
+    @contextlib.asynccontextmanager
+    async def full():
+        raise StorageFull("no room")
+        yield
+
+    monkeypatch.setattr(stage.rig.nodes._database, "transaction", full)
+    await stage.up(worker)
+    assert stage.rig.nodes.status(worker.node_id) is NodeStatus.ONLINE
+    await stage.rig.nodes._save_quietly()
+
+
+async def test_false_proofs_do_not_fill_the_audit_log(stage):
+    worker = await stage.join()
+    worker.key = Ed25519PrivateKey.generate()
+    for _ in range(5):
+        with pytest.raises(Refused):
+            await worker.dial(stage.client)
+    rows = (await stage.rig.audit.list_page(AuditQuery())).items
+    assert [row.action for row in rows].count("node.link") == 1
+
+
 async def test_late_frames_of_an_old_connection_are_dropped(tmp_path):
     got = []
     async with staged(tmp_path, rival_ping_s=0.05) as stage:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from ops_system.master.live.hub import Hub
-from ops_system.master.live.viewer import Viewer
+from ops_system.master.live.viewer import SEND_TIMEOUT_S, Viewer
 from ops_system.master.web.route import Call, Permission, Route
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -12,7 +12,7 @@ CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 25.0
 
 
-def routes(hub: Hub) -> list[Route]:
+def routes(hub: Hub, *, send_timeout_s: float = SEND_TIMEOUT_S) -> list[Route]:
     """Return the route of `/live`."""
 
     async def open_live(call: Call) -> web.StreamResponse:
@@ -24,7 +24,7 @@ def routes(hub: Hub) -> list[Route]:
             writer_limit=WRITER_LIMIT_BYTES,
         )
         await socket.prepare(call.request)
-        await Viewer(hub, socket, call.principal).run()
+        await Viewer(hub, socket, call.principal, send_timeout_s=send_timeout_s).run()
         return socket
 
     return [

@@ -53,6 +53,7 @@ RETRY_WRITE_S = 1.0
 MAX_OPENING = 1000
 NEVER = -1.0
 LATER_S = 300.0
+AUDIT_EVERY_S = 60.0
 
 _GONE = (TimeoutError, ConnectionError, RuntimeError)  # RuntimeError: aiohttp's word for a socket already closed
 
@@ -118,6 +119,7 @@ class Links:
         self._handlers: dict[type, Callable[[NodeId, Any], Awaitable[None]]] = {}
         self._quick: dict[type, Callable[[NodeId, Any], None]] = {}
         self._locks: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._denied_s: dict[NodeId, float] = {}
         self._opening = 0
         bus.subscribe(NodeRemoved, self._on_removed)
 
@@ -243,9 +245,16 @@ class Links:
         assert refusal is not None
         _log.warning("no link for %s from %s: %s", proof.node_id, peer.address, refusal.goodbye.message)
         if record is not None:
-            fault = Forbidden(refusal.goodbye.message, address=peer.address)
-            await self._audit.record_denied(principal_of(record), "node.link", f"node:{record.id}", fault)
+            await self._audit_denied(record, refusal.goodbye, peer)
         raise refusal
+
+    async def _audit_denied(self, record: NodeRecord, goodbye: Goodbye, peer: Peer) -> None:
+        """Record a false proof, once a while per node: strangers who know an id must not fill the log."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._denied_s.get(record.id, -AUDIT_EVERY_S) >= AUDIT_EVERY_S:
+            self._denied_s[record.id] = now_s
+            fault = Forbidden(goodbye.message, address=peer.address)
+            await self._audit.record_denied(principal_of(record), "node.link", f"node:{record.id}", fault)
 
     def _find_fault(self, proof: Proof, record: NodeRecord | None, nonce: bytes, peer: Peer) -> _Refused | None:
         """Return why this proof does not open a link."""
@@ -335,6 +344,7 @@ class Links:
                 return
 
     def _on_removed(self, event: NodeRemoved) -> None:
+        self._denied_s.pop(event.node_id, None)
         self.disconnect(event.node_id, "forbidden", "this node was removed from the master; join anew to come back")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ops_system.model.errors import Invalid
+from ops_system.model.errors import Forbidden, Invalid, NotAllowed
 from ops_system.model.ids import NodeId
 from ops_system.model.nodes import Disk, Fingerprint, NodeStatus, status_from_silence
 
@@ -236,6 +236,19 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise Invalid(f"labels: {problems[0]}", problems=problems)
     return dict(labels)
+
+
+def check_change(record: NodeRecord, wanted: Mapping[str, Any], *, is_admin: bool) -> None:
+    """Raise `Forbidden`, `Invalid` or `NotAllowed` when these fields of a `NodeChange` may not be set."""
+    needs_admin = sorted({"name", "labels", "revoked"} & wanted.keys())
+    if needs_admin and not is_admin:
+        raise Forbidden(f"changing {', '.join(needs_admin)} of a node needs an administrator", permission="admin")
+    if "name" in wanted:
+        check_name(wanted["name"])
+    if "labels" in wanted:
+        check_labels(wanted["labels"])
+    if "revoked" in wanted and record.public_key is None:
+        raise NotAllowed("this node has no key that could be revoked; delete it instead")
 
 
 def free_name(wanted: str, taken: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ whole. Status is computed from the monotonic clock and published when it changes
 """
 
 import asyncio
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,7 @@ from ops_system.master.nodes.rules import (
     NodeQuery,
     NodeRecord,
     PlannedNode,
+    check_change,
     check_labels,
     check_name,
     free_name,
@@ -36,13 +38,15 @@ from ops_system.master.nodes.rules import (
     view_of,
 )
 from ops_system.master.web.route import Page, Permission, Principal
-from ops_system.model.errors import Conflict, Forbidden, NotAllowed, NotFound
+from ops_system.model.errors import Conflict, Forbidden, NotAllowed, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import NodeId, spell_id
 from ops_system.model.nodes import NodeStatus
 from ops_system.protocol.frames import Proof
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
 from ops_system.storage.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 SAVE_LAST_SEEN_EVERY_S = 30.0
@@ -110,7 +114,7 @@ class Nodes:
             self.check_statuses()
             tick += 1
             if tick % ticks_a_save == 0:
-                await self.save_last_seen()
+                await self._save_quietly()
 
         await every(TICK_S, watch, "node status")
 
@@ -125,6 +129,12 @@ class Nodes:
         if heard:
             async with self._database.transaction() as tx:
                 await store.save_last_seen(tx, heard)
+
+    async def _save_quietly(self) -> None:
+        try:
+            await self.save_last_seen()
+        except OpsError as problem:
+            _log.warning("when nodes were last heard is not written: %s", problem.message)
 
     def _check_status(self, node_id: NodeId) -> None:
         status = self.status(node_id)
@@ -180,7 +190,10 @@ class Nodes:
             self._check_status(node_id)
 
     async def link_up(self, node_id: NodeId, proof: Proof, address: str) -> NodeRecord:
-        """A worker has proven itself: write what it is now, and raise its connection epoch. Raises `NotFound`."""
+        """A worker has proven itself: write what it is now, and raise its connection epoch. Raises `NotFound`.
+
+        A disk that is full keeps no worker out.
+        """
         async with self._locks[node_id]:
             record = msgspec.structs.replace(
                 self.record(node_id),
@@ -190,8 +203,11 @@ class Nodes:
                 connection_epoch=self.record(node_id).connection_epoch + 1,
                 last_seen=self._clock.now(),
             )
-            async with self._database.transaction() as tx:
-                await store.save(tx, record)
+            try:
+                async with self._database.transaction() as tx:
+                    await store.save(tx, record)
+            except (StorageFull, Unavailable) as problem:
+                _log.warning("node %s links, but that is not written: %s", record.name, problem.message)
             self._records[node_id] = record
         self.presence.link(node_id)
         self.hear(node_id)
@@ -304,7 +320,7 @@ class Nodes:
         """Change what `body` names. Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden`, `NotAllowed`."""
         node_id = self.get(node_id, actor).id
         wanted = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
-        self._check_change(node_id, wanted, actor)
+        check_change(self.record(node_id), wanted, is_admin=Permission.ADMIN in actor.permissions)
         fields = {_COLUMNS.get(name, name): value for name, value in wanted.items()}
         async with self._enrolling, self._locks[NodeId(node_id)]:
             if "name" in wanted:
@@ -341,17 +357,6 @@ class Nodes:
             self._drop(one)
 
     # --- parts ----------------------------------------------------------------------------------------------------
-    def _check_change(self, node_id: NodeId, wanted: Mapping[str, object], actor: Principal) -> None:
-        needs_admin = sorted({"name", "labels", "revoked"} & wanted.keys())
-        if needs_admin and Permission.ADMIN not in actor.permissions:
-            raise Forbidden(f"changing {', '.join(needs_admin)} of a node needs an administrator", permission="admin")
-        if isinstance(name := wanted.get("name"), str):
-            check_name(name)
-        if isinstance(labels := wanted.get("labels"), dict):
-            check_labels(labels)
-        if "revoked" in wanted and self.record(node_id).public_key is None:
-            raise NotAllowed("this node has no key that could be revoked; delete it instead")
-
     def _check_free(self, name: str, own_id: str | None) -> None:
         for record in self._records.values():
             if record.name.casefold() == name.casefold() and record.id != own_id:
