@@ -237,7 +237,7 @@ class PosixPlatform:
         number = signal.Signals[name]
         try:
             if sys.platform != "linux":
-                return self.is_alive(identity) and (os.kill(identity.pid, number) or True)
+                return self._signal_by_number(identity, number)
             fd = os.pidfd_open(identity.pid)
             try:
                 if not self.is_alive(identity):
@@ -248,6 +248,13 @@ class PosixPlatform:
         except ProcessLookupError:
             return False
         return True
+
+    def _signal_by_number(self, identity: Identity, number: int) -> bool:
+        """Check, then signal: between the two lies a moment that only Linux can close."""
+        is_alive = self.is_alive(identity)
+        if is_alive:
+            os.kill(identity.pid, number)
+        return is_alive
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
         """See `base.Platform`. The scan may be up to 10 ms old: an empty tree stays empty."""
