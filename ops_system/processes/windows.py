@@ -127,7 +127,7 @@ class _Process:
             raise _error(f"pid {self.pid} cannot be watched")
 
     def close(self) -> None:
-        if self._wait:
+        if self._wait.value:
             _kernel32.UnregisterWait(self._wait)
             self._wait = wintypes.HANDLE()
         if self.handle:
