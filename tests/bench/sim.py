@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import base64
+import hashlib
 import math
 import random
 import secrets
@@ -118,6 +119,8 @@ class SimWorker:
     async def dial(self, session: aiohttp.ClientSession) -> Link:
         """Open and prove a link; the caller runs it. Raises `Refused`."""
         socket = await session.ws_connect(f"{self.url}/api/v1/worker/link", max_msg_size=MAX_FRAME_BYTES, compress=0)
+        if (tls := socket.get_extra_info("ssl_object")) is not None and not self.certificate_sha256:
+            self.certificate_sha256 = hashlib.sha256(tls.getpeercert(binary_form=True)).digest()
         link = Link(socket, "worker", self.handlers)
         challenge = await link.receive(OPENING_S)
         assert isinstance(challenge, Challenge), challenge
