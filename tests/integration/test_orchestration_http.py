@@ -104,6 +104,24 @@ async def test_uploads_answer_as_the_contract_says(api: Api) -> None:
     await refused(api.get("/packages/web/1.4.0"), 404, "not_found")
 
 
+async def test_a_sender_that_goes_away_leaves_nothing(master: RunningMaster, api: Api) -> None:
+    uploads = master.master.ground.folder.uploads
+    head = (
+        "POST /api/v1/packages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/zip\r\n"
+        f"Authorization: {api.session.headers['Authorization']}\r\nContent-Length: 100000\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", int(master.url.rpartition(":")[2]))
+    writer.write(head.encode() + good_zip())
+
+    async def incoming():
+        return [path for path in uploads.rglob("*") if path.is_file()]
+
+    await until(incoming, bool)
+    writer.close()
+    await until(incoming, lambda found: not found)
+    assert (await api.get("/packages"))["total"] == 0
+
+
 async def test_an_upload_in_parts_over_http(api: Api) -> None:
     data = good_zip(name="web", version="2.0")
     part = {"Content-Type": "application/octet-stream"}

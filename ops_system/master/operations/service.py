@@ -9,6 +9,7 @@ over the bus.
 import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -27,10 +28,12 @@ from ops_system.model.errors import NotAllowed, NotFound
 from ops_system.model.ids import OperationId, spell_id
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationStep, OperationTarget
 from ops_system.model.reasons import Reason
+from ops_system.model.stamps import to_ms
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Transaction
 
 PROGRESS_INTERVAL_S = 0.25
+KEEP_ENDED = timedelta(days=90)
 TOPIC = "operations"
 
 
@@ -59,7 +62,9 @@ class Operations:
         self._quiet: set[OperationId] = set()
 
     async def load(self) -> None:
-        """Take up the operations that had not ended when the master stopped."""
+        """Take up the operations that had not ended when the master stopped; forget those ended long ago."""
+        async with self._database.transaction() as tx:
+            await store.sweep(tx, to_ms(self._clock.now() - KEEP_ENDED))
         self._open = {operation.id: operation for operation in await store.list_open(self._database)}
 
     def control(self, kind_prefix: str, controller: Controller) -> None:

@@ -110,6 +110,11 @@ async def save(tx: Transaction, operation: Operation, changed: Iterable[Operatio
         )
 
 
+async def sweep(tx: Transaction, before_ms: int) -> None:
+    """Forget operations that ended before."""
+    await tx.execute("DELETE FROM operations WHERE ended_ms < ?", (before_ms,))
+
+
 async def find(reader: Queries, operation_id: str) -> Operation | None:
     """Return one operation."""
     row = await reader.fetch_one("SELECT * FROM operations WHERE id = ?", (operation_id,))

@@ -122,6 +122,17 @@ async def test_open_operations_are_taken_up_again(book):
     assert (await again.service.get(operation.id)).targets[0].step == "two"
 
 
+async def test_what_ended_long_ago_is_forgotten_at_a_start(book):
+    old, waiting = await book.create("a"), await book.create("b")
+    await book.finish(old, "a", OperationState.SUCCEEDED)
+    book.clock.advance(89 * 86400)
+    await book.service.load()
+    assert (await book.service.list_page(OperationQuery())).total == 2
+    book.clock.advance(2 * 86400)
+    await book.service.load()
+    assert [one.id for one in (await book.service.list_page(OperationQuery())).items] == [waiting.id]
+
+
 async def test_the_list_is_filtered_by_the_server(book):
     first = await book.create("a", kind="instance.start", title="Start web")
     book.clock.advance(1)
