@@ -25,6 +25,7 @@ from ops_system.master.auth.service import Auth
 from ops_system.master.bus import Bus
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
+from ops_system.master.gauges import node_gauges
 from ops_system.master.instances import api as instances_api
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
@@ -52,7 +53,7 @@ from ops_system.master.systems.service import Systems
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.connection import bind
 from ops_system.master.web.doors import LOOPBACK, Doors
-from ops_system.master.web.health import SelfReport, answer_gauges
+from ops_system.master.web.health import Gauges, SelfReport, answer_gauges
 from ops_system.master.web.idempotency import Idempotency
 from ops_system.master.web.openapi import build_document
 from ops_system.master.web.route import Route
@@ -100,6 +101,7 @@ class Ground:
     addresses: KnownAddresses
     on_code: Callable[[str], None]
     routes: list[Route] = field(default_factory=list)
+    gauges: list[Gauges] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
 
 
@@ -145,7 +147,7 @@ async def open_master(
     _refuse_what_is_not_here(config)
     used_clock = clock or SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        folder = data_folder(config)
+        folder = config.folder()
         folder.create()
         stack.callback(acquire(folder.lock).release)
         plain = stack.enter_context(bind(LOOPBACK, config.server.port))
@@ -159,11 +161,6 @@ async def open_master(
         ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, on_code)
         ground.parts |= {"addresses": addresses.run, "trust": trust.run}
         yield build_master(ground, *await build_features(ground), plain)
-
-
-def data_folder(config: MasterConfig) -> DataFolder:
-    """Return where this configuration keeps its data."""
-    return DataFolder(config.data_dir().absolute(), config.database_file().absolute(), config.upload_dir().absolute())
 
 
 def _refuse_what_is_not_here(config: MasterConfig) -> None:
@@ -185,6 +182,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     packages = await build_packages(ground)
     systems = build_systems(ground, packages)
     metrics = build_metrics(ground, nodes, links)
+    ground.gauges.append(lambda: node_gauges(nodes, links, metrics))
     book = Book(operations, nodes, links, packages, systems, metrics)
     instances = await build_instances(ground, book)
     build_rollouts(ground, book, instances)
@@ -400,5 +398,5 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
     )
     ground.bus.subscribe(SetupDone, lambda _event: doors.knock())
     report.checks |= {"database": lambda: ground.database.fetch_one(_LOOK), "listener": doors.check}
-    report.gauges.append(lambda: answer_gauges(front.answers))
+    report.gauges += [*ground.gauges, lambda: answer_gauges(front.answers)]
     return Master(ground, auth, front, doors, plain)

@@ -21,6 +21,7 @@ from ops_system.cli import (
 )
 from ops_system.runtime.config import Option, Schema
 from ops_system.runtime.logs import LOG_OPTIONS, LogConfig
+from ops_system.storage.folder import DataFolder
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +86,10 @@ class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def database_file(self) -> Path:
         """Return `db_path`, or `ops.db` in the data folder."""
         return Path(self.server.db_path) if self.server.db_path else self.data_dir() / "ops.db"
+
+    def folder(self) -> DataFolder:
+        """Return the names of everything that is kept."""
+        return DataFolder(self.data_dir().absolute(), self.database_file().absolute(), self.upload_dir().absolute())
 
     def upload_dir(self) -> Path:
         """Return `upload_dir`, or `uploads` in the data folder."""

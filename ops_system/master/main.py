@@ -151,39 +151,36 @@ def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":
 
 def create_user(parsed: Parsed, config: MasterConfig) -> int:
     """Make a user on the data folder; a running master knows it at once."""
-    from ops_system.master.app import data_folder
     from ops_system.master.auth import offline
 
     role = _role(parsed, _USER_ROLES)
     if not parsed.switch("password-stdin"):
         raise UsageError(f"{NAME} user create: give the password by standard input and say --password-stdin")
     password = sys.stdin.readline().rstrip("\r\n")
-    user = offline.create_user(data_folder(config), parsed.arguments["NAME"], role, password)
+    user = offline.create_user(config.folder(), parsed.arguments["NAME"], role, password)
     print(f"created {user.role} {user.username}")
     return EXIT_FINE
 
 
 def create_token(parsed: Parsed, config: MasterConfig) -> int:
     """Print a new API token, alone on standard output."""
-    from ops_system.master.app import data_folder
     from ops_system.master.auth import offline
 
     role = _role(parsed, _TOKEN_ROLES)
     ttl_s = _seconds(parsed) if parsed.has("ttl") else None
     idc = parsed.text("idc") or None
-    print(offline.create_token(data_folder(config), parsed.arguments["NAME"], role, idc=idc, ttl_s=ttl_s))
+    print(offline.create_token(config.folder(), parsed.arguments["NAME"], role, idc=idc, ttl_s=ttl_s))
     return EXIT_FINE
 
 
 def create_join_token(parsed: Parsed, config: MasterConfig) -> int:
     """Print a new join token, alone on standard output."""
-    from ops_system.master.app import data_folder
     from ops_system.master.auth import offline
 
     labels, uses = parsed.read("labels", LABELS, ""), parsed.read("uses", _USES, "1")
     if not isinstance(labels, dict) or not isinstance(uses, int):
         raise TypeError("the command line read another kind than it was told")
-    print(offline.create_join_token(data_folder(config), uses=uses, ttl_s=_seconds(parsed), labels=labels))
+    print(offline.create_join_token(config.folder(), uses=uses, ttl_s=_seconds(parsed), labels=labels))
     return EXIT_FINE
 
 
@@ -203,9 +200,8 @@ def _role(parsed: Parsed, kind: Kind) -> Role:
 def examine(config: MasterConfig) -> int:
     """Print what was found; 1 when something is wrong."""
     from ops_system.master import doctor
-    from ops_system.master.app import data_folder
 
-    findings = doctor.examine(config, data_folder(config))
+    findings = doctor.examine(config, config.folder())
     print(doctor.render(findings))
     return EXIT_FINE if all(finding.is_well for finding in findings) else EXIT_FAILED
 

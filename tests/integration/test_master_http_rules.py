@@ -358,5 +358,6 @@ async def test_health_metrics_and_version(tmp_path):
         assert told["api"] == "v1"
         async with site.client.get(site.url + "/metrics") as answer:
             text = await answer.text()
-        assert "ops_nodes 3\n" in text
+        assert "# TYPE ops_nodes gauge\nops_nodes 3\n" in text
+        assert "# TYPE process_cpu_seconds_total counter\n" in text
         assert "process_cpu_seconds_total " in text

@@ -59,8 +59,8 @@ class SelfReport:
         values = {**_process_gauges(), "ops_master_start_time_seconds": self.started_at.timestamp()}
         for gauges in self.gauges:
             values.update(gauges())
-        text = "".join(f"{name} {value:.10g}\n" for name, value in values.items())
-        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return web.Response(text=render_samples(values), headers=headers)
 
     async def version(self, _call: Call) -> Version:
         """GET /version."""
@@ -116,6 +116,18 @@ class SelfReport:
                 tag="self",
             ),
         ]
+
+
+def render_samples(values: Mapping[str, float]) -> str:
+    """Return Prometheus' text; `name{label="x"}` samples of one name stand together under their type."""
+    lines, last = [], ""
+    for sample, value in sorted(values.items()):
+        name = sample.partition("{")[0]
+        if name != last:
+            lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
+            last = name
+        lines.append(f"{sample} {value:.15g}")
+    return "\n".join([*lines, ""])
 
 
 async def _state_of(check: Check) -> str:
