@@ -7,7 +7,6 @@ import asyncio
 import base64
 import contextlib
 import functools
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -70,8 +69,6 @@ from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.lock import acquire
 from ops_system.storage.migrations import load_migrations
-
-_log = logging.getLogger(__name__)
 
 _SWEEP_KEYS_S = 3600.0
 _LOOK = "SELECT count(*) FROM meta"
