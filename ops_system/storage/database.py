@@ -144,8 +144,8 @@ class Database:
             connection.post(_begin_snapshot)
             yield Reader(connection, self.path)
         finally:
-            connection.post(_end_snapshot)
             self._readers.put_nowait(connection)
+            connection.post(_end_snapshot)
 
     async def fetch_one(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """Ask one question of the committed state; the first row, or None."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ipaddress
 import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -177,6 +178,15 @@ def delay_after(failures: int) -> float:
     return min(FIRST_DELAY_S * 2.0 ** min(failures - FREE_FAILURES, 20), LONGEST_DELAY_S)
 
 
+def address_key(client_ip: str) -> str:
+    """Return what counts as one address: with IPv6 the /64, since one host has all of it."""
+    try:
+        parsed = ipaddress.IPv6Address(client_ip.partition("%")[0])
+    except ValueError:
+        return client_ip
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
 class LoginLimiter:
     """Counts failed logins by account and by address; known and unknown names alike. `now_s` is monotonic."""
 
@@ -187,7 +197,7 @@ class LoginLimiter:
     def check(self, account: str, client_ip: str, now_s: float) -> None:
         """Raise RateLimited when the account rests or the address failed 20 times within a minute."""
         _, locked_until_s = self._accounts.get(account.casefold(), (0, 0.0))
-        times = self._addresses.get(client_ip, deque())
+        times = self._addresses.get(address_key(client_ip), deque())
         while times and now_s - times[0] >= IP_WINDOW_S:
             times.popleft()
         wait_s = max(0.0, locked_until_s - now_s)
@@ -201,9 +211,10 @@ class LoginLimiter:
         key = account.casefold()
         failures = self._accounts.pop(key, (0, 0.0))[0] + 1
         self._accounts[key] = (failures, now_s + delay_after(failures))
-        times = self._addresses.pop(client_ip, None) or deque(maxlen=FAILURES_PER_IP)
+        address = address_key(client_ip)
+        times = self._addresses.pop(address, None) or deque(maxlen=FAILURES_PER_IP)
         times.append(now_s)
-        self._addresses[client_ip] = times
+        self._addresses[address] = times
         for book in (self._accounts, self._addresses):
             while len(book) > REMEMBERED:
                 book.popitem(last=False)

@@ -27,14 +27,14 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     username: str
     password: str
-    totp: str = ""
+    totp: str | None = None
 
 
 class ProofBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A proof that the person is still there."""
 
     password: str = ""
-    totp: str = ""
+    totp: str | None = None
 
 
 class Proof(msgspec.Struct, frozen=True):

@@ -189,6 +189,75 @@ async def test_closing_refuses_those_who_wait_behind_it(folder: DataFolder) -> N
     await again.close()
 
 
+@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_cancelled_at_each_step_of_the_writer(db: Database, step: int, is_before: bool) -> None:
+    """The victim is cancelled at the `step`th piece of work that anybody gives the writer's thread."""
+    await add(db, "first")
+    connection, count = db._writer._connection, 0
+    tasks: list[asyncio.Task] = []
+
+    def counted(give):
+        def wrapper(work):
+            nonlocal count
+            count += 1
+            if count == step and is_before:
+                tasks[1].cancel()
+            given = give(work)
+            if count == step and not is_before:
+                tasks[1].cancel()
+            return given
+
+        return wrapper
+
+    connection.submit, connection.post = counted(connection.submit), counted(connection.post)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        tasks += [group.create_task(swallow(add, db, name)) for name in ("before", "victim", "after")]
+    await add(db, "last")
+    assert count >= step
+    assert {"before", "after", "last"} <= set(await names(db))
+    assert tasks[0].result() is tasks[2].result() is None
+    assert tasks[1].cancelled() or tasks[1].result() is not None or "victim" in await names(db)
+
+
+async def test_cancelled_when_the_turn_was_just_given_it_is_handed_on(db: Database) -> None:
+    tasks: list[asyncio.Task] = []
+    wake_next = db._writer._wake_next
+
+    def wake_and_cancel() -> bool:
+        is_awake = wake_next()
+        if is_awake and not tasks[1].done():
+            tasks[1].cancel()
+        return is_awake
+
+    db._writer._wake_next = wake_and_cancel
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        tasks += [group.create_task(swallow(add, db, name)) for name in ("before", "victim", "after")]
+    assert await names(db) == ["before", "after"]
+
+
+async def test_a_reader_cancelled_in_a_long_query_is_given_back(folder: DataFolder) -> None:
+    db = await Database.open(folder, (ROWS,), readers=1)
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT max(i) FROM n"
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        query = group.create_task(swallow(db.fetch_all, slow))
+        await asyncio.sleep(0)
+        query.cancel()
+        await add(db, "a")
+        assert await names(db) == ["a"]
+    await db.close()
+
+
+async def test_a_closed_database_says_so(folder: DataFolder) -> None:
+    db = await Database.open(folder, (ROWS,), readers=1)
+    await db.close()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await names(db)
+        with pytest.raises(Unavailable):
+            await add(db, "late")
+
+
 PLAN = st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["ok", "raise", "cancel"])), min_size=1, max_size=25)
 
 

@@ -45,6 +45,12 @@ def test_an_address_may_fail_twenty_times_a_minute() -> None:
     limiter.check("somebody", IP, 60.1)
 
 
+def test_one_host_has_one_ipv6_network() -> None:
+    assert rules.address_key("2001:db8::1") == rules.address_key("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert rules.address_key("::ffff:192.0.2.7") == rules.address_key("192.0.2.7") == "192.0.2.7"
+    assert rules.address_key("") == ""
+
+
 def test_the_limiter_forgets_the_oldest_and_stays_small() -> None:
     limiter = rules.LoginLimiter()
     for number in range(rules.REMEMBERED + 50):
