@@ -19,7 +19,7 @@ def test_import_contracts_hold():
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("aiosqlite", {"storage/database.py"}),
+        ("aiosqlite", {"storage/connection.py"}),
         ("minio", {"storage/blobs/minio.py"}),
         ("ptyprocess", {"processes/pty.py"}),
     ],

@@ -213,6 +213,22 @@ async def test_many_writers_on_a_full_disk_are_told_the_truth(small_disk: Path) 
 
 
 @pytest.mark.root
+async def test_a_start_on_a_full_disk_is_no_damage(small_disk: Path) -> None:
+    folder = DataFolder(small_disk / "data")
+    folder.create()
+    await (await Database.open(folder, (ROWS,))).close()
+    folder.mark_initialized()
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+    with contextlib.suppress(StorageFull):
+        await (await Database.open(folder, (ROWS,))).close()
+    ballast.unlink()
+    assert await stored(folder.root) == []
+
+
+@pytest.mark.root
 async def test_a_full_disk_refuses_a_blob_and_leaves_nothing(small_disk: Path) -> None:
     blobs = LocalBlobs(small_disk / "uploads", reserve_bytes=0)
     with pytest.raises(StorageFull):  # noqa: PT012 - nobody knows which chunk is the last
