@@ -66,11 +66,7 @@ class Observer:
 
     async def load(self) -> None:
         """Take up what was waited for when the master stopped."""
-        self._under_way = {
-            record.spec.instance_id: record.operation_id
-            for record in await store.list_all(self._database)
-            if record.operation_id is not None
-        }
+        self._under_way = await store.list_waiting(self._database)
 
     async def run(self) -> None:
         """Work through the reports as they come. While the database cannot be written they wait in memory."""

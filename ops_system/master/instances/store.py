@@ -69,9 +69,16 @@ async def list_by_system(reader: Queries, system_id: str) -> list[Record]:
     return [_record(row) for row in rows]
 
 
-async def list_all(reader: Queries) -> list[Record]:
-    """Return every instance."""
-    return [_record(row) for row in await reader.fetch_all("SELECT * FROM instances ORDER BY id")]
+async def list_after(reader: Queries, instance_id: str, limit: int) -> list[Record]:
+    """Return the instances whose ids follow this one, in order of their ids; an empty id begins."""
+    rows = await reader.fetch_all("SELECT * FROM instances WHERE id > ? ORDER BY id LIMIT ?", (instance_id, limit))
+    return [_record(row) for row in rows]
+
+
+async def list_waiting(reader: Queries) -> dict[InstanceId, str]:
+    """Return the operation of each instance that waits for something."""
+    rows = await reader.fetch_all("SELECT id, operation_id FROM instances WHERE operation_id IS NOT NULL")
+    return {InstanceId(row["id"]): row["operation_id"] for row in rows}
 
 
 async def list_page(reader: Queries, query: InstanceQuery, heard: Collection[NodeId]) -> tuple[list[Record], int]:
