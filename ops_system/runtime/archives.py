@@ -9,7 +9,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +38,7 @@ from ops_system.model.errors import Invalid
 from ops_system.model.manifest import Manifest
 from ops_system.model.manifest_rules import FILE_NAME, parse_manifest
 from ops_system.model.shapes import MAX_DOCUMENT_BYTES
+from ops_system.runtime.durable import sync_tree
 from ops_system.runtime.files import sync_dir
 from ops_system.runtime.inflate import PIECE_BYTES, unpack_entry
 
@@ -253,10 +253,7 @@ class _Extraction:
             self._write_all(files)
         else:
             self._write_in_threads(files)
-        for entry in files:
-            _sync_file(self._target / entry.name)
-        for folder in reversed(folders):
-            sync_dir(folder)
+        sync_tree(self._target, [self._target / entry.name for entry in files], folders)
 
     def _make_folders(self) -> list[Path]:
         """Make every folder, parents first, and return them."""
@@ -310,12 +307,3 @@ def _write_whole(file: BinaryIO, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[file.write(view) :]
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
