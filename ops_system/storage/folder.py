@@ -66,9 +66,10 @@ class DataFolder:
         return self.initialized.exists()
 
     def create(self) -> None:
-        """Make DATA, readable by its owner alone."""
+        """Make DATA, readable by its owner alone. A folder that holds other people's things keeps its mode."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix" and self.root.stat().st_uid == os.geteuid():
+        is_ours = self.is_initialized or not any(self.root.iterdir())
+        if os.name == "posix" and is_ours and self.root.stat().st_uid == os.geteuid():
             self.root.chmod(0o700)
 
     def mark_initialized(self) -> None:

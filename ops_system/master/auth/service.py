@@ -148,11 +148,12 @@ class Auth:
         return opened
 
     async def _wait_for_admin(self) -> None:
-        while await self.refresh_setup():
+        while self._needs_setup:
             try:
-                self.setup_code.renew()
-            except OSError as error:
-                _log.warning("the setup code cannot be written: %s", error)
+                if await self.refresh_setup():
+                    self.setup_code.renew()
+            except (OSError, Unavailable) as error:
+                _log.warning("no setup for now: %s", error)
             await asyncio.sleep(LOOK_FOR_ADMIN_S)
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,16 @@ async def test_the_folder_and_what_stands_in_it_are_private(folder: DataFolder) 
     assert folder.database.stat().st_mode & 0o077 == 0
 
 
+def test_a_folder_of_others_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    DataFolder(tmp_path).create()
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+    tmp_path.chmod(0o755)
+    (tmp_path / "holiday.jpg").touch()
+    DataFolder(tmp_path).create()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 async def test_a_migration_runs_once_with_a_copy_of_the_file_before(folder: DataFolder) -> None:
     await fill(folder)
     for _ in range(2):
