@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
+
+from ops_system.processes.procfs import read_marker
 from ops_system.runtime.config import build
 from ops_system.runtime.tasks import StopRequest, running
 from ops_system.worker.app import run_app
@@ -41,3 +44,11 @@ async def eventually(is_true: Callable[[], object], timeout_s: float = 15.0) -> 
     async with asyncio.timeout(timeout_s):
         while not is_true():  # noqa: ASYNC110 - files and other processes set no event
             await asyncio.sleep(0.02)
+
+
+def kill_marked(instance_id: str) -> None:
+    """Kill what a failed test left running, so that the next one does not find and adopt it."""
+    for pid in psutil.pids():
+        if read_marker(pid) == instance_id:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(pid).kill()
