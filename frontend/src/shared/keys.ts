@@ -70,5 +70,6 @@ export function useKey(id: KeyId, run: Handler): void {
 /** `mod+k` as this computer writes it. */
 export function spellKeys(keys: string): string {
   const isMac = navigator.platform.startsWith('Mac')
-  return keys.replace('mod+', isMac ? '⌘' : 'Ctrl+').replace('Escape', 'Esc')
+  const named = keys.replace(/^mod\+(.)$/, (_all, key: string) => (isMac ? '⌘' : 'Ctrl+') + key.toUpperCase())
+  return named.replace('Escape', 'Esc')
 }

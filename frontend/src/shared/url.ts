@@ -12,9 +12,8 @@ export function useQueryParam(name: string, fallback = ''): WritableComputedRef<
       return typeof value === 'string' ? value : fallback
     },
     set: (value) => {
-      const query = { ...route.query }
-      if (value === fallback) delete query[name]
-      else query[name] = value
+      const { [name]: _before, ...others } = route.query
+      const query = value === fallback ? others : { ...others, [name]: value }
       void router.replace({ query, hash: route.hash })
     },
   })

@@ -6,9 +6,7 @@ export interface Piece {
   style: string
 }
 
-// eslint-disable-next-line no-control-regex -- the escape character is what this is about
 const ESCAPES = /\u001b(?:\[([0-9;]*)m|\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])/g
-// eslint-disable-next-line no-control-regex -- control characters have no place in a line
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g
 
 interface Pen {

@@ -23,7 +23,7 @@ export interface NodeTable {
 }
 
 const FLAGS: Flag[] = ['paused', 'draining', 'revoked']
-const METER = 'minmax(110px, 1fr)'
+const METER = 'minmax(118px, 1.2fr)'
 
 type Values = Pick<NodeTable, 'gauge' | 'instancesOn'>
 
