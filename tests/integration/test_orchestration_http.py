@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ async def until(ask, is_true, timeout_s: float = 30.0):
 
 async def ended(api: Api, operation: dict) -> dict:
     return await until(lambda: api.get(f"/operations/{operation['id']}"), lambda one: one["ended_at"] is not None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def upload(api: Api, data: bytes) -> dict:
@@ -194,6 +201,29 @@ async def test_a_system_on_two_nodes_from_deploy_to_destroy(master: RunningMaste
         await api.delete(f"/systems/{system}")
         await refused(api.post(act, {"action": "explode"}), 422, "invalid")
         assert (await api.get("/audit/verify"))["ok"]
+
+
+async def test_a_master_that_stops_in_the_middle_goes_on_where_it_stood(tmp_path: Path) -> None:
+    port, go = free_port(), tmp_path / "go"
+    health = {"type": "command", "target": f"test -e {go}", "interval": "1s"}
+    async with contextlib.AsyncExitStack() as life:
+        async with run_master(tmp_path / "m", server__port=str(port)) as master, master.admin_client() as api:
+            system, _ = await define(api, "db", "web", health=health)
+            config = worker_config(tmp_path / "w", master.url, await master.create_join_token())
+            await life.enter_async_context(running_worker(config))
+            await until(lambda: api.get("/nodes?status=online"), lambda page: page["total"] == 1)
+            operation = (await api.post(f"/systems/{system}/actions", {"action": "deploy"}))["operation"]
+            await until(lambda: api.get("/instances?state=starting"), lambda page: page["total"] == 1)
+        go.touch()
+        again = run_master(tmp_path / "m", is_set_up=False, server__port=str(port))
+        async with again as master, master.admin_client("operator") as api:
+            assert (await ended(api, operation))["state"] == "succeeded"
+            page = await api.get("/instances?sort=name")
+            assert [(one["name"], one["state"], one["restarts"]) for one in page["items"]] == [
+                ("db", "running", 0),
+                ("web", "running", 0),
+            ]
+            await ended(api, (await api.post(f"/systems/{system}/actions", {"action": "destroy"}))["operation"])
 
 
 async def test_a_node_that_is_away_is_said_so(master: RunningMaster, api: Api, tmp_path: Path) -> None:
