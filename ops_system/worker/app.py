@@ -6,18 +6,14 @@ A stop ends the parts and never the services: they belong to themselves (R1).
 """
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from ops_system import __version__
-from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, State
 from ops_system.model.nodes import Fingerprint
-from ops_system.processes.base import make_platform
 from ops_system.processes.rotate import RotateRules
-from ops_system.processes.stats import StatsReader
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, serve
@@ -30,7 +26,6 @@ from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, load_identity, load_key, load_or_make_key, save_identity
 from ops_system.worker.instances import DesiredStore, Instances
 from ops_system.worker.logs import InstanceLogs
-from ops_system.worker.metrics.rates import InstanceUse
 from ops_system.worker.metrics.sampler import Sampler, local_counters
 from ops_system.worker.picture import DESIRED, JOURNAL, take_lock
 from ops_system.worker.policy import Policy
@@ -59,18 +54,15 @@ class WorkerApp:
         handlers = Handlers()
         self.uplink = Uplink(identity, load_key(self._work_dir), self._read_fingerprint, handlers)
         self._deployer = self._make_deployer()
-        platform = make_platform()
         self.supervisor = Supervisor(
             self._work_dir / JOURNAL,
             self._deployer,
             on_report=self.uplink.send_report,
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
-            platform=platform,
         )
-        self._stats = StatsReader(platform)
         self.instances = Instances(identity.node_id, self._wishes, self.supervisor, self._deployer.resolve)
-        self.sampler = Sampler(local_counters(), self._read_instances, self.uplink.send_sample)
+        self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get)
         register(handlers, self._logs)
 
@@ -99,25 +91,22 @@ class WorkerApp:
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
             "sweeper": lambda: every(SWEEP_EVERY_S, self._deployer.sweep, "sweeper"),
         }
-        try:
-            await serve(parts, stop=stop)
-        finally:
-            self._stats.close()
+        await serve(parts, stop=stop)
 
     async def _run_uplink(self) -> None:
         """Take care of what should run here first, then talk about it."""
         await self.instances.reconcile()
-        for instance_id in self.supervisor.unclaimed():
-            _log.warning("processes of instance %s live here, but no wish for it is on the disk; kept", instance_id)
+        if strays := self.supervisor.unclaimed():
+            _log.warning(
+                "services without a wish on this disk (another worker's, or the state was lost) are left alone: %s",
+                ", ".join(strays),
+            )
         await self.uplink.run(self.instances)
 
     async def _rotate(self) -> None:
         rotate = self._config.log_rotate
         rules = RotateRules(rotate.max_size_bytes, rotate.max_backups, rotate.max_age_s, rotate.compress)
         await self._logs.rotate([spec.instance_id for spec in self._wishes.in_start_order()], rules)
-
-    def _read_instances(self) -> Mapping[InstanceId, InstanceUse]:
-        return self._stats.read(self.supervisor.handles())
 
     def _on_event(self, _event: InstanceEvent) -> None:
         self.uplink.wake_events()

@@ -98,13 +98,14 @@ def _from_disk(work_dir: Path, identity: Identity) -> Picture:
     wishes = DesiredStore(work_dir / DESIRED)
     wishes.load()
     records = RunStore(work_dir / JOURNAL).load_all()
+    rows = [_status(record) for record in records.values() if wishes.get(record.spec.instance_id)]
     return Picture(
         running=False,
         node_id=identity.node_id,
         node_name=identity.node_name,
         master_url=identity.master_url,
         link="away",
-        instances=tuple(_status(record) for record in records.values() if wishes.get(record.spec.instance_id)),
+        instances=tuple(sorted(rows, key=lambda row: (row.name, row.instance_id))),
     )
 
 
