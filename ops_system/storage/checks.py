@@ -53,9 +53,12 @@ def _look(path: Path, *, is_expected_filled: bool) -> str:
 
 
 def _explain(folder: DataFolder, problem: str) -> str:
-    backups = [str(path) for path in folder.backups_found()]
+    path = folder.database
+    backups = [str(copy) for copy in folder.backups_found()]
     ways = f"copies found: {', '.join(backups)}" if backups else "no copy of it was found in the data folder"
+    left = [name for name in (f"{path}-wal", f"{path}-shm") if Path(name).exists()]
+    also = f" and take {' and '.join(left)} away, which belong to the old one" if left else ""
     return (
-        f"{folder.database} {problem}. Nothing was changed. Put a good copy in its place ({ways}),"
+        f"{path} {problem}. Nothing was changed. Put a good copy in its place ({ways}){also},"
         f" or choose an empty data_dir to begin anew"
     )

@@ -135,6 +135,16 @@ async def test_a_damaged_or_missing_database_is_refused_kept_and_copies_are_offe
     await (await Database.open(folder, (ROWS,))).close()
 
 
+async def test_the_old_files_beside_a_lost_database_are_named(folder: DataFolder) -> None:
+    await fill(folder)
+    folder.database.unlink()
+    wal = folder.root / "ops.db-wal"
+    wal.write_bytes(b"left behind")
+    with pytest.raises(SafetyRefusal, match=f"take {wal} away"):
+        await Database.open(folder, (ROWS,))
+    assert wal.read_bytes() == b"left behind"
+
+
 async def test_rubbish_in_a_new_folder_is_not_overwritten(folder: DataFolder) -> None:
     folder.database.write_bytes(b"my diary" * 1000)
     with pytest.raises(SafetyRefusal, match="not a database"):
