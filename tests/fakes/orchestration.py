@@ -120,11 +120,11 @@ class FakeSigner:
 class Desk:
     """All services of the orchestration, wired as `app.py` does."""
 
-    def __init__(self, database: Database, folder: DataFolder) -> None:
+    def __init__(self, database: Database, folder: DataFolder, clock: FakeClock) -> None:
         self.database = database
         self.folder = folder
         self.bus = Bus()
-        self.clock = FakeClock()
+        self.clock = clock
         self.links = FakeLinks()
         self.nodes = FakeNodes(self.bus)
         self.audit = Audit(database, self.clock)
@@ -251,8 +251,7 @@ class Desk:
 
     def restart(self) -> "Desk":
         """A master killed and started again: the same database, everything else new but the nodes."""
-        fresh = Desk(self.database, self.folder)
-        fresh.clock = self.clock
+        fresh = Desk(self.database, self.folder, self.clock)
         fresh.nodes._nodes = self.nodes._nodes
         return fresh
 
@@ -264,7 +263,7 @@ async def open_desk(folder: object) -> AsyncIterator[Desk]:
     data.create()
     database = await Database.open(data, load_migrations("ops_system.master"))
     try:
-        yield Desk(database, data)
+        yield Desk(database, data, FakeClock())
     finally:
         await database.close()
 

@@ -103,9 +103,48 @@ async def test_a_master_killed_between_waves_goes_on(desk, tmp_path):
         assert (await again.ended(operation.id)).state is OperationState.SUCCEEDED
 
 
+async def between_waves(tmp_path, again_after):
+    """A deploy whose first wave ended while no driver ran, and a master started anew on it."""
+    async with open_desk(tmp_path) as desk:
+        async with driven(desk):
+            system, _ = await shop(desk)
+            operation = await desk.rollouts.act(system, SystemAction.DEPLOY, ANN)
+            wave = await begun(desk, operation.id, 2)
+        for target in wave:
+            await desk.obey(target.node_id, target.id)
+        again = desk.restart()
+        async with driven(again):
+            await again_after(again, operation.id, wave)
+
+
+async def test_a_new_master_waits_for_its_nodes_before_the_next_wave(tmp_path, monkeypatch):
+    monkeypatch.setattr("ops_system.master.rollouts.service.RETRY_S", 0.01)
+
+    async def nodes_come_back(again, operation_id, wave):
+        for target in wave:
+            await again.link_up(target.node_id, await again.picture(target.id, "running"))
+        assert await obey_wave(again, operation_id) == ["web", "web"]
+        assert (await again.ended(operation_id)).state is OperationState.SUCCEEDED
+
+    await between_waves(tmp_path, nodes_come_back)
+
+
+async def test_nodes_that_do_not_come_back_fail_their_targets(tmp_path, monkeypatch):
+    monkeypatch.setattr("ops_system.master.rollouts.service.RETRY_S", 0.01)
+
+    async def time_passes(again, operation_id, wave):
+        again.clock.advance(61)
+        ended = await again.ended(operation_id)
+        assert ended.state is OperationState.FAILED
+        assert [target.reason.code for target in ended.targets[2:]] == ["node_offline"] * 2
+
+    await between_waves(tmp_path, time_passes)
+
+
 async def test_a_silent_node_fails_its_targets_and_does_not_hold_up_a_stop(desk):
     system, nodes = await deployed(desk)
     desk.nodes.set(nodes[0], status=NodeStatus.OFFLINE)
+    desk.clock.advance(61)
     operation = await desk.rollouts.act(system, SystemAction.STOP, ANN)
     assert await obey_wave(desk, operation.id, 1) == ["web"]
     assert await obey_wave(desk, operation.id, 1) == ["db"]

@@ -225,10 +225,10 @@ class Observer:
         self, tx: Transaction, node_id: NodeId, report: InstanceReport, after: Aftermath
     ) -> None:
         spec = await store.find_tombstone(tx, node_id, report.instance_id)
-        if spec is None:
-            await self._record_stranger(tx, node_id, report)
-        elif report.removed:
+        if report.removed:
             after.frames.append((node_id, Forget(instance_id=report.instance_id)))
+        elif spec is None:
+            await self._record_stranger(tx, node_id, report)
         elif report.generation >= spec.generation or needs_apply(spec, report):
             if report.generation > spec.generation:
                 spec = outbid(spec, report)
@@ -237,7 +237,7 @@ class Observer:
 
     async def _record_stranger(self, tx: Transaction, node_id: NodeId, report: InstanceReport) -> None:
         stranger = (node_id, report.instance_id)
-        if stranger in self._strangers or report.removed:
+        if stranger in self._strangers:
             return
         if len(self._strangers) < MAX_STRANGERS:
             self._strangers.add(stranger)

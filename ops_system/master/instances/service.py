@@ -16,6 +16,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.aftermath import Aftermath, Announcer, MetricsOf
+from ops_system.master.instances.definitions import Definitions
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.rules import (
     STEPS,
@@ -31,12 +32,10 @@ from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
-from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import ListQuery, Page, Principal
 from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.ids import InstanceId, NodeId, spell_id
-from ops_system.model.instances import InstanceSpec
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
@@ -47,6 +46,7 @@ from ops_system.runtime.tasks import spawn
 from ops_system.storage.database import Database, Queries, Transaction
 
 KEEP_TOMBSTONES = timedelta(days=90)
+RETURN_WITHIN_S = 60.0  # so long workers may take to come back after a master's start (trust R10)
 VIEWS_AT_ONCE = 200  # about 10 ms: other work gets its turn in between
 _SILENT = frozenset({NodeStatus.OFFLINE, NodeStatus.QUARANTINED})
 _CANCELLED = Reason("cancelled", "cancelled by a person")
@@ -71,13 +71,14 @@ class Instances:
     ) -> None:
         self._database = database
         self._nodes = nodes
-        self._packages = packages
         self._systems = systems
+        self._definitions = Definitions(nodes, packages, systems)
         self._operations = operations
         self._announcer = announcer
         self._observer = observer
         self._audit = audit
         self._clock = clock
+        self._loaded_s = clock.monotonic_s()
         self._changed_nodes: set[NodeId] = set()
         self._wake = asyncio.Event()
         packages.ask_before_delete(store.list_names_by_package)
@@ -93,6 +94,7 @@ class Instances:
 
     async def load(self) -> None:
         """Take up open operations, forget very old tombstones. No node has reported yet: every state is unknown."""
+        self._loaded_s = self._clock.monotonic_s()
         await self._observer.load()
         async with self._database.transaction() as tx:
             await store.sweep_tombstones(tx, to_ms(self._clock.now() - KEEP_TOMBSTONES))
@@ -161,9 +163,11 @@ class Instances:
         """Return where an instance is. Raises `NotFound`."""
         return (await self.find_record(self._database, instance_id)).node_id
 
-    def is_reachable(self, node_id: NodeId) -> bool:
-        """Whether the node has reported and is not silent."""
-        return node_id in self._announcer.heard
+    def is_reachable(self, node_id: NodeId) -> bool | None:
+        """Whether the node has reported and is not silent; None while it may still come after a master's start."""
+        if node_id in self._announcer.heard:
+            return True
+        return None if self._clock.monotonic_s() - self._loaded_s < RETURN_WITHIN_S else False
 
     async def names_on_node(self, node_id: NodeId) -> list[str]:
         """Return the names of a node's instances: what stands in the way of removing it."""
@@ -284,7 +288,7 @@ class Instances:
                 instance_id=existing.spec.instance_id,
             )
         instance_id = InstanceId(spell_id("ins", secrets.token_bytes(10)))
-        spec = await self._define(tx, module, node.id, instance_id)
+        spec = await self._definitions.define(tx, module, node.id, instance_id)
         placing.check_node(spec.service, node)
         placing.check_placeholders(spec.service, spec.config_files)
         neighbours = await store.list_by_node(tx, node.id)
@@ -308,7 +312,7 @@ class Instances:
 
         Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
         """
-        fresh = await self._redefine(tx, record) if takes_fresh(record.spec, action) else None
+        fresh = await self._definitions.redefine(tx, record) if takes_fresh(record.spec, action) else None
         begun = msgspec.structs.replace(
             record,
             spec=next_wish(record.spec, action, fresh),
@@ -355,29 +359,6 @@ class Instances:
         for record in after.records.values():
             self._observer.watch(record)
         self._announcer.release(after)
-
-    # --- definitions ----------------------------------------------------------------------------------------------
-    async def _define(self, tx: Transaction, module: Module, node_id: NodeId, instance_id: InstanceId) -> InstanceSpec:
-        package = await self._packages.get(module.package, module.version, tx)
-        ref = await self._packages.get_ref(module.package, module.version, tx)
-        on_node = {record.spec.module_id: record.spec for record in await store.list_by_node(tx, node_id)}
-        depends_on = [on_node[wanted].instance_id for wanted in module.depends_on if wanted in on_node]
-        return placing.build_spec(instance_id, module, ref, merged_manifest(package.manifest, module), depends_on)
-
-    async def _redefine(self, tx: Transaction, record: Record) -> InstanceSpec | None:
-        """Return the module's present definition; None when it plans another version (a rollout changes versions)."""
-        spec = record.spec
-        if spec.package is None:
-            return None
-        module = await self._systems.get_module(spec.module_id, tx)
-        if (module.package, module.version) != (spec.package.name, spec.package.version):
-            return None
-        fresh = await self._define(tx, module, record.node_id, spec.instance_id)
-        placing.check_placeholders(fresh.service, fresh.config_files)
-        node = placing.facts_of(self._nodes.get(record.node_id))
-        neighbours = await store.list_by_node(tx, record.node_id)
-        placing.check_ports(fresh, [neighbour.spec for neighbour in neighbours], node)
-        return fresh
 
     # --- operations' controller -----------------------------------------------------------------------------------
     async def cancel(self, operation: Operation, actor: Principal) -> Operation:

@@ -109,7 +109,11 @@ class Rollouts:
     async def _begin(self, tx: Transaction, rollout: Rollout, target: OperationTarget, after: Aftermath) -> None:
         try:
             record = await self._instances.find_record(tx, target.id)
-            if not self._instances.is_reachable(record.node_id):
+            is_reachable = self._instances.is_reachable(record.node_id)
+            if is_reachable is None:
+                asyncio.get_running_loop().call_later(RETRY_S, self._look_at, rollout.operation_id)
+                return
+            if not is_reachable:
                 reason = Reason("node_offline", "the node is silent; retry when it is back", {"node": record.node_id})
                 await self._end(tx, rollout, target, Verdict(OperationState.FAILED, reason), after)
                 return
