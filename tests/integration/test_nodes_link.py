@@ -343,7 +343,9 @@ async def test_late_frames_of_an_old_connection_are_dropped(tmp_path):
         await until(lambda: stage.rig.links.is_linked(worker.node_id))
         await old.send_now(make_sample(1.0))
         await until(lambda: got)
+        old_live = stage.rig.links._live[worker.node_id]
         await stage.up(worker)
+        assert stage.rig.links._on_heard(old_live, make_sample(1.5))  # one that was read before the socket closed
         with contextlib.suppress(ConnectionError):
             await old.send_now(make_sample(2.0))
         worker.link.send(make_sample(3.0))

@@ -23,8 +23,8 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus
 from ops_system.master.nodes.events import NodeLinked, NodeRemoved, NodeUnlinked
 from ops_system.master.nodes.keys import is_signed
-from ops_system.master.nodes.rules import NodeRecord
-from ops_system.master.nodes.service import Nodes, principal_of
+from ops_system.master.nodes.rules import NodeRecord, principal_of
+from ops_system.master.nodes.service import Nodes
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Forbidden, Invalid, NodeOffline, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import NodeId

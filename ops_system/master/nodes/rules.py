@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ops_system.master.web.route import Permission, Principal
 from ops_system.model.errors import Forbidden, Invalid, NotAllowed
 from ops_system.model.ids import NodeId
 from ops_system.model.nodes import Disk, Fingerprint, NodeStatus, status_from_silence
@@ -191,6 +192,11 @@ def view_of(record: NodeRecord, heard: Heard | None, status: NodeStatus, metrics
         metrics=dict(metrics),
         created_at=record.created_at,
     )
+
+
+def principal_of(record: NodeRecord) -> Principal:
+    """Return the node as one who acts."""
+    return Principal(kind="node", id=record.id, name=record.name, permissions=frozenset({Permission.NODE}))
 
 
 def address_of(peer: str, own: Iterable[str]) -> str:

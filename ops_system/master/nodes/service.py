@@ -33,6 +33,7 @@ from ops_system.master.nodes.rules import (
     check_name,
     free_name,
     is_in_scope,
+    principal_of,
     select,
     status_of,
     view_of,
@@ -391,11 +392,6 @@ class Nodes:
 
 
 _COLUMNS = {"paused": "is_paused", "draining": "is_draining", "revoked": "is_revoked"}
-
-
-def principal_of(record: NodeRecord) -> Principal:
-    """Return the node as one who acts."""
-    return Principal(kind="node", id=record.id, name=record.name, permissions=frozenset({Permission.NODE}))
 
 
 def _new_id() -> NodeId:
