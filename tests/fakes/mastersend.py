@@ -108,6 +108,7 @@ class MastersEnd:
         self.goodbye: Goodbye | None = None
         self.packages: dict[str, bytes] = {}
         self.cut_after: list[int] = []  # so many bytes of each next download, then the connection breaks
+        self.gate: asyncio.Event | None = None  # downloads stop half way until it is set
         self.ranges: list[str] = []
         self.proofs: list[Proof] = []
         self.snapshots: list[Snapshot] = []
@@ -218,7 +219,12 @@ class MastersEnd:
             await response.write(data[start : start + self.cut_after.pop(0)])
             request.transport.close()
             return response
-        await response.write(data[start:])
+        half = start + (len(data) - start) // 2
+        await response.write(data[start:half])
+        if self.gate is not None:
+            self.touch()
+            await self.gate.wait()
+        await response.write(data[half:])
         return response
 
     async def _link(self, request: web.Request) -> web.WebSocketResponse:

@@ -1,9 +1,12 @@
 """A whole worker against the master's end of the link: joins, runs what it is told, and goes on without it."""
 
+import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -146,6 +149,54 @@ async def test_a_download_cut_in_half_is_resumed(master: MastersEnd, tmp_path: P
         assert 0 < offsets[1] <= 1_500_000
         await destroy(master, ref, 2)
     assert not list((tmp_path / "w/downloads").iterdir())
+
+
+async def test_a_worker_killed_while_it_downloads_goes_on_where_it_was(master: MastersEnd, tmp_path: Path) -> None:
+    work_dir, token = tmp_path / "w", tmp_path / "token"
+    token.write_text(master.join_token)
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": SLEEPER, "blob": os.urandom(6_000_000)}))
+    master.gate = asyncio.Event()
+    program = Path(sys.executable).with_name("ops-worker")
+    argv = [program, "-master", master.url, "-token", f"@{token}", "-work_dir", work_dir, "-port", str(free_port())]
+    worker = await asyncio.create_subprocess_exec(*argv)
+    await master.until(lambda: master.snapshots)
+    master.apply(spec(ref))
+    part = work_dir / "downloads" / f"{ref.sha256}.part"
+    await eventually(lambda: part.exists() and part.stat().st_size > 2_000_000)
+    worker.kill()
+    await worker.wait()
+    master.gate.set()
+    assert not list((work_dir / "versions").iterdir())
+    async with running_worker(worker_config(work_dir, master.url)):
+        await master.until(is_in(master, State.RUNNING))
+        assert int(master.ranges[1].removeprefix("bytes=").removesuffix("-")) > 2_000_000
+        await destroy(master, ref, 2)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start services as somebody else")
+async def test_a_service_of_another_user_owns_its_folder_and_no_more(master: MastersEnd, open_folder: Path) -> None:
+    script = "#!/bin/sh\nid -un\necho mine > written || echo cannot write\ncat ../../node.key\nexec sleep 1000\n"
+    ref = master.add_package("web", "1.0.0", make_zip({"run.sh": script}))
+    work_dir = open_folder / "w"
+    async with running_worker(worker_config(work_dir, master.url, master.join_token)):
+        await master.until(lambda: master.snapshots)
+        master.apply(spec(ref, manifest={"user": "nobody"}))
+        await master.until(is_in(master, State.RUNNING))
+        logs = work_dir / "logs" / ID
+        assert (logs / "stdout.log").read_text() == "nobody\n"
+        assert "node.key: Permission denied" in (logs / "stderr.log").read_text()
+        assert (work_dir / "instances" / ID / "written").read_text() == "mine\n"
+        assert (logs.stat().st_uid, (logs / "stdout.log").stat().st_uid) == (0, 0)
+        await destroy(master, ref, 2)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may pass through, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.mark.parametrize(
