@@ -97,14 +97,13 @@ def _check_key(path: Path) -> Finding:
 def _check_ca(folder: DataFolder) -> Finding:
     def look() -> str:
         _check_mode(folder.ca)
-        certificates = sorted(folder.ca.glob("*.pem")) + sorted(folder.ca.glob("*.crt"))
-        if not certificates:
-            raise ValueError(f"{folder.ca} holds no certificate: restore it from a backup of the data folder")
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        for path in certificates:
-            if b"BEGIN CERTIFICATE" in path.read_bytes():
-                context.load_verify_locations(path)
-        return f"{folder.ca}, {len(context.get_ca_certs())} authority"
+        authority = folder.ca / "ca.pem"
+        if not authority.is_file():
+            raise ValueError(f"{authority} is gone: restore it from a backup of the data folder")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(authority)
+        (found,) = context.get_ca_certs()
+        return f"{authority}, good until {found['notAfter']}"
 
     return _judge("certificate authority", look)
 

@@ -1,0 +1,75 @@
+import socket
+
+import pytest
+
+from ops_system.master.auth.offline import create_join_token
+from ops_system.master.config import SCHEMA
+from ops_system.master.doctor import examine, render
+from ops_system.runtime.config import build
+from ops_system.storage.lock import acquire
+
+
+def config_of(tmp_path, **texts):
+    return build(
+        SCHEMA, {"server.data_dir": str(tmp_path / "data"), "server.port": "0", "server.tls_port": "0"} | texts
+    )
+
+
+def verdicts(config):
+    return {finding.name: (finding.is_well, finding.words) for finding in examine(config, config.folder())}
+
+
+@pytest.fixture
+def used(tmp_path):
+    config = config_of(tmp_path)
+    create_join_token(config.folder())
+    return config
+
+
+def test_an_empty_place_is_well_and_stays_empty(tmp_path):
+    findings = examine(config_of(tmp_path), config_of(tmp_path).folder())
+    assert all(finding.is_well for finding in findings), render(findings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_used_folder_is_well(used):
+    found = verdicts(used)
+    assert set(found) == {
+        "data folder",
+        "database",
+        "master.key",
+        "signing.key",
+        "certificate authority",
+        "port",
+        "tls_port",
+    }
+    assert all(is_well for is_well, _ in found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "words"),
+    [
+        (lambda folder: folder.root.chmod(0o755), "data folder", "chmod go-rwx"),
+        (lambda folder: folder.master_key.chmod(0o644), "master.key", "chmod go-rwx"),
+        (lambda folder: folder.signing_key.unlink(), "signing.key", "No such file"),
+        (lambda folder: folder.database.write_bytes(b"no database at all" * 300), "database", "not a database"),
+        (lambda folder: (folder.ca / "ca.pem").unlink(), "certificate authority", "restore"),
+    ],
+)
+def test_damage_is_named_with_what_to_do(used, damage, name, words):
+    damage(used.folder())
+    is_well, said = verdicts(used)[name]
+    assert not is_well
+    assert words in said
+    assert f"FAIL  {name}" in render(examine(used, used.folder()))
+
+
+def test_a_port_of_a_stranger_is_wrong_and_of_our_own_master_is_not(used, tmp_path):
+    with socket.socket() as rival:
+        rival.bind(("127.0.0.1", 0))
+        rival.listen()
+        config = config_of(tmp_path, **{"server.port": str(rival.getsockname()[1])})
+        assert not verdicts(config)["port"][0]
+        lock = acquire(config.folder().lock)
+        assert verdicts(config)["port"] == (True, f"{config.server.port} is held; a master is running here")
+        lock.release()
