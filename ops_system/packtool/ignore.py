@@ -41,11 +41,11 @@ def _parse(line: str) -> _Pattern | None:
     is_negated = text.startswith("!")
     text = text[1:] if is_negated else text
     is_folder_only = text.endswith("/")
-    text = text.rstrip("/")
+    text = text.removesuffix("/")
     if not text:
         return None
     is_anchored = "/" in text
-    regex = _to_regex(text.lstrip("/"))
+    regex = _to_regex(text.removeprefix("/"))
     return _Pattern(re.compile(regex if is_anchored else f"(?:.*/)?{regex}"), is_negated, is_folder_only)
 
 
@@ -57,17 +57,19 @@ def _strip_end(line: str) -> str:
 
 
 _TOKEN = re.compile(
-    r"(?P<any>\*\*/|/\*\*\Z|\*\*)|(?P<star>\*)|(?P<one>\?)|(?P<set>\[!?\]?[^\]/]*\])|\\(?P<plain>.)|(?P<char>.)",
+    r"(?P<folders>(?:(?<=/)|\A)\*{2,}/)|(?P<inside>(?<=/)\*{2,}\Z)|(?P<star>\*+)|(?P<one>\?)"
+    r"|(?P<set>\[(?:!(?:\]|[^\]/])|\]|[^\]/!])[^\]/]*\])|\\(?P<plain>.)|(?P<char>.)",
     re.DOTALL,
 )
-_ANY = {"**/": "(?:.*/)?", "/**": "/.*", "**": ".*"}
 
 
 def _to_regex(pattern: str) -> str:
     parts: list[str] = []
     for match in _TOKEN.finditer(pattern):
-        if match["any"]:
-            parts.append(_ANY[match["any"]])
+        if match["folders"]:
+            parts.append("(?:.*/)?")
+        elif match["inside"]:
+            parts.append(".+")
         elif match["star"]:
             parts.append("[^/]*")
         elif match["one"]:
@@ -80,8 +82,15 @@ def _to_regex(pattern: str) -> str:
 
 
 def _set_regex(text: str) -> str:
+    """`[a-z]` or `[!a-z]`; one that makes no sense, such as `[z-a]`, stands for itself."""
     inside = text[1:-1]
+    if "--" in inside:  # means a difference of sets in Python's patterns to come
+        return re.escape(text)
     is_negated = inside.startswith("!")
-    escaped = (inside[1:] if is_negated else inside).replace("\\", "\\\\").replace("]", "\\]").replace("[", "\\[")
-    escaped = escaped.replace("^", "\\^").replace("&", "\\&").replace("~", "\\~").replace("|", "\\|")
-    return f"(?!/)[{'^' if is_negated else ''}{escaped}]"
+    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if is_negated else inside)
+    regex = f"(?!/)[{'^' if is_negated else ''}{escaped}]"
+    try:
+        re.compile(regex)
+    except re.error:
+        return re.escape(text)
+    return regex

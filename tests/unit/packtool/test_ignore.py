@@ -45,6 +45,18 @@ from ops_system.packtool.ignore import IgnoreRules
         (["a.b"], "axb", False, False),
         (["(a|b)+"], "(a|b)+", False, True),
         (["["], "[", False, True),
+        (["[]"], "[]", False, True),
+        (["[!]"], "[!]", False, True),
+        (["[z-a]"], "[z-a]", False, True),
+        (["[]a]"], "]", False, True),
+        (["[!]a]"], "b", False, True),
+        (["[a--]"], "[a--]", False, True),
+        (["[[^&|]"], "^", False, True),
+        (["**//"], "x/a", False, False),
+        (["//"], "a", True, False),
+        (["***/a"], "x/a", False, True),
+        (["a**b"], "a/b", False, False),
+        (["a**b"], "axxb", False, True),
         (["/"], "a", True, False),
     ],
 )
@@ -52,7 +64,7 @@ def test_patterns_mean_what_they_mean_to_git(lines, path, is_dir, ignored):
     assert IgnoreRules(lines).is_ignored(path, is_dir=is_dir) is ignored
 
 
-@given(st.text(max_size=12), st.text(alphabet="ab./[]", max_size=8))
+@given(st.text(max_size=12) | st.text(alphabet="[]!-^a*/\\&", max_size=9), st.text(alphabet="ab./[]", max_size=8))
 def test_any_line_is_a_pattern(line, path):
     assert IgnoreRules([line]).is_ignored(path, is_dir=False) in (True, False)
 
@@ -61,7 +73,9 @@ def test_any_line_is_a_pattern(line, path):
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(
-        st.lists(st.sampled_from(["a", "b", "*", "?", "/", "**/", ".log", "!", "[ab]"]), max_size=4).map("".join),
+        st.lists(st.sampled_from(["a", "b", "*", "?", "/", "**/", ".log", "!", "[ab]", "[!a]"]), max_size=4).map(
+            "".join
+        ),
         max_size=3,
     ),
 )
