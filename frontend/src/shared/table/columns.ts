@@ -32,6 +32,11 @@ export function sortRows<T>(rows: T[], columns: Column<T>[], sort: string): T[] 
   })
 }
 
+/** The pixels the columns need at least: `minmax(160px, 2fr)` needs 160. */
+export function leastWidthOf<T>(columns: Column<T>[]): number {
+  return columns.reduce((sum, { width }) => sum + Number(/(\d+)px/.exec(width)?.[1] ?? 0), 0)
+}
+
 /** Rows in the order they had in `before` (keys); those that are new follow, in the order given. */
 export function keepOrder<T>(rows: T[], keyOf: (row: T) => string, before: Map<string, number>): T[] {
   const place = (row: T): number => before.get(keyOf(row)) ?? before.size
