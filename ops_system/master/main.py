@@ -7,6 +7,7 @@ master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master do
 
 import asyncio
 import gc
+import os
 import sys
 
 from ops_system.cli import (
@@ -109,9 +110,9 @@ def run_master(parsed: Parsed) -> int:
     config = settings.load(SCHEMA, parsed)
     gc.set_threshold(*_RARE_COLLECTIONS)
     logs.set_up(config.log)
-    from ops_system.master.welcome import is_double_click
+    from ops_system.master.welcome import has_desktop
 
-    shows_browser = parsed.switch("open_browser", default=is_double_click())
+    shows_browser = parsed.switch("open_browser", default=has_desktop(os.environ, sys.platform))
     tasks.run_role(_serve(config, shows_browser=shows_browser), loop_factory=_fast_loop())
     return EXIT_FINE
 

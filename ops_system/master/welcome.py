@@ -66,28 +66,13 @@ def welcome_text(ready: Ready, *, is_chinese: bool) -> str:
     return "\n".join(line.format_map(fields) for line in lines)
 
 
-def wants_browser(environ: Mapping[str, str], platform: str, *, has_terminal: bool) -> bool:
-    """True where a double click started us: no terminal, and a desktop to show a browser on."""
-    if has_terminal or environ.get("CI"):
+def has_desktop(environ: Mapping[str, str], platform: str) -> bool:
+    """True where somebody sits in front of this machine: a desktop, no ssh, no automation."""
+    if environ.get("CI") or environ.get("SSH_CONNECTION"):
         return False
     if platform in {"win32", "darwin"}:
         return True
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
-
-
-def is_double_click() -> bool:
-    """Apply `wants_browser` to this process. A Windows console window that is ours alone counts as no terminal."""
-    has_terminal = sys.stdin is not None and sys.stdin.isatty() and not _owns_console()
-    return wants_browser(os.environ, sys.platform, has_terminal=has_terminal)
-
-
-def _owns_console() -> bool:
-    if sys.platform == "win32":
-        import ctypes
-
-        processes = (ctypes.c_uint * 2)()
-        return int(ctypes.windll.kernel32.GetConsoleProcessList(processes, 2)) == 1
-    return False
 
 
 class Welcome:

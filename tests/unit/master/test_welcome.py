@@ -1,6 +1,6 @@
 import pytest
 
-from ops_system.master.welcome import Ready, speaks_chinese, wants_browser, welcome_text
+from ops_system.master.welcome import Ready, has_desktop, speaks_chinese, welcome_text
 
 FIRST = Ready("http://127.0.0.1:8080", "", "abcd-1234", "/srv/data")
 LATER = Ready("http://127.0.0.1:8080", "https://ops:8443", "", "/srv/data")
@@ -34,17 +34,17 @@ def test_the_language_is_the_environments(environ, expected):
 
 
 @pytest.mark.parametrize(
-    ("environ", "platform", "has_terminal", "expected"),
+    ("environ", "platform", "expected"),
     [
-        ({"DISPLAY": ":0"}, "linux", False, True),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", False, True),
-        ({"DISPLAY": ":0"}, "linux", True, False),
-        ({}, "linux", False, False),
-        ({"CI": "1", "DISPLAY": ":0"}, "linux", False, False),
-        ({}, "win32", False, True),
-        ({}, "darwin", False, True),
-        ({}, "win32", True, False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({}, "linux", False),
+        ({"CI": "1", "DISPLAY": ":0"}, "linux", False),
+        ({"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22", "DISPLAY": "localhost:10.0"}, "linux", False),
+        ({}, "win32", True),
+        ({}, "darwin", True),
+        ({"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}, "darwin", False),
     ],
 )
-def test_a_browser_opens_only_after_a_double_click(environ, platform, has_terminal, expected):
-    assert wants_browser(environ, platform, has_terminal=has_terminal) is expected
+def test_a_browser_opens_only_where_somebody_sits(environ, platform, expected):
+    assert has_desktop(environ, platform) is expected
