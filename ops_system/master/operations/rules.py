@@ -7,7 +7,7 @@ Only targets are written to; the states of the steps and of the operation follow
     operation:  ended once every target has ended; failed before cancelled before succeeded
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -83,6 +83,25 @@ def first_error(targets: Sequence[OperationTarget]) -> Reason | None:
 def with_target(operation: Operation, changed: OperationTarget) -> Operation:
     """Return the operation with the target of the same id replaced."""
     targets = tuple(changed if target.id == changed.id else target for target in operation.targets)
+    return msgspec.structs.replace(operation, targets=targets)
+
+
+class TargetProgress(msgspec.Struct, frozen=True):
+    """How far a running target is inside its step."""
+
+    step: str
+    bytes_done: int
+    bytes_total: int
+
+
+def with_progress(operation: Operation, fresh: Mapping[str, TargetProgress]) -> Operation:
+    """Return the operation with newer progress in the targets that run."""
+    targets = tuple(
+        msgspec.structs.replace(target, step=news.step, bytes_done=news.bytes_done, bytes_total=news.bytes_total)
+        if target.state is OperationState.RUNNING and (news := fresh.get(target.id)) is not None
+        else target
+        for target in operation.targets
+    )
     return msgspec.structs.replace(operation, targets=targets)
 
 

@@ -18,9 +18,11 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.operations import store
 from ops_system.master.operations.rules import (
     OperationQuery,
+    TargetProgress,
     find_target,
     overlay,
     settle,
+    with_progress,
     with_target,
 )
 from ops_system.master.web.route import Page, Principal
@@ -57,6 +59,7 @@ class Operations:
         self._bus = bus
         self._clock = clock
         self._open: dict[OperationId, Operation] = {}
+        self._fresh: dict[OperationId, dict[str, TargetProgress]] = {}
         self._controllers: dict[str, Controller] = {}
         self._waiting: set[OperationId] = set()
         self._quiet: set[OperationId] = set()
@@ -127,13 +130,14 @@ class Operations:
         operation = await store.find(tx, operation_id)
         if operation is None:
             raise NotFound(f"there is no operation {operation_id}", id=operation_id)
-        return overlay(operation, self._open.get(operation.id))
+        return overlay(operation, self._live(operation.id))
 
     def publish(self, *operations: Operation) -> None:
         """Show operations as they are after a commit."""
         for operation in operations:
             if operation.state in ENDED:
                 self._open.pop(operation.id, None)
+                self._fresh.pop(operation.id, None)
                 self._waiting.discard(operation.id)
             else:
                 self._open[operation.id] = operation
@@ -141,21 +145,24 @@ class Operations:
 
     def advance(self, operation_id: str, target_id: str, step: str, bytes_done: int = 0, bytes_total: int = 0) -> None:
         """Note how far a running target is: in memory, shown at most every `PROGRESS_INTERVAL_S`."""
-        operation = self._open.get(OperationId(operation_id))
-        target = None if operation is None else find_target(operation, target_id)
-        if operation is None or target is None or target.state is not OperationState.RUNNING:
-            return
-        changed = msgspec.structs.replace(target, step=step, bytes_done=bytes_done, bytes_total=bytes_total)
-        if changed != target:
-            self._open[operation.id] = settle(with_target(operation, changed), self._clock.now())
-            self._show_soon(operation.id)
+        known_id = OperationId(operation_id)
+        if known_id in self._open:
+            self._fresh.setdefault(known_id, {})[target_id] = TargetProgress(step, bytes_done, bytes_total)
+            self._show_soon(known_id)
+
+    def _live(self, operation_id: OperationId) -> Operation | None:
+        """Return the newest picture of an open operation; what came since the last one is laid in."""
+        operation, fresh = self._open.get(operation_id), self._fresh.pop(operation_id, None)
+        if operation is not None and fresh:
+            operation = self._open[operation_id] = settle(with_progress(operation, fresh), self._clock.now())
+        return operation
 
     def _show_soon(self, operation_id: OperationId) -> None:
         if operation_id in self._quiet:
             self._waiting.add(operation_id)
             return
         self._quiet.add(operation_id)
-        self._bus.publish(Changed(TOPIC, operation_id, self._open[operation_id]))
+        self._bus.publish(Changed(TOPIC, operation_id, self._live(operation_id)))
         asyncio.get_running_loop().call_later(PROGRESS_INTERVAL_S, self._end_quiet, operation_id)
 
     def _end_quiet(self, operation_id: OperationId) -> None:
@@ -169,16 +176,16 @@ class Operations:
         operation = await store.find(self._database, operation_id)
         if operation is None:
             raise NotFound(f"there is no operation {operation_id}", id=operation_id)
-        return overlay(operation, self._open.get(operation.id))
+        return overlay(operation, self._live(operation.id))
 
     async def list_page(self, query: OperationQuery) -> Page[Operation]:
         """Return one page, the newest first unless `sort` says otherwise."""
         items, total = await store.list_page(self._database, query)
-        return Page(items=[overlay(item, self._open.get(item.id)) for item in items], total=total)
+        return Page(items=[overlay(item, self._live(item.id)) for item in items], total=total)
 
     def list_open(self) -> list[Operation]:
         """Return what has not ended, the oldest first."""
-        return list(self._open.values())
+        return [live for operation_id in list(self._open) if (live := self._live(operation_id)) is not None]
 
     async def cancel(self, operation_id: str, actor: Principal) -> Operation:
         """Cancel what can be cancelled. Raises `NotFound`, `NotAllowed` (ended, or its kind cannot)."""
