@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -90,7 +91,7 @@ class Front:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request; whatever goes wrong becomes an answer in the product's words."""
-        request_id = secrets.token_hex(8)
+        request_id, began_s = secrets.token_hex(8), time.perf_counter()
         request[REQUEST_ID] = request_id
         try:
             response = await self._serve(request, request_id)
@@ -104,6 +105,8 @@ class Front:
                 raise ConnectionResetError(failure.message) from error
             response = error_answer(failure).response()
         self.answers[response.status] = self.answers.get(response.status, 0) + 1
+        took_ms = 1000 * (time.perf_counter() - began_s)
+        _log.debug("%s %s %d %.1f ms, request %s", request.method, request.path, response.status, took_ms, request_id)
         return response
 
     async def _serve(self, request: web.Request, request_id: str) -> web.StreamResponse:

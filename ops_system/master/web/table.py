@@ -37,7 +37,7 @@ class _Spot:
 
     literal: dict[str, "_Spot"] = field(default_factory=dict)
     any: "_Spot | None" = None
-    routes: dict[str, tuple[Route, tuple[str, ...]]] = field(default_factory=dict)
+    routes: dict[str, tuple[Route, dict[str, int]]] = field(default_factory=dict)  # with the place of each name
 
 
 def full_path(route: Route) -> str:
@@ -73,16 +73,17 @@ class Table:
         wanted = "GET" if method == "HEAD" else method
         if wanted not in spot.routes:
             return WrongMethod(tuple(sorted(spot.routes)))
-        route, names = spot.routes[wanted]
-        places = [index for index, part in enumerate(full_path(route).split("/")[1:]) if is_parameter(part)]
-        return Found(route, {name: segments[place] for name, place in zip(names, places, strict=True)})
+        route, places = spot.routes[wanted]
+        return Found(route, {name: segments[place] for name, place in places.items()})
 
     def _add(self, route: Route, where: str) -> None:
         _check(route, where)
-        spot, names = self._root, []
-        for segment in full_path(route).split("/")[1:]:
+        spot, places = self._root, dict[str, int]()
+        for place, segment in enumerate(full_path(route).split("/")[1:]):
             if is_parameter(segment):
-                names.append(segment[1:-1])
+                if segment[1:-1] in places:
+                    raise BrokenTable(f"{where}: {segment} stands twice in the path")
+                places[segment[1:-1]] = place
                 spot.any = spot.any or _Spot()
                 spot = spot.any
             else:
@@ -90,9 +91,7 @@ class Table:
         if route.method in spot.routes:
             other = spot.routes[route.method][0].operation_id
             raise BrokenTable(f"{where}: served by both {other} and {route.operation_id}")
-        if len(set(names)) != len(names):
-            raise BrokenTable(f"{where}: a name stands twice in the path")
-        spot.routes[route.method] = (route, tuple(names))
+        spot.routes[route.method] = (route, places)
 
 
 def _check(route: Route, where: str) -> None:
