@@ -237,6 +237,7 @@ async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
         join_tokens=auth.join_tokens,
         facts=MasterFacts(ground.trust.ca_pem, signing_key, await read_epoch(ground.database)),
         offline_after_s=ground.config.logic.node_offline_threshold_s,
+        heartbeat_s=ground.config.logic.heartbeat_interval_s,
     )
     await nodes.load()
     links = Links(

@@ -47,10 +47,12 @@ class Fingerprint(msgspec.Struct, frozen=True):
     boot_time_s: float = 0.0  # Unix seconds
 
 
-def status_from_silence(silent_s: float, offline_after_s: float) -> NodeStatus:
+def status_from_silence(
+    silent_s: float, offline_after_s: float, suspect_after_s: float = SUSPECT_AFTER_S
+) -> NodeStatus:
     """Return the status of an enrolled node that was last heard `silent_s` seconds ago (monotonic clock)."""
     if silent_s >= offline_after_s:
         return NodeStatus.OFFLINE
-    if silent_s >= SUSPECT_AFTER_S:
+    if silent_s >= suspect_after_s:
         return NodeStatus.SUSPECT
     return NodeStatus.ONLINE

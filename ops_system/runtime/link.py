@@ -42,6 +42,7 @@ __all__ = ["Handlers", "Link", "LinkEnd"]
 CLOSE_GRACE_S = 2.0
 MAX_WAITING_FRAMES = 256
 MAX_HANDLERS = 64
+HEARTBEATS_A_DEADLINE = 4
 _TIMER_SLACK_S = 0.01
 _SOCKET_CODES = {"invalid": 1008, "internal": 1011, "overloaded": 1013}
 
@@ -96,6 +97,10 @@ class Link:
     def dropped_samples(self) -> int:
         """How many samples this end has thrown away because the peer did not read."""
         return self._outbox.dropped_samples
+
+    def expect_every(self, heartbeat_s: float) -> None:
+        """Allow for heartbeats slower than usual before silence ends the link."""
+        self._read_deadline_s = max(self._read_deadline_s, HEARTBEATS_A_DEADLINE * heartbeat_s)
 
     # --- the opening ----------------------------------------------------------------------------------------------
     async def send_now(self, frame: Frame) -> None:

@@ -297,6 +297,7 @@ class Uplink:
     async def _carry(self, link: Link, welcome: Welcome) -> LinkEnd:
         """Live on an open link."""
         self._clock.hear(welcome.server_time)
+        link.expect_every(welcome.heartbeat_s)
         self._link, self._welcome, self._sent_seq = link, welcome, 0
         link.send(Snapshot(reports=self._owner.reports(), last_event_seq=self._owner.last_event_seq()))
         self._linked.set()

@@ -321,7 +321,7 @@ async def test_a_full_disk_keeps_no_worker_out(stage, monkeypatch):
     monkeypatch.setattr(stage.rig.nodes._database, "transaction", full)
     await stage.up(worker)
     assert stage.rig.nodes.status(worker.node_id) is NodeStatus.ONLINE
-    await stage.rig.nodes._save_quietly()
+    await stage.rig.nodes.save_last_seen()
 
 
 async def test_false_proofs_do_not_fill_the_audit_log(stage):

@@ -181,6 +181,7 @@ class Links:
     async def serve(self, socket: Socket, peer: Peer) -> LinkEnd | None:
         """Open, carry and end the link on a fresh WebSocket; None when it was not let in."""
         link = Link(socket, "master")
+        link.expect_every(self._heartbeat_s)
         try:
             live, welcome = await self._admit(link, peer)
         except _Refused as refused:

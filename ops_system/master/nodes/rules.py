@@ -15,6 +15,7 @@ from ops_system.model.nodes import Disk, Fingerprint, NodeStatus, status_from_si
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 MAX_LABELS = 64
+MISSED_HEARTBEATS = 3
 MAX_LABEL_VALUE = 128
 CURRENT_SERIES = (
     "cpu_percent",
@@ -150,7 +151,20 @@ class NodeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revoked: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-def status_of(record: NodeRecord, heard: Heard | None, offline_after_s: float) -> NodeStatus:
+class Patience(msgspec.Struct, frozen=True):
+    """How long a node may be silent before it is suspect, and before it is offline."""
+
+    suspect_after_s: float
+    offline_after_s: float
+
+
+def patience_of(heartbeat_s: float, offline_after_s: float) -> Patience:
+    """Return the patience for a pace of heartbeats: suspect after three missed ones, offline no sooner."""
+    suspect_after_s = MISSED_HEARTBEATS * heartbeat_s
+    return Patience(suspect_after_s, max(offline_after_s, suspect_after_s))
+
+
+def status_of(record: NodeRecord, heard: Heard | None, patience: Patience) -> NodeStatus:
     """Return the status. A node that was not heard since the master started is offline."""
     if record.clone_of:
         return NodeStatus.QUARANTINED
@@ -158,7 +172,7 @@ def status_of(record: NodeRecord, heard: Heard | None, offline_after_s: float) -
         return NodeStatus.PLANNED
     if heard is None or record.is_revoked:
         return NodeStatus.OFFLINE
-    return status_from_silence(heard.silent_s, offline_after_s)
+    return status_from_silence(heard.silent_s, patience.offline_after_s, patience.suspect_after_s)
 
 
 def view_of(record: NodeRecord, heard: Heard | None, status: NodeStatus, metrics: Mapping[str, float]) -> Node:

@@ -33,6 +33,7 @@ from ops_system.master.nodes.rules import (
     check_name,
     free_name,
     is_in_scope,
+    patience_of,
     principal_of,
     select,
     status_of,
@@ -42,7 +43,7 @@ from ops_system.master.web.route import Page, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, NotAllowed, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import NodeId, spell_id
 from ops_system.model.nodes import NodeStatus
-from ops_system.protocol.frames import Proof
+from ops_system.protocol.frames import HEARTBEAT_S, Proof
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
 from ops_system.storage.database import Database, Transaction
@@ -75,6 +76,7 @@ class Nodes:
         join_tokens: JoinTokens,
         facts: MasterFacts,
         offline_after_s: float,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._database = database
         self._audit = audit
@@ -82,7 +84,7 @@ class Nodes:
         self._clock = clock
         self._join_tokens = join_tokens
         self.facts = facts
-        self._offline_after_s = offline_after_s
+        self._patience = patience_of(heartbeat_s, offline_after_s)
         self._records: dict[NodeId, NodeRecord] = {}
         self.presence = Presence(clock)
         self._statuses: dict[NodeId, NodeStatus] = {}
@@ -115,7 +117,7 @@ class Nodes:
             self.check_statuses()
             tick += 1
             if tick % ticks_a_save == 0:
-                await self._save_quietly()
+                await self.save_last_seen()
 
         await every(TICK_S, watch, "node status")
 
@@ -125,15 +127,11 @@ class Nodes:
             self._check_status(node_id)
 
     async def save_last_seen(self) -> None:
-        """Write the time of the last frame of every linked node."""
+        """Write the time of the last frame of every linked node; not now when the disk does not take it."""
         heard = [self._records[node_id] for node_id in self.presence.linked() if node_id in self._records]
-        if heard:
+        try:
             async with self._database.transaction() as tx:
                 await store.save_last_seen(tx, heard)
-
-    async def _save_quietly(self) -> None:
-        try:
-            await self.save_last_seen()
         except OpsError as problem:
             _log.warning("when nodes were last heard is not written: %s", problem.message)
 
@@ -159,7 +157,7 @@ class Nodes:
     def status(self, node_id: str) -> NodeStatus:
         """Return the status now. Raises `NotFound`."""
         record = self.record(node_id)
-        return status_of(record, self.presence.of(record.id), self._offline_after_s)
+        return status_of(record, self.presence.of(record.id), self._patience)
 
     def get(self, node_id: str, principal: Principal | None = None) -> Node:
         """Return the node as the API shows it. Raises `NotFound`, also for what is out of the principal's scope."""
@@ -167,7 +165,7 @@ class Nodes:
         if principal is not None and not is_in_scope(record.labels, principal.scope):
             raise NotFound(f"there is no node {node_id}", id=node_id)
         heard = self.presence.of(record.id)
-        return view_of(record, heard, status_of(record, heard, self._offline_after_s), self._metrics_of(record.id))
+        return view_of(record, heard, status_of(record, heard, self._patience), self._metrics_of(record.id))
 
     def list_all(self, principal: Principal | None = None) -> list[Node]:
         """Return every node, or those in the principal's scope."""

@@ -11,11 +11,13 @@ from ops_system.master.nodes.rules import (
     Heard,
     NodeQuery,
     NodeRecord,
+    Patience,
     address_of,
     check_labels,
     check_name,
     free_name,
     is_in_scope,
+    patience_of,
     select,
     status_of,
     view_of,
@@ -25,6 +27,7 @@ from ops_system.model.ids import NodeId
 from ops_system.model.nodes import NodeStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PATIENCE = patience_of(5.0, 25.0)
 ENROLLED = NodeRecord(NodeId("n1"), "web-1", NOW, "ada", public_key=b"k" * 32, labels={"zone": "a"})
 
 
@@ -33,19 +36,24 @@ ENROLLED = NodeRecord(NodeId("n1"), "web-1", NOW, "ada", public_key=b"k" * 32, l
     [(0, "online"), (14.9, "online"), (15, "suspect"), (24.9, "suspect"), (25, "offline"), (1e6, "offline")],
 )
 def test_silence_decides(silent_s, status):
-    assert status_of(ENROLLED, Heard(silent_s, None, True), 25.0) == status
+    assert status_of(ENROLLED, Heard(silent_s, None, True), PATIENCE) == status
+
+
+def test_patience_follows_the_pace_of_heartbeats():
+    assert patience_of(1.0, 10.0) == Patience(3.0, 10.0)
+    assert patience_of(30.0, 25.0) == Patience(90.0, 90.0)
 
 
 def test_a_node_not_heard_since_the_start_is_offline():
-    assert status_of(ENROLLED, None, 25.0) is NodeStatus.OFFLINE
+    assert status_of(ENROLLED, None, PATIENCE) is NodeStatus.OFFLINE
 
 
 def test_planned_revoked_and_quarantined_outrank_silence():
     heard = Heard(0.0, None, True)
-    assert status_of(msgspec.structs.replace(ENROLLED, public_key=None), heard, 25.0) is NodeStatus.PLANNED
-    assert status_of(msgspec.structs.replace(ENROLLED, is_revoked=True), heard, 25.0) is NodeStatus.OFFLINE
+    assert status_of(msgspec.structs.replace(ENROLLED, public_key=None), heard, PATIENCE) is NodeStatus.PLANNED
+    assert status_of(msgspec.structs.replace(ENROLLED, is_revoked=True), heard, PATIENCE) is NodeStatus.OFFLINE
     clone = msgspec.structs.replace(ENROLLED, public_key=None, clone_of="n0")
-    assert status_of(clone, heard, 25.0) is NodeStatus.QUARANTINED
+    assert status_of(clone, heard, PATIENCE) is NodeStatus.QUARANTINED
 
 
 def make(name, status="online", labels=None, **metrics):
