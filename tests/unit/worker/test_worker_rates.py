@@ -127,7 +127,7 @@ def test_a_whole_of_nothing_is_no_division_by_zero() -> None:
 def test_stamps_have_neither_doubles_nor_holes_under_jitter(jitter: list[float]) -> None:
     previous, stamps = None, []
     for tick, late_s in enumerate(jitter):
-        previous = stamp_s(previous, 1_000_000.5 + tick + late_s, 1.0)
+        previous = stamp_s(previous, 1_000_000.05 + tick + late_s, 1.0)
         stamps.append(previous)
     assert [b - a for a, b in pairwise(stamps)] == [1.0] * (len(stamps) - 1)
 
