@@ -8,6 +8,7 @@ from typing import Protocol
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.rules import Record
 from ops_system.master.instances.views import Instance, TimelineEvent, view_of
+from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import InstanceSpec
@@ -15,6 +16,7 @@ from ops_system.model.operations import Operation
 from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import Apply
 from ops_system.runtime.clock import Clock
+from ops_system.storage.database import Transaction
 
 TOPIC = "instances"
 APPLY_LIFE = timedelta(minutes=10)  # trust S15: an older command is refused; the next snapshot brings a fresh one
@@ -49,6 +51,20 @@ class Aftermath:
         """Publish this picture and send its wish to the worker."""
         self.show(record)
         self.wishes[record.spec.instance_id] = record
+
+    async def begin_target(
+        self, operations: Operations, tx: Transaction, operation_id: str, target_id: str, step: str
+    ) -> None:
+        """Set a target of an operation to work; the operation is read once a transaction."""
+        known = self.operations.get(operation_id)
+        self.note(await operations.begin_target(tx, operation_id, target_id, step, known=known))
+
+    async def end_target(
+        self, operations: Operations, tx: Transaction, operation_id: str, target_id: str, end: TargetEnd
+    ) -> None:
+        """End a target of an operation; the operation is read once a transaction."""
+        known = self.operations.get(operation_id)
+        self.note(await operations.finish_target(tx, operation_id, target_id, end, known=known))
 
     def note(self, operation: Operation) -> None:
         """Publish this operation."""

@@ -204,10 +204,7 @@ class Observer:
         verdict = judge_action(record, report)
         seen = msgspec.structs.replace(record, observed=report)
         if verdict is not None and record.operation_id is not None:
-            operation = await self._operations.finish_target(
-                tx, record.operation_id, report.instance_id, verdict.state, verdict.reason
-            )
-            after.note(operation)
+            await after.end_target(self._operations, tx, record.operation_id, report.instance_id, verdict)
             seen = msgspec.structs.replace(seen, action=None, operation_id=None, action_at=None)
         if report.removed:
             await self._bury(tx, seen, after)

@@ -14,6 +14,7 @@ from typing import assert_never
 
 import msgspec
 
+from ops_system.master.operations.rules import TargetEnd
 from ops_system.model.errors import NotAllowed
 from ops_system.model.ids import NodeId
 from ops_system.model.instances import (
@@ -164,14 +165,7 @@ def is_same_picture(one: InstanceReport | None, other: InstanceReport) -> bool:
     return one is not None and msgspec.structs.replace(one, at=other.at) == other
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """How an action ended."""
-
-    state: OperationState
-    reason: Reason | None = None
-
-
-def judge_action(record: Record, report: InstanceReport) -> Verdict | None:
+def judge_action(record: Record, report: InstanceReport) -> TargetEnd | None:
     """Return how the open action ended by an accepted `report`, None while it goes on."""
     if record.action is None or needs_apply(record.spec, report):
         return None
@@ -181,20 +175,20 @@ def judge_action(record: Record, report: InstanceReport) -> Verdict | None:
         case Action.STOP | Action.KILL:
             return _judge_stop(report)
         case Action.DESTROY:
-            return Verdict(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)
+            return TargetEnd(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)
         case _:
             assert_never(record.action)
 
 
-def _judge_start(record: Record, report: InstanceReport) -> Verdict | None:
+def _judge_start(record: Record, report: InstanceReport) -> TargetEnd | None:
     if report.state is State.RUNNING:
         proven = report.health is HealthState.HEALTHY or record.spec.service.health.type == "process"
-        return Verdict(OperationState.SUCCEEDED) if proven else None
+        return TargetEnd(OperationState.SUCCEEDED) if proven else None
     if report.state not in {State.BACKOFF, State.EXITED, State.FAILED}:
         return None
     if report.state is State.BACKOFF and _may_still_download(record, report):
         return None
-    return Verdict(OperationState.FAILED, report.reason or Reason(report.state, f"the instance is {report.state}"))
+    return TargetEnd(OperationState.FAILED, report.reason or Reason(report.state, f"the instance is {report.state}"))
 
 
 def _may_still_download(record: Record, report: InstanceReport) -> bool:
@@ -203,15 +197,15 @@ def _may_still_download(record: Record, report: InstanceReport) -> bool:
     return report.at - record.action_at < timedelta(seconds=DOWNLOAD_PATIENCE_S)
 
 
-def _judge_stop(report: InstanceReport) -> Verdict | None:
+def _judge_stop(report: InstanceReport) -> TargetEnd | None:
     if report.state is State.STOPPED:
-        return Verdict(OperationState.SUCCEEDED)
+        return TargetEnd(OperationState.SUCCEEDED)
     return _judge_cannot_kill(report)
 
 
-def _judge_cannot_kill(report: InstanceReport) -> Verdict | None:
+def _judge_cannot_kill(report: InstanceReport) -> TargetEnd | None:
     if report.reason is not None and report.reason.code in {"cannot_kill", "cannot_remove"}:
-        return Verdict(OperationState.FAILED, report.reason)
+        return TargetEnd(OperationState.FAILED, report.reason)
     return None
 
 

@@ -30,6 +30,7 @@ from ops_system.master.instances.rules import (
 from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.service import Systems
@@ -49,7 +50,7 @@ KEEP_TOMBSTONES = timedelta(days=90)
 RETURN_WITHIN_S = 60.0  # so long workers may take to come back after a master's start (trust R10)
 VIEWS_AT_ONCE = 200  # about 10 ms: other work gets its turn in between
 _SILENT = frozenset({NodeStatus.OFFLINE, NodeStatus.QUARANTINED})
-_CANCELLED = Reason("cancelled", "cancelled by a person")
+_CANCELLED = TargetEnd(OperationState.CANCELLED, Reason("cancelled", "cancelled by a person"))
 
 
 class Instances:
@@ -240,13 +241,13 @@ class Instances:
     async def _forget(self, tx: Transaction, record: Record, operation: Operation, after: Aftermath) -> Operation:
         instance_id = record.spec.instance_id
         reason = Reason("forced", "forgotten without proof: the node is lost; it is told when it comes back")
-        ended = await self._operations.finish_target(tx, operation.id, instance_id, OperationState.SUCCEEDED, reason)
+        end = TargetEnd(OperationState.SUCCEEDED, reason)
+        await after.end_target(self._operations, tx, operation.id, instance_id, end)
         await store.bury(tx, record, to_ms(self._clock.now()))
         after.records.pop(instance_id, None)
         after.wishes.pop(instance_id, None)
         after.gone.append(instance_id)
-        after.note(ended)
-        return ended
+        return after.operations[operation.id]
 
     async def _act(
         self, tx: Transaction, record: Record, action: Action, actor: Principal, after: Aftermath
@@ -312,7 +313,8 @@ class Instances:
 
         Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
         """
-        fresh = await self._definitions.redefine(tx, record) if takes_fresh(record.spec, action) else None
+        is_edited = record.spec.generation > 0 and takes_fresh(record.spec, action)  # a new one was defined just now
+        fresh = await self._definitions.redefine(tx, record) if is_edited else None
         begun = msgspec.structs.replace(
             record,
             spec=next_wish(record.spec, action, fresh),
@@ -322,7 +324,7 @@ class Instances:
         )
         await self._supersede(tx, record, operation_id, after)
         await store.save_wish(tx, begun)
-        after.note(await self._operations.begin_target(tx, operation_id, record.spec.instance_id, STEPS[action][0]))
+        await after.begin_target(self._operations, tx, operation_id, record.spec.instance_id, STEPS[action][0])
         after.tell(begun)
         return begun
 
@@ -331,10 +333,8 @@ class Instances:
             return
         assert record.operation_id is not None
         reason = Reason("superseded", "something newer was asked of this instance", {"by": operation_id})
-        old = await self._operations.finish_target(
-            tx, record.operation_id, record.spec.instance_id, OperationState.CANCELLED, reason
-        )
-        after.note(old)
+        end = TargetEnd(OperationState.CANCELLED, reason)
+        await after.end_target(self._operations, tx, record.operation_id, record.spec.instance_id, end)
 
     async def withdraw(self, tx: Transaction, instance_id: str, operation_id: str, after: Aftermath) -> None:
         """Cancel what an operation waits for on one instance: a deploy or start becomes a stop.
@@ -346,10 +346,7 @@ class Instances:
             return
         undo = after_cancel(record.action)
         spec = record.spec if undo is None else next_wish(record.spec, undo)
-        ended = await self._operations.finish_target(
-            tx, operation_id, instance_id, OperationState.CANCELLED, _CANCELLED
-        )
-        after.note(ended)
+        await after.end_target(self._operations, tx, operation_id, instance_id, _CANCELLED)
         calm = msgspec.structs.replace(record, spec=spec, action=None, operation_id=None, action_at=None)
         await store.save_wish(tx, calm)
         after.tell(calm)

@@ -86,6 +86,13 @@ def with_target(operation: Operation, changed: OperationTarget) -> Operation:
     return msgspec.structs.replace(operation, targets=targets)
 
 
+class TargetEnd(msgspec.Struct, frozen=True):
+    """How a target ended, and why where it is no success."""
+
+    state: OperationState
+    reason: Reason | None = None
+
+
 class TargetProgress(msgspec.Struct, frozen=True):
     """How far a running target is inside its step."""
 

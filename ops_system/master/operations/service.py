@@ -18,6 +18,7 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.operations import store
 from ops_system.master.operations.rules import (
     OperationQuery,
+    TargetEnd,
     TargetProgress,
     find_target,
     overlay,
@@ -29,7 +30,6 @@ from ops_system.master.web.route import Page, Principal
 from ops_system.model.errors import NotAllowed, NotFound
 from ops_system.model.ids import OperationId, spell_id
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationStep, OperationTarget
-from ops_system.model.reasons import Reason
 from ops_system.model.stamps import to_ms
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Transaction
@@ -105,18 +105,26 @@ class Operations:
         await store.insert(tx, operation)
         return operation
 
-    async def begin_target(self, tx: Transaction, operation_id: str, target_id: str, step: str) -> Operation:
-        """Set a pending target to work inside `tx`."""
-        return await self._change(tx, operation_id, target_id, {"state": OperationState.RUNNING, "step": step})
+    async def begin_target(
+        self, tx: Transaction, operation_id: str, target_id: str, step: str, *, known: Operation | None = None
+    ) -> Operation:
+        """Set a pending target to work inside `tx`. `known`: the operation as an earlier call in `tx` returned it."""
+        fields = {"state": OperationState.RUNNING, "step": step}
+        return await self._change(tx, known or await self.read(tx, operation_id), target_id, fields)
 
     async def finish_target(
-        self, tx: Transaction, operation_id: str, target_id: str, state: OperationState, reason: Reason | None = None
+        self, tx: Transaction, operation_id: str, target_id: str, end: TargetEnd, *, known: Operation | None = None
     ) -> Operation:
-        """End one target inside `tx`; one that has ended stays as it is. The last one ends the operation."""
-        return await self._change(tx, operation_id, target_id, {"state": state, "reason": reason})
+        """End one target inside `tx`; one that has ended stays as it is. The last one ends the operation.
 
-    async def _change(self, tx: Transaction, operation_id: str, target_id: str, fields: Mapping[str, Any]) -> Operation:
-        operation = await self.read(tx, operation_id)
+        `known`: the operation as an earlier call in `tx` returned it; it saves reading many targets again.
+        """
+        fields = {"state": end.state, "reason": end.reason}
+        return await self._change(tx, known or await self.read(tx, operation_id), target_id, fields)
+
+    async def _change(
+        self, tx: Transaction, operation: Operation, target_id: str, fields: Mapping[str, Any]
+    ) -> Operation:
         target = find_target(operation, target_id)
         if target is None or target.state in ENDED:
             return operation

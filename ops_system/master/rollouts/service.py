@@ -12,9 +12,10 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.aftermath import Aftermath
 from ops_system.master.instances.placing import facts_of
-from ops_system.master.instances.rules import STEPS, Action, Record, Verdict
+from ops_system.master.instances.rules import STEPS, Action, Record
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 KIND = "system."
 RETRY_S = 1.0
+BEGIN_AT_ONCE = 25  # in one transaction: others want to write, too
 _CANCELLED = Reason("cancelled", "cancelled by a person")
 _HALTED = Reason("earlier_wave_failed", "an instance of an earlier wave failed")
 _GONE = Reason("gone", "the instance does not exist any more")
@@ -101,10 +103,12 @@ class Rollouts:
             operation = await self._operations.read(tx, operation_id)
             step = next_step(rollout, operation)
             for target in step.cancel:
-                await self._end(tx, rollout, target, Verdict(OperationState.CANCELLED, _HALTED), after)
-            for target in step.begin:
+                await self._end(tx, rollout, target, TargetEnd(OperationState.CANCELLED, _HALTED), after)
+            for target in step.begin[:BEGIN_AT_ONCE]:
                 await self._begin(tx, rollout, target, after)
         self._instances.release(after)
+        if len(step.begin) > BEGIN_AT_ONCE:
+            self._look_at(operation_id)
 
     async def _begin(self, tx: Transaction, rollout: Rollout, target: OperationTarget, after: Aftermath) -> None:
         try:
@@ -115,24 +119,21 @@ class Rollouts:
                 return
             if not is_reachable:
                 reason = Reason("node_offline", "the node is silent; retry when it is back", {"node": record.node_id})
-                await self._end(tx, rollout, target, Verdict(OperationState.FAILED, reason), after)
+                await self._end(tx, rollout, target, TargetEnd(OperationState.FAILED, reason), after)
                 return
             await self._instances.begin(tx, record, rollout.action, rollout.operation_id, after)
         except NotFound:
             is_done = rollout.action is Action.DESTROY
             state = OperationState.SUCCEEDED if is_done else OperationState.FAILED
-            await self._end(tx, rollout, target, Verdict(state, _GONE), after)
+            await self._end(tx, rollout, target, TargetEnd(state, _GONE), after)
         except (NotAllowed, Conflict, Invalid) as problem:
             reason = Reason(problem.code, problem.message)
-            await self._end(tx, rollout, target, Verdict(OperationState.FAILED, reason), after)
+            await self._end(tx, rollout, target, TargetEnd(OperationState.FAILED, reason), after)
 
     async def _end(
-        self, tx: Transaction, rollout: Rollout, target: OperationTarget, verdict: Verdict, after: Aftermath
+        self, tx: Transaction, rollout: Rollout, target: OperationTarget, end: TargetEnd, after: Aftermath
     ) -> None:
-        operation = await self._operations.finish_target(
-            tx, rollout.operation_id, target.id, verdict.state, verdict.reason
-        )
-        after.note(operation)
+        await after.end_target(self._operations, tx, rollout.operation_id, target.id, end)
 
     # --- acts -----------------------------------------------------------------------------------------------------
     async def act(self, system_id: str, wanted: SystemAction, actor: Principal) -> Operation:
@@ -198,7 +199,7 @@ class Rollouts:
         operation = await self._operations.read(tx, rollout.operation_id)
         for target in operation.targets:
             if target.state is OperationState.PENDING:
-                await self._end(tx, rollout, target, Verdict(OperationState.CANCELLED, reason), after)
+                await self._end(tx, rollout, target, TargetEnd(OperationState.CANCELLED, reason), after)
 
     async def _place_missing(
         self, tx: Transaction, modules: list[Module], system_id: str, actor: Principal, after: Aftermath

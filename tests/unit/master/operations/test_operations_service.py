@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from ops_system.master.bus import Bus, Changed
-from ops_system.master.operations.rules import OperationQuery
+from ops_system.master.operations.rules import OperationQuery, TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Invalid, NotAllowed, NotFound
@@ -53,7 +53,7 @@ class Book:
 
     async def finish(self, operation, target, state, reason=None):
         async with self.database.transaction() as tx:
-            changed = await self.service.finish_target(tx, operation.id, target, state, reason)
+            changed = await self.service.finish_target(tx, operation.id, target, TargetEnd(state, reason))
         self.service.publish(changed)
         return changed
 
