@@ -44,11 +44,12 @@ $(STAMPS)/node: requirements-node.lock | $(STAMPS)/runtime
 	@touch $@
 
 $(STAMPS)/npm: frontend/package-lock.json | $(STAMPS)/node
-	cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	@cd frontend && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(CONSOLE): $(FRONTEND_SOURCES) | $(STAMPS)/npm
-	cd frontend && npm run --silent build
+	@echo "building the console"
+	@cd frontend && npm run --silent build >../$(STAMPS)/console.log 2>&1 || { cat ../$(STAMPS)/console.log; exit 1; }
 	@touch $@
 
 install: $(STAMPS)/runtime $(CONSOLE) ## .venv with the console scripts, the console built; starts nothing

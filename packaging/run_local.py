@@ -6,16 +6,16 @@ made here; a second start finds it enrolled and starts both at once.
 
 import argparse
 import contextlib
-import http
 import json
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 PROGRAMS = Path(sys.executable).parent
 READY_WITHIN_S = 30.0
@@ -32,24 +32,31 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def is_ready(url: str) -> bool:
-    """Return whether `url`/health answers 200."""
+def health(url: str) -> dict[str, Any] | None:
+    """Return what `url`/health answers, None while it does not."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == http.HTTPStatus.OK)
-    except OSError:
-        return False
+            return dict(json.load(answer))
+    except (OSError, ValueError):
+        return None
 
 
-def wait_until_ready(url: str, program: "subprocess.Popen[bytes]", name: str) -> None:
-    """Wait for the first good answer; exit with the program's own code when it ends before."""
+def is_linked(answer: dict[str, Any]) -> bool:
+    """Return whether the worker that gave this answer is connected to its master."""
+    return bool(answer["link"]["state"] == "linked")
+
+
+def wait_until(
+    is_good: Callable[[dict[str, Any]], bool], url: str, program: "subprocess.Popen[bytes]", name: str
+) -> None:
+    """Wait for a good answer; exit with the program's own code when it ends before."""
     deadline = time.monotonic() + READY_WITHIN_S
-    while not is_ready(url):
+    while (answer := health(url)) is None or not is_good(answer):
         code = program.poll()
         if code is not None:
             sys.exit(code or 1)
         if time.monotonic() > deadline:
-            sys.exit(f"{name} did not answer on {url}/health within {READY_WITHIN_S:.0f} s")
+            sys.exit(f"{name} is not ready on {url}/health within {READY_WITHIN_S:.0f} s; its last answer: {answer}")
         time.sleep(0.05)
 
 
@@ -128,9 +135,10 @@ def main() -> int:
     code = 0
     try:
         programs.append(start_master(options))
-        wait_until_ready(f"http://127.0.0.1:{options.port}", programs[0], "the master")
+        wait_until(bool, f"http://127.0.0.1:{options.port}", programs[0], "the master")
         programs.append(start_worker(options))
-        wait_until_ready(f"http://127.0.0.1:{options.worker_port}", programs[1], "the worker")
+        wait_until(is_linked, f"http://127.0.0.1:{options.worker_port}", programs[1], "the worker")
+        print("One node is online / 一个节点已上线", flush=True)
         while all(program.poll() is None for program in programs):
             time.sleep(0.2)
         code = next(program.returncode for program in programs if program.returncode is not None) or 1

@@ -52,10 +52,10 @@ def run_until_online(clone: Path, within_s: float) -> str:
 
     def is_up() -> bool:
         assert program.poll() is None, output.read_text()
-        return answers(f"http://127.0.0.1:{PORTS['WORKER_PORT']}/health")
+        return "node is online" in output.read_text()
 
     try:
-        until(is_up, "the worker answers", within_s)
+        until(is_up, "the node is online", within_s)
         until(lambda: "#code=" in output.read_text(), "the set-up address is printed", 5)
     finally:
         with contextlib.suppress(ProcessLookupError):
