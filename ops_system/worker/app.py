@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
 ROTATE_EVERY_S = 2.0
+RETRY_SAVE_EVERY_S = 5.0
 PRIVATE_FOLDERS = ("state", "downloads", "versions")
 
 
@@ -61,7 +62,9 @@ class WorkerApp:
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
         )
-        self.instances = Instances(identity.node_id, self._wishes, self.supervisor, self._deployer.resolve)
+        self.instances = Instances(
+            identity.node_id, self._wishes, self.supervisor, self._deployer.resolve, self.uplink.send_report
+        )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get)
         register(handlers, self._logs)
@@ -88,6 +91,7 @@ class WorkerApp:
             "supervisor": self.supervisor.run,
             "uplink": self._run_uplink,
             "sampler": lambda: self.sampler.run(interval_s),
+            "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
             "sweeper": lambda: every(SWEEP_EVERY_S, self._deployer.sweep, "sweeper"),
         }

@@ -7,17 +7,19 @@ away for ever if need be (R6). `uplink` brings wishes and asks for reports; `app
 """
 
 import asyncio
+import errno
 import logging
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import Desired, InstanceEvent, InstanceReport, InstanceSpec
+from ops_system.model.instances import Desired, HealthState, InstanceEvent, InstanceReport, InstanceSpec, State
+from ops_system.model.reasons import Reason
 from ops_system.processes.spec import RunSpec
 from ops_system.protocol.frames import Apply
 from ops_system.runtime.files import remove_durably, write_atomic
@@ -124,7 +126,10 @@ class Instances:
         store: DesiredStore,
         supervisor: Supervision,
         resolve: Callable[[InstanceSpec], RunSpec],
+        on_report: Callable[[InstanceReport], None],
     ) -> None:
+        self._unsaved: dict[InstanceId, InstanceSpec] = {}
+        self._on_report = on_report
         self._node_id = node_id
         self._store = store
         self._supervisor = supervisor
@@ -142,14 +147,44 @@ class Instances:
         if why := refusal(frame, self._node_id, server_now):
             _log.warning("refused a wish for %s (%s): %s", spec.instance_id, spec.name, why)
             return
-        if not is_newer(spec, self._store.get(spec.instance_id)):
-            return
+        if is_newer(spec, self._unsaved.get(spec.instance_id) or self._store.get(spec.instance_id)):
+            await self._take(spec)
+
+    async def retry_unsaved(self) -> None:
+        """Try again to keep the wishes for which the disk had no room. Call it every few seconds."""
+        for spec in tuple(self._unsaved.values()):
+            await self._take(spec)
+
+    async def _take(self, spec: InstanceSpec) -> None:
         try:
             await self._store.save(spec)
         except OSError as problem:
-            _log.error("the wish for %s is not on the disk and not carried out: %s", spec.instance_id, problem)
+            self._tell_unsaved(spec, problem)
             return
+        self._unsaved.pop(spec.instance_id, None)
         await self._supervisor.apply(self._resolve(spec))
+
+    def _tell_unsaved(self, spec: InstanceSpec, problem: OSError) -> None:
+        """Say once that a wish waits; an instance that runs already keeps its own picture."""
+        if self._unsaved.get(spec.instance_id) == spec:
+            return
+        self._unsaved[spec.instance_id] = spec
+        message = f"the wish cannot be kept on the node's disk ({problem.strerror}); it is tried again until it can"
+        _log.error("%s (%s): %s", spec.instance_id, spec.name, message)
+        if all(report.instance_id != spec.instance_id for report in self.reports()):
+            reason = Reason("storage_full" if problem.errno == errno.ENOSPC else "storage_failed", message)
+            self._on_report(
+                InstanceReport(
+                    instance_id=spec.instance_id,
+                    generation=spec.generation,
+                    state=State.PENDING,
+                    health=HealthState.UNKNOWN,
+                    at=datetime.now(UTC),
+                    restart_seq=spec.restart_seq,
+                    reason=reason,
+                    version=spec.service.version,
+                )
+            )
 
     async def on_forget(self, instance_id: InstanceId) -> None:
         """Drop the tombstone of a removed instance; anything else is kept."""
@@ -157,7 +192,11 @@ class Instances:
         if spec is not None and spec.desired is not Desired.ABSENT:
             _log.warning("asked to forget %s, which is wished to be %s; kept", instance_id, spec.desired)
             return
-        await self._store.remove(instance_id)
+        try:
+            await self._store.remove(instance_id)
+        except OSError as problem:
+            _log.error("the tombstone of %s stays: %s", instance_id, problem)
+            return
         await self._supervisor.forget(instance_id)
 
     async def on_events_ack(self, seq: int) -> None:

@@ -1,4 +1,5 @@
 import datetime as dt
+import errno
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ class Obedient:
         self.applied: list[RunSpec] = []
         self.forgotten: list[InstanceId] = []
         self.acked = 0
+        self.told: list[InstanceReport] = []
         self.last_event_seq = 7
 
     async def apply(self, spec: RunSpec) -> None:
@@ -49,7 +51,7 @@ def make(folder: Path) -> tuple[Instances, Obedient, DesiredStore]:
     supervisor, store = Obedient(), DesiredStore(folder)
     store.load()
     resolve = lambda spec: RunSpec(source=spec, entrypoint="run.sh")  # noqa: E731 - a one-line stand-in
-    return Instances(NODE, store, supervisor, resolve), supervisor, store
+    return Instances(NODE, store, supervisor, resolve, supervisor.told.append), supervisor, store
 
 
 async def test_a_wish_is_on_the_disk_before_it_is_carried_out(tmp_path: Path) -> None:
@@ -59,16 +61,26 @@ async def test_a_wish_is_on_the_disk_before_it_is_carried_out(tmp_path: Path) ->
     assert [spec.source for spec in supervisor.applied] == [wish()]
 
 
-async def test_a_wish_that_cannot_be_kept_is_not_carried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wish_the_disk_has_no_room_for_waits_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     instances, supervisor, store = make(tmp_path)
 
     def full(*_args: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ops_system.worker.instances.write_atomic", full)
-    await instances.on_apply(frame(wish()), NOW)
-    assert supervisor.applied == []
-    assert store.get(InstanceId("inst_1")) is None
+    with monkeypatch.context() as patch:
+        patch.setattr("ops_system.worker.instances.write_atomic", full)
+        await instances.on_apply(frame(wish(generation=2)), NOW)
+        await instances.on_apply(frame(wish(generation=1)), NOW)
+        await instances.retry_unsaved()
+        assert supervisor.applied == []
+        assert store.get(InstanceId("inst_1")) is None
+    assert [(one.generation, one.reason.code) for one in supervisor.told if one.reason] == [(2, "storage_full")]
+    await instances.retry_unsaved()
+    assert [spec.generation for spec in supervisor.applied] == [2]
+    await instances.retry_unsaved()
+    assert len(supervisor.applied) == 1
 
 
 async def test_older_and_equal_wishes_change_nothing(tmp_path: Path) -> None:
