@@ -3,6 +3,7 @@ import pytest
 from ops_system.master.instances.rules import Action
 from ops_system.master.instances.views import InstanceQuery
 from ops_system.master.rollouts.rules import SystemAction
+from ops_system.master.systems.rules import ModulePatch
 from ops_system.model.errors import Conflict, NotAllowed
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.operations import OperationState
@@ -89,6 +90,23 @@ async def test_a_failure_in_the_first_wave_leaves_the_second_alone(desk):
     assert await obey_wave(desk, again.id, 1) == ["db"]
     assert await obey_wave(desk, again.id, 1) == ["web"]
     assert (await desk.ended(again.id)).state is OperationState.SUCCEEDED
+
+
+async def test_an_edit_after_a_halted_deploy_comes_with_the_retry(desk):
+    system, _ = await shop(desk, ["n1"])
+    operation = await desk.rollouts.act(system, SystemAction.DEPLOY, ANN)
+    (db,) = await begun(desk, operation.id, 1)
+    await desk.report(db.node_id, db.id, "failed", reason=Reason("exited", "no"))
+    halted = await desk.ended(operation.id)
+    web = halted.targets[1].id
+    await desk.upload("web", "2.0")
+    module_id = (await desk.instances.get(web)).module_id
+    await desk.systems.patch_module(module_id, ModulePatch(version="2.0", env={"MODE": "new"}), ANN)
+    again = await desk.operations.retry(operation.id, ANN)
+    await obey_wave(desk, again.id, 1)
+    await begun(desk, again.id, 1)
+    wish = desk.links.wishes(web)[-1]
+    assert (wish.package.version, wish.service.env["MODE"]) == ("2.0", "new")
 
 
 async def test_a_master_killed_between_waves_goes_on(desk, tmp_path):

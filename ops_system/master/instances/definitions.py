@@ -1,12 +1,14 @@
 """From a module's plan to the definition of an instance on one node. Used by the service, inside its transactions."""
 
+from collections.abc import Iterable
+
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.rules import Record
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
-from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module
 from ops_system.storage.database import Transaction
@@ -20,28 +22,34 @@ class Definitions:
         self._packages = packages
         self._systems = systems
 
-    async def define(self, tx: Transaction, module: Module, node_id: NodeId, instance_id: InstanceId) -> InstanceSpec:
-        """Return what the module's instance on this node is. Raises `NotFound`, `Invalid`."""
+    async def define(
+        self, tx: Transaction, module: Module, neighbours: Iterable[InstanceSpec], instance_id: InstanceId
+    ) -> InstanceSpec:
+        """Return what the module's instance beside these neighbours is. Raises `NotFound`, `Invalid`."""
         package = await self._packages.get(module.package, module.version, tx)
         ref = await self._packages.get_ref(module.package, module.version, tx)
-        on_node = {record.spec.module_id: record.spec for record in await store.list_by_node(tx, node_id)}
-        depends_on = [on_node[wanted].instance_id for wanted in module.depends_on if wanted in on_node]
+        on_node = {neighbour.module_id: neighbour.instance_id for neighbour in neighbours}
+        depends_on = [on_node[wanted] for wanted in module.depends_on if wanted in on_node]
         return placing.build_spec(instance_id, module, ref, merged_manifest(package.manifest, module), depends_on)
 
     async def redefine(self, tx: Transaction, record: Record) -> InstanceSpec | None:
-        """Return the module's present definition; None when it plans another version (a rollout changes versions).
+        """Return the module's present definition, to come with a new start.
 
-        Raises `Invalid` (a placeholder without value), `Conflict` (a port that is taken by now).
+        None when the module plans another version by now (a rollout changes versions), unless nothing was wished of
+        the instance yet. Raises `Invalid` (a placeholder without value), `Conflict` (a port that is taken by now).
         """
         spec = record.spec
         if spec.package is None:
             return None
         module = await self._systems.get_module(spec.module_id, tx)
-        if (module.package, module.version) != (spec.package.name, spec.package.version):
+        is_other = (module.package, module.version) != (spec.package.name, spec.package.version)
+        if is_other and spec.generation > 0:
             return None
-        fresh = await self.define(tx, module, record.node_id, spec.instance_id)
-        placing.check_placeholders(fresh.service, fresh.config_files)
-        neighbours = await store.list_by_node(tx, record.node_id)
+        neighbours = [neighbour.spec for neighbour in await store.list_by_node(tx, record.node_id)]
+        fresh = await self.define(tx, module, neighbours, spec.instance_id)
         node = placing.facts_of(self._nodes.get(record.node_id))
-        placing.check_ports(fresh, [neighbour.spec for neighbour in neighbours], node)
+        if is_other:
+            placing.check_node(fresh.service, node)
+        placing.check_placeholders(fresh.service, fresh.config_files)
+        placing.check_ports(fresh, neighbours, node)
         return fresh

@@ -289,11 +289,11 @@ class Instances:
                 instance_id=existing.spec.instance_id,
             )
         instance_id = InstanceId(spell_id("ins", secrets.token_bytes(10)))
-        spec = await self._definitions.define(tx, module, node.id, instance_id)
+        neighbours = [record.spec for record in await store.list_by_node(tx, node.id)]
+        spec = await self._definitions.define(tx, module, neighbours, instance_id)
         placing.check_node(spec.service, node)
         placing.check_placeholders(spec.service, spec.config_files)
-        neighbours = await store.list_by_node(tx, node.id)
-        placing.check_ports(spec, [neighbour.spec for neighbour in neighbours], node)
+        placing.check_ports(spec, neighbours, node)
         record = Record(
             node_id=node.id,
             spec=spec,
@@ -313,8 +313,7 @@ class Instances:
 
         Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
         """
-        is_edited = record.spec.generation > 0 and takes_fresh(record.spec, action)  # a new one was defined just now
-        fresh = await self._definitions.redefine(tx, record) if is_edited else None
+        fresh = await self._definitions.redefine(tx, record) if takes_fresh(record.spec, action) else None
         begun = msgspec.structs.replace(
             record,
             spec=next_wish(record.spec, action, fresh),
