@@ -6,9 +6,14 @@ or to a question nobody asked is told apart and dropped.
 
 import msgspec
 
+from ops_system.model import errors
 from ops_system.model.errors import Invalid, OpsError
 from ops_system.protocol.codec import encode_body
 from ops_system.protocol.frames import Reply, Request
+
+_ERRORS: dict[str, type[OpsError]] = {
+    one.code: one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OpsError)
+}
 
 
 class Calls:
@@ -60,10 +65,7 @@ def refuse(request: Request, error: OpsError) -> Reply:
 
 def error_from(code: str, message: str) -> OpsError:
     """Return the error a peer named by its code; an unknown code keeps its words as a plain `OpsError`."""
-    for error_type in OpsError.__subclasses__():
-        if error_type.code == code:
-            return error_type(message)
-    return OpsError(message or code)
+    return _ERRORS.get(code, OpsError)(message or code)
 
 
 def body_of(reply: Reply) -> msgspec.Raw:

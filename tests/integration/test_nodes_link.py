@@ -216,13 +216,14 @@ async def test_the_session_token_lives_as_long_as_the_link(stage):
 async def test_a_reconnect_wins_when_the_old_link_is_dead(tmp_path):
     async with staged(tmp_path, rival_ping_s=0.05) as stage:
         worker = await stage.join()
-        await worker.dial(stage.client)  # never run: it answers nothing, as after a pulled cable
+        dead = await worker.dial(stage.client)  # never run: it answers nothing, as after a pulled cable
         await until(lambda: stage.rig.links.is_linked(worker.node_id))
         worker.run_id = "another"
         await stage.up(worker)
         assert worker.welcome.connection_epoch == 2
         assert stage.rig.links.send(worker.node_id, EventsAck(1))
         await until(lambda: worker.heard == [EventsAck(1)])
+        await dead._socket.close()
 
 
 async def test_a_clone_is_quarantined_and_the_first_goes_on(stage):
@@ -246,7 +247,7 @@ async def test_a_clone_is_quarantined_and_the_first_goes_on(stage):
     url = f"{stage.site.url}/api/v1/nodes/{quarantined[0].id}"
     async with stage.client.delete(url, headers=ADMIN) as reply:
         assert reply.status == 200
-    await clone.dial(stage.client)
+    await stage.up(clone)
 
 
 async def test_the_same_process_twice_is_no_clone(stage):
@@ -351,6 +352,7 @@ async def test_late_frames_of_an_old_connection_are_dropped(tmp_path):
         worker.link.send(make_sample(3.0))
         await until(lambda: 3.0 in got)
         assert got == [1.0, 3.0]
+        await old._socket.close()
 
 
 async def test_a_full_disk_holds_frames_back_and_loses_none(stage):

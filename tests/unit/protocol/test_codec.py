@@ -121,6 +121,14 @@ def test_errors_keep_their_class_over_the_link():
     assert unknown.message == "what"
 
 
+def test_an_error_of_ones_own_does_not_stand_in_for_a_code():
+    class Own(OpsError):
+        def __init__(self):
+            super().__init__("two arguments would break it")
+
+    assert type(session.error_from(Own.code, "a bug over there")) is OpsError
+
+
 def test_an_answer_without_body_or_error_is_invalid():
     with pytest.raises(Invalid):
         session.body_of(frames.Reply(request_id=1))
