@@ -203,6 +203,22 @@ async def test_a_system_on_two_nodes_from_deploy_to_destroy(master: RunningMaste
         assert (await api.get("/audit/verify"))["ok"]
 
 
+async def test_a_halted_deploy_is_cleared_away(master: RunningMaster, api: Api, tmp_path: Path) -> None:
+    system, _ = await define(api, "db", "web", script=QUITTER)
+    async with workers(master, api, tmp_path, "n1"):
+        act = f"/systems/{system}/actions"
+        failed = await ended(api, (await api.post(act, {"action": "deploy"}))["operation"])
+        assert [(target["state"], target["reason"]["code"]) for target in failed["targets"]] == [
+            ("failed", "exited"),
+            ("cancelled", "earlier_wave_failed"),
+        ]
+        states = {one["name"]: one["state"] for one in (await api.get("/instances"))["items"]}
+        assert states["web"] == "pending"
+        gone = await ended(api, (await api.post(act, {"action": "destroy"}))["operation"])
+        assert gone["state"] == "succeeded"
+        assert (await api.get("/instances"))["total"] == 0
+
+
 async def test_a_master_that_stops_in_the_middle_goes_on_where_it_stood(tmp_path: Path) -> None:
     port, go = free_port(), tmp_path / "go"
     health = {"type": "command", "target": f"test -e {go}", "interval": "1s"}

@@ -151,4 +151,4 @@ async def test_abandoned_uploads_are_swept_after_a_day(desk):
     with pytest.raises(NotFound):
         await desk.packages.get_upload(old.id)
     assert (await desk.packages.get_upload(young.id)).received_bytes == 0
-    await desk.packages.abort_upload(young.id)
+    await desk.packages.abort_upload(young.id, ANN)

@@ -163,7 +163,7 @@ def _upload_routes(service: Packages) -> list[Route]:
         return _created(await service.complete_upload(call.params["id"], call.principal))
 
     async def abort_upload(call: Call) -> Nothing:
-        await service.abort_upload(call.params["id"])
+        await service.abort_upload(call.params["id"], call.principal)
         return Nothing()
 
     return [

@@ -170,6 +170,8 @@ class Packages:
         )
         async with self._database.transaction() as tx:
             await store.insert_upload(tx, upload)
+            details = {"size_bytes": size_bytes}
+            await self._audit.record(tx, actor, "upload.begin", f"upload:{upload.id}", "done", details)
         return self._upload_view(upload)
 
     async def get_upload(self, upload_id: str) -> UploadView:
@@ -212,10 +214,11 @@ class Packages:
 
         return await self._shelve(self._describe(manifest, sha256, upload.size_bytes, actor), keep, actor)
 
-    async def abort_upload(self, upload_id: str) -> None:
+    async def abort_upload(self, upload_id: str, actor: Principal) -> None:
         """Forget an upload and its bytes. Raises `NotFound`, `Conflict` while a part is coming in."""
         await self._find_upload(upload_id)
         with self._in_use(upload_id):
+            await self._audit.record_alone(actor, "upload.abort", f"upload:{upload_id}", "done")
             await self._drop_upload(upload_id)
 
     async def _drop_upload(self, upload_id: str) -> None:
