@@ -37,8 +37,15 @@ function isPressable(event: KeyboardEvent): boolean {
   )
 }
 
+/** An open dialog has the keyboard to itself. */
+function isDialogOpen(): boolean {
+  return [...document.querySelectorAll('[aria-modal="true"]')].some(
+    (dialog) => dialog.getClientRects().length > 0,
+  )
+}
+
 function onKey(event: KeyboardEvent): void {
-  if (event.isComposing || event.defaultPrevented) return
+  if (event.isComposing || event.defaultPrevented || isDialogOpen()) return
   const stroke = strokeOf(event)
   const reachesInputs = stroke.startsWith('mod+') || stroke === 'Escape'
   if ((isTyping(event.target) && !reachesInputs) || isPressable(event)) return
