@@ -4,7 +4,7 @@
     (resume with a known sequence: the snapshot is skipped)
 
 No queue: a viewer knows the sequence it has of each topic and takes the difference when it is ready. One that does not
-read for `SEND_TIMEOUT_S`, or falls `MAX_LAG_BYTES` behind while a message is on the way, is closed (trust R11).
+read for `SEND_TIMEOUT_S`, or falls `MAX_LAG_BYTES` behind while one message is on the way, is closed (trust R11).
 """
 
 import asyncio
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 SEND_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 1.0
 MAX_LAG_BYTES = 1024 * 1024
+LAG_GRACE_S = 1.0  # half the fleet changing in one moment says nothing about the browser
 MAX_PONGS = 16
 _CLOSE_CODES = {"unauthenticated": 4401, "too_slow": 4408, "internal": 1011}
 
@@ -75,6 +76,7 @@ class Viewer:
         self._small: deque[bytes] = deque(maxlen=MAX_PONGS + 256)
         self._wake = asyncio.Event()
         self._lag_bytes: int | None = None  # None: no message is on the way
+        self._sending_since_s = 0.0
         self.why: tuple[str, str] | None = None
 
     async def run(self) -> None:
@@ -94,7 +96,8 @@ class Viewer:
         """The log has something new; a viewer that is stuck in a message falls behind."""
         if self._lag_bytes is not None:
             self._lag_bytes += log.newest_bytes
-            if self._lag_bytes > MAX_LAG_BYTES:
+            is_stuck = asyncio.get_running_loop().time() - self._sending_since_s > LAG_GRACE_S
+            if is_stuck and self._lag_bytes > MAX_LAG_BYTES:
                 self.end("too_slow", "this browser does not read")
         self._wake.set()
 
@@ -210,7 +213,7 @@ class Viewer:
         await self._send(encode(message))
 
     async def _send(self, message: bytes) -> None:
-        self._lag_bytes = 0
+        self._lag_bytes, self._sending_since_s = 0, asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._socket.send_frame(message, WSMsgType.TEXT)
