@@ -60,6 +60,59 @@ async def test_half_sent_headers_of_a_second_request_are_closed(hasty):
     writer.close()
 
 
+async def test_half_sent_headers_behind_a_request_with_a_body_are_closed(hasty):
+    head = HEAD.format("POST /api/v1/zip", "Content-Type: application/zip\r\nContent-Length: 2\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(head.encode() + b"PK")
+    assert (await reader.readuntil(b"\r\n\r\n{}")).startswith(b"HTTP/1.1 200 OK")
+    writer.write(b"GET /api/v1/x HT")
+    async with asyncio.timeout(TOO_LONG_S):
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_half_sent_headers_ahead_of_an_answer_are_closed_after_it(tmp_path):
+    gate = asyncio.Event()
+
+    async def wait(_call: Call) -> Nothing:
+        await gate.wait()
+        return Nothing()
+
+    route = Route("GET", "/wait", Permission.OPEN, wait, "Tests", "wait")
+    async with serve_table([route], tmp_path / "data", header_timeout_s=0.1) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(HEAD.format("GET /api/v1/wait", "\r\n").encode())
+        await writer.drain()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await reader.read(1)
+        writer.write(b"GET /api/v1/wait HT")
+        with pytest.raises(TimeoutError):  # past the limit, but the answer under way is not cut
+            async with asyncio.timeout(0.5):
+                await reader.read(1)
+        gate.set()
+        async with asyncio.timeout(TOO_LONG_S):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"HTTP/1.1 408 " in answer
+        writer.close()
+
+
+async def test_a_connection_that_rests_between_requests_is_kept(hasty):
+    head = HEAD.format("POST /api/v1/zip", "Content-Type: application/zip\r\nContent-Length: 2\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    for _ in range(2):
+        writer.write(head.encode())
+        await writer.drain()
+        writer.write(b"PK")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+        assert await reader.readexactly(2) == b"{}"
+        with pytest.raises(TimeoutError):  # longer than either limit of this site
+            async with asyncio.timeout(0.6):
+                await reader.read(1)
+    writer.close()
+
+
 async def test_a_body_that_stops_is_closed(hasty):
     head = HEAD.format("POST /api/v1/zip", "Content-Type: application/zip\r\nContent-Length: 1000\r\n\r\n")
     assert await talk(hasty.port, head.encode() + b"PK") == b""

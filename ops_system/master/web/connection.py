@@ -12,7 +12,8 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
@@ -33,7 +34,7 @@ class WatchedConnection(RequestHandler):
     for `idle_body_s` while we are willing to read.
     """
 
-    __slots__ = ("_due_at", "_header_bytes", "_header_timeout_s", "_heard_at", "_idle_body_s", "_watch")
+    __slots__ = ("_due_at", "_header_bytes", "_header_timeout_s", "_heard_at", "_idle_body_s", "_newest_body", "_watch")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class WatchedConnection(RequestHandler):
         self._due_at: float | None = None  # when the headers under way must be complete
         self._header_bytes = 0
         self._heard_at = 0.0
+        self._newest_body: StreamReader = EMPTY_PAYLOAD  # of the last request whose headers came
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,15 +70,16 @@ class WatchedConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Feed aiohttp, and note whether headers are still under way."""
-        before = self._request_count
+        before, was_in_body = self._request_count, self._has_body_under_way()
         super().data_received(data)
-        if self._payload_parser is not None:
+        if self._payload_parser is not None or self._upgraded:
             return  # a WebSocket has its own heartbeat
         self._heard_at = self._loop.time()
         if self._request_count != before:
             self._due_at, self._header_bytes = None, 0
+            self._newest_body = self._messages[-1][1]
             self._arm(self._idle_body_s)
-        elif self._due_at is not None or self._is_idle():
+        elif data and not was_in_body:  # aiohttp feeds itself empty data to look at its buffer again
             self._note_header_part(len(data))
 
     def handle_error(
@@ -97,9 +100,6 @@ class WatchedConnection(RequestHandler):
         answer = web.Response(status=status, body=body, content_type="application/json")
         answer.force_close()
         return answer
-
-    def _is_idle(self) -> bool:
-        return self._waiter is not None and not self._waiter.done()
 
     def _note_header_part(self, size_bytes: int) -> None:
         self._header_bytes += size_bytes
@@ -135,14 +135,15 @@ class WatchedConnection(RequestHandler):
     def _check_headers(self, now: float) -> None:
         if self._due_at is not None and now < self._due_at:
             self._arm(self._due_at - now)
+        elif self._request_in_progress:
+            self._arm(self._header_timeout_s)  # sent ahead, behind a request that is still being answered
         elif self._header_bytes:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         else:
             self.force_close()  # connected and said nothing
 
     def _has_body_under_way(self) -> bool:
-        request = self._current_request
-        return request is not None and not request.content.is_eof()
+        return not self._newest_body.is_eof()
 
 
 def bind(address: str, port: int) -> socket.socket:
