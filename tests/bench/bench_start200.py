@@ -12,12 +12,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
+import xmlrpc.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,24 +81,41 @@ def run_ours(count: int, root: Path) -> float:
 
 
 def run_supervisord(count: int, root: Path) -> float:
-    """Supervisor 4: one daemon with `count` programs of `autostart=false`, then `supervisorctl start all`'s RPC."""
+    """Supervisor 4: the daemon is up before the clock runs; one call `startAllProcesses`, without waiting for startsecs."""
     mark = str(200_000 + os.getpid())
-    python = install_supervisor()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     config = root / "supervisord.conf"
     config.write_text(
         f"[supervisord]\nnodaemon=true\nlogfile={root}/log\npidfile={root}/pid\nchildlogdir={root}\nminfds=4096\n"
-        f"[unix_http_server]\nfile={root}/sock\n"
+        f"[inet_http_server]\nport=127.0.0.1:{port}\n"
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-        f"[program:s]\ncommand={SLEEPER} {mark}\nnumprocs={count}\nprocess_name=%(process_num)d\nautostart=true\n"
+        f"[program:s]\ncommand={SLEEPER} {mark}\nnumprocs={count}\nprocess_name=%(process_num)d\nautostart=false\n"
     )
-    since_s = time.monotonic()
-    daemon = subprocess.Popen([python, "-m", "supervisor.supervisord", "-c", config], stdout=subprocess.DEVNULL)
+    argv = [install_supervisor(), "-m", "supervisor.supervisord", "-c", str(config)]
+    daemon = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        return wait_for(count, mark, since_s)
+        api = wait_for_api(f"http://127.0.0.1:{port}/RPC2")
+        since_s = time.monotonic()
+        asker = threading.Thread(target=api.supervisor.startAllProcesses, args=(False,))
+        asker.start()
+        seconds = wait_for(count, mark, since_s)
+        asker.join()
+        return seconds
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(60)
         kill_all(mark)
+
+
+def wait_for_api(url: str) -> xmlrpc.client.ServerProxy:
+    api = xmlrpc.client.ServerProxy(url)
+    for _ in range(500):
+        with contextlib.suppress(OSError):
+            api.supervisor.getState()
+            return api
+        time.sleep(0.02)
+    raise OSError(f"{url} does not answer")
 
 
 def run_pm2(count: int, root: Path) -> float:
