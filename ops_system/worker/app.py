@@ -20,7 +20,7 @@ from ops_system.runtime.tasks import Part, StopRequest, every, serve
 from ops_system.worker.commands import register
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.deploy import Deployer, NodeFacts
-from ops_system.worker.enrol import Applicant, check_address, enrol, parse_join_token
+from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, parse_join_token
 from ops_system.worker.fetch import PackageStore, Source
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, load_identity, load_key, load_or_make_key, save_identity
@@ -157,12 +157,14 @@ async def run_app(config: WorkerConfig, stop: StopRequest | None = None) -> None
     Raises UsageError or SafetyRefusal when it must not or cannot start.
     """
     work_dir = config.work_dir().absolute()
+    known = load_identity(work_dir)
+    invitation = None if known else read_invitation(config)
     lock = take_lock(work_dir)
     pages = Pages(config.connect.master_url)
     server = StatusServer(config.server.port, pages.health, pages.metrics)
     try:
         await server.open()
-        identity = load_identity(work_dir) or await _join(config, stop)
+        identity = await _join(config, invitation, stop) if invitation else known
         if identity is None:
             return
         identity = follow_master(config, identity)
@@ -209,25 +211,36 @@ def follow_master(config: WorkerConfig, identity: Identity) -> Identity:
     return msgspec.structs.replace(identity, master_url=url)
 
 
-async def _join(config: WorkerConfig, stop: StopRequest | None) -> Identity | None:
-    """Enrol and keep the identity; None when a signal came first."""
+class Invitation(msgspec.Struct, frozen=True):
+    """Where to join and by which token."""
+
+    url: str
+    token: JoinToken
+
+
+def read_invitation(config: WorkerConfig) -> Invitation:
+    """Return how to join. Raises UsageError for an unsafe address or a broken token, before anything is touched."""
     connect = config.connect
     url = check_address(connect.master_url, allow_plain_http=connect.allow_plain_http)
-    token = parse_join_token(connect.token.reveal())
+    return Invitation(url, parse_join_token(connect.token.reveal()))
+
+
+async def _join(config: WorkerConfig, invitation: Invitation, stop: StopRequest | None) -> Identity | None:
+    """Enrol and keep the identity; None when a signal came first."""
     work_dir = config.work_dir().absolute()
-    fingerprint = read_fingerprint(local_probe(), url)
+    fingerprint = read_fingerprint(local_probe(), invitation.url)
     applicant = Applicant(
-        name=connect.name or fingerprint.hostname,
-        labels=connect.labels,
+        name=config.connect.name or fingerprint.hostname,
+        labels=config.connect.labels,
         public_key=load_or_make_key(work_dir).public_text(),
         fingerprint=fingerprint,
     )
 
     async def join() -> None:
-        save_identity(work_dir, await enrol(url, token, applicant))
+        save_identity(work_dir, await enrol(invitation.url, invitation.token, applicant))
 
     await serve({"joining": join}, stop=stop)
     identity = load_identity(work_dir)
     if identity is not None:
-        _log.info("%s", say("joined", name=identity.node_name, id=identity.node_id, master=url))
+        _log.info("%s", say("joined", name=identity.node_name, id=identity.node_id, master=identity.master_url))
     return identity

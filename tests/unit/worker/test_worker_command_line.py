@@ -92,6 +92,25 @@ def test_an_enrolled_worker_does_not_look_for_its_token(tmp_path: Path) -> None:
         main._load(parsed)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("-master http://192.0.2.1:8080 -token opsj1.a.b.c", "https://192.0.2.1:8443"),
+        ("-master https://192.0.2.1:8443 -token opsj1.nonsense", "token"),
+    ],
+)
+def test_what_can_never_join_touches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: str, words: str
+) -> None:
+    monkeypatch.setattr(main.logs, "set_up", lambda _config: None)
+    monkeypatch.setattr(sys, "argv", ["ops-worker", *flags.split(), "-work_dir", str(tmp_path / "w")])
+    assert main.main() == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "nonsense" not in said
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_moved_master_is_followed_and_the_default_is_not(tmp_path: Path) -> None:
     identity = join(tmp_path / "w")
     stays = follow_master(worker_config(tmp_path / "w", "http://127.0.0.1:8080"), identity)
