@@ -68,7 +68,8 @@ def start_master(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
             "-data_dir", options.data,
             "-port", str(options.port),
             "-tls_port", str(options.tls_port),
-        ]
+        ],
+        process_group=0,  # Ctrl-C reaches this program alone, which then stops both in order
     )  # fmt: skip
 
 
@@ -82,13 +83,13 @@ def start_worker(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
         "-port", str(options.worker_port),
     ]  # fmt: skip
     if (work_dir / "node.json").exists():
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
     token = subprocess.run(
         [PROGRAMS / "ops-master", "join-token", "create", "-data_dir", options.data],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout
-    worker = subprocess.Popen([*command, "-token", "-"], stdin=subprocess.PIPE)
+    worker = subprocess.Popen([*command, "-token", "-"], stdin=subprocess.PIPE, process_group=0)
     assert worker.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         worker.stdin.write(token)

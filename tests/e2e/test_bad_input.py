@@ -130,7 +130,7 @@ def test_an_unknown_placeholder_is_an_error_at_deploy(fleet, node_id, tmp_path):
     module = fleet.post(
         f"/systems/{system['id']}/modules", {"name": "p", "package": package["name"], "version": "1.0.0"}
     )
-    with pytest.raises(ApiError, match="env.NOPE") as caught:
+    with pytest.raises(ApiError, match=r"env\.NOPE") as caught:
         fleet.post("/instances", {"module_id": module["id"], "node_id": node_id})
     assert caught.value.status == 422
     assert not [item for item in fleet.get("/instances")["items"] if item["module_id"] == module["id"]]
