@@ -21,6 +21,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.auth import api as auth_api
 from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
+from ops_system.master.backups.service import Backups
 from ops_system.master.bus import Bus
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
@@ -156,7 +157,8 @@ async def open_master(
         folder.mark_initialized()
         audit = Audit(database, used_clock)
         ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, on_code)
-        ground.parts |= {"addresses": addresses.run, "trust": trust.run}
+        backups = Backups(database, folder.backups, used_clock)
+        ground.parts |= {"addresses": addresses.run, "trust": trust.run, "backups": backups.run}
         yield build_master(ground, *await build_features(ground), plain)
 
 

@@ -61,6 +61,11 @@ class DataFolder:
         return self.root / "ca"
 
     @property
+    def backups(self) -> Path:
+        """Folder of the hourly copies of the database."""
+        return self.root / "backups"
+
+    @property
     def is_initialized(self) -> bool:
         """Whether a first start was completed here."""
         return self.initialized.exists()
@@ -80,5 +85,5 @@ class DataFolder:
     def backups_found(self) -> list[Path]:
         """Copies of the database that lie in DATA, newest first."""
         beside = self.database.parent.glob(f"{self.database.name}.before-*")
-        kept = (self.root / "backups").glob("*")
+        kept = self.backups.glob("*")
         return sorted((p for p in (*beside, *kept) if p.is_file()), key=lambda p: p.stat().st_mtime, reverse=True)

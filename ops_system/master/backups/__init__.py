@@ -1,0 +1,1 @@
+"""Copies of the database: made hourly while everything goes on, the newest kept."""
