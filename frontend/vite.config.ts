@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import vue from '@vitejs/plugin-vue'
 import { defineConfig } from 'vitest/config'
-import { deliver } from './build/deliver'
+import { deliver } from './build/deliver.ts'
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 const master = process.env['OPS_CONSOLE_MASTER'] ?? 'http://127.0.0.1:8080'

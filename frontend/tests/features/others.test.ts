@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest'
+import type { Operation, OperationTarget, Process } from '@/api/types'
+import { targetOf } from '@/features/auth/target'
+import { strengthOf } from '@/features/auth/strength'
+import { searchProcesses, treeOf } from '@/features/nodes/tree'
+import { percentOf } from '@/features/operations/progress'
+import { cellAt, layOut } from '@/features/overview/grid'
+import { topBy } from '@/features/overview/top'
+import { rank } from '@/shared/frame/rank'
+import { isFilled, objectOf } from '@/shared/words'
+
+describe('where a login leads', () => {
+  it.each([
+    ['/nodes?q=a', '/nodes?q=a'],
+    ['//evil.example', '/'],
+    ['/\\evil.example', '/'],
+    ['https://evil.example', '/'],
+    [undefined, '/'],
+  ])('%s → %s', (to, target) => expect(targetOf(to)).toBe(target))
+})
+
+describe('the strength of a password', () => {
+  it('is nothing below ten characters', () => expect(strengthOf('Ab1!Ab1!x')).toBe(0))
+  it('is little for one letter ten times', () => expect(strengthOf('aaaaaaaaaaaa')).toBe(1))
+  it('grows with length and variety', () => {
+    expect(strengthOf('correct horse 9 battery')).toBeGreaterThan(strengthOf('correcthor'))
+  })
+})
+
+describe('progress', () => {
+  const target = (more: Partial<OperationTarget>): OperationTarget =>
+    ({ state: 'running', step: 'download', bytes_done: 0, bytes_total: 0, ...more }) as OperationTarget
+  const steps = ['download', 'start'].map((name) => ({ name, state: 'pending' }))
+  const percent = (...targets: OperationTarget[]): number =>
+    percentOf({ state: 'running', steps, targets } as unknown as Operation)
+  it('counts steps, and bytes inside a step', () => {
+    expect(percent(target({ bytes_done: 50, bytes_total: 100 }))).toBe(25)
+    expect(percent(target({ step: 'start' }), target({ state: 'succeeded' }))).toBe(75)
+    expect(percent()).toBe(0)
+  })
+})
+
+describe('processes', () => {
+  const process = (pid: number, ppid: number, name = 'p'): Process =>
+    ({ pid, ppid, name, cmdline: [], user: 'u' }) as unknown as Process
+  it('stand under their parents; one whose parent is not listed is a root', () => {
+    const rows = treeOf([process(5, 2), process(2, 1), process(1, 0), process(9, 77), process(0, 0)])
+    expect(rows.map(({ process: { pid }, depth }) => `${pid}:${depth}`)).toEqual([
+      '0:0',
+      '1:1',
+      '2:2',
+      '5:3',
+      '9:0',
+    ])
+  })
+  it('are found by number and name', () => {
+    expect(searchProcesses([process(12, 1, 'redis'), process(34, 1)], 'REDIS')).toHaveLength(1)
+    expect(searchProcesses([process(12, 1, 'redis'), process(34, 1)], '34')).toHaveLength(1)
+  })
+})
+
+describe('the fleet grid', () => {
+  it('holds 2 000 nodes in little height', () => {
+    const layout = layOut(2000, 1200)
+    expect(layout.height).toBeLessThan(320)
+    expect(layOut(3, 1200).cell).toBe(36)
+  })
+  it('knows the cell under the pointer', () => {
+    const layout = layOut(3, 1200)
+    expect(cellAt(layout, 40, 5)).toBe(1)
+    expect(cellAt(layout, 500, 5)).toBe(-1)
+  })
+})
+
+describe('small rules', () => {
+  it('ranks the highest few and skips the unknown', () => {
+    expect(topBy([1, null, 9, 5], (n) => n, 2).map(({ value }) => value)).toEqual([9, 5])
+  })
+  it('finds an action by its words in any order', () => {
+    const commands = ['Restart web @ n3', 'Restart db @ n3', 'Stop web @ n3'].map((title) => ({
+      id: title,
+      title,
+      group: 'actions' as const,
+      run: () => undefined,
+    }))
+    expect(rank(commands, 'web restart', 5).map(({ title }) => title)).toEqual(['Restart web @ n3'])
+  })
+  it('says an operation in the person’s order of words', () => {
+    expect(objectOf('Deploy web on n3')).toBe('web @ n3')
+    expect(objectOf('Stop shop')).toBe('shop')
+  })
+  it('prefers the server’s words to a sentence with a hole', () => {
+    expect(isFilled('exited with code {exit_code}', { exit_code: 0 })).toBe(true)
+    expect(isFilled('exited with code {exit_code}', {})).toBe(false)
+  })
+})
