@@ -298,6 +298,7 @@ class Care:
             launch = self._make_launch()
             self._exited.clear()
             self.handle = self._around.platform.spawn(launch, self._on_pid, self._on_exit)
+            self._tell_unenforced()
             self._launched = self.view.spec
         except _EntrypointMissing as error:
             self.post(LaunchError(Reason("entrypoint_missing", str(error))))
@@ -305,6 +306,15 @@ class Care:
             self.post(LaunchError(Reason("spawn_failed", f"cannot be started: {error}")))
         except OpsError as error:
             self.post(LaunchError(Reason("spawn_refused", error.message)))
+
+    def _tell_unenforced(self) -> None:
+        """Say once per wish which limits this system does not enforce."""
+        names = self._around.platform.unenforced_limits(self.view.spec.limits)
+        if names and (self._launched is None or self._launched.limits != self.view.spec.limits):
+            listed = ", ".join(names)
+            self._emit(
+                "state", Reason("limit_not_enforced", f"not enforced on this node: {listed}", {"limits": listed})
+            )
 
     def _make_launch(self) -> Launch:
         prepared, spec = self._prepared, self.view.spec

@@ -220,6 +220,7 @@ class PosixPlatform:
             self._watch.discard(start.handle.keeper.pid)
             if start.handle.leader is not None:
                 self._watch.discard(start.handle.leader.pid)
+                self._own.discard(start.handle.leader.pid)
             self._own.discard(start.handle.keeper.pid)
 
     # --- looking and signalling

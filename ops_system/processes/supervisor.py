@@ -19,7 +19,7 @@ from ops_system.processes.spec import Preparer, Progress, RunSpec
 from ops_system.processes.states import Adopted, Exited, Restored, Stage, Wish
 from ops_system.processes.stats import Key, ProcessCounters, StatsReader
 
-_AT_REST = (State.EXITED, State.FAILED)
+_AT_REST = (State.STOPPED, State.EXITED, State.FAILED)
 _ALIVE = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
@@ -145,7 +145,12 @@ class Supervisor:
             record = None
         care = Care(self._around, record.spec if record else spec, record)
         self._cares[instance_id] = care
-        if record is not None and record.keeper is not None and record.state in _ALIVE:
+        if (
+            record is not None
+            and record.keeper is not None
+            and record.state in _ALIVE
+            and not _is_older(record, members)
+        ):
             self._adopt_recorded(care, record, members)
         elif members:
             handle, run_dir = self._platform.find_start(instance_id, members)
@@ -171,3 +176,8 @@ class Supervisor:
         if not is_watched:
             end = self._platform.read_exit(run_dir, handle.number) or Exit()
             care.post(Exited(end.code, end.signal))
+
+
+def _is_older(record: RunRecord, members: tuple[Member, ...]) -> bool:
+    """True when a later start lives: the supervisor died between making it and recording it."""
+    return any(member.is_keeper and member.identity != record.keeper for member in members)

@@ -138,6 +138,36 @@ async def test_a_stubborn_tree_of_an_earlier_supervisor_is_emptied(tmp_path):
             assert marked_pids(ID) == []
 
 
+async def test_a_start_that_was_not_recorded_any_more_is_taken_over_alive(tmp_path):
+    spec = make_spec()
+    async with killed_supervisor(tmp_path, [spec]) as pids:
+        record = tmp_path / f"state/run/{ID}/run.json"
+        text = record.read_text()
+        stale = msgspec.json.decode(text)
+        for identity in (stale["keeper"], stale["leader"]):
+            text = text.replace(f'"start_time":{identity["start_time"]}', '"start_time":1')
+        record.write_text(text)
+        async with running_rig(tmp_path) as rig:
+            await rig.supervisor.apply(spec)
+            assert rig.latest[ID].pid == pids[ID]
+            assert rig.reasons() == ["readopted"]
+            os.kill(pids[ID], signal.SIGUSR2)
+            await rig.until(lambda: "killed_by_signal" in rig.reasons())
+
+
+async def test_a_stopped_one_is_not_told_again(tmp_path):
+    spec = make_spec()
+    async with running_rig(tmp_path) as rig:
+        await rig.supervisor.apply(spec)
+        await rig.until_pid()
+        await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
+        await rig.until_state(State.STOPPED)
+    async with running_rig(tmp_path) as rig:
+        await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
+        assert rig.latest[ID].state is State.STOPPED
+        assert rig.events == []
+
+
 async def test_a_record_of_another_boot_starts_anew(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:

@@ -10,7 +10,7 @@ import pytest
 from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.ports import is_free
-from ops_system.processes.spec import PrepareFailed, ProbeRules, RestartRules, StopRules
+from ops_system.processes.spec import LimitRules, PrepareFailed, ProbeRules, RestartRules, StopRules
 from tests.fakes.processes import ID, PYTHON, SH, make_spec, marked_pids, rewish, running_rig, until_true, zombies_of
 
 QUICK = RestartRules(delay_s=0.01, max_delay_s=0.02)
@@ -228,6 +228,19 @@ async def test_a_taken_port_refuses_the_start_and_says_which(tmp_path):
             assert "port_taken" in rig.reasons()
             assert str(port) in report.reason.message
             assert "started" not in rig.reasons()
+
+
+async def test_limits_that_are_not_enforced_are_said_and_nofile_is_set(tmp_path):
+    limits = LimitRules(memory_bytes=10_000_000, nofile=123)
+    async with running_rig(tmp_path) as rig:
+        spec = make_spec(argv=(SH, "-c", "ulimit -n; exec sleep 1000"), limits=limits)
+        await rig.supervisor.apply(spec)
+        await rig.until_pid()
+        await until_true(lambda: rig.log() == "123\n")
+        said = [
+            event.reason.params for event in rig.events if event.reason and event.reason.code == "limit_not_enforced"
+        ]
+        assert said == [{"limits": "memory"}]
 
 
 async def test_a_missing_entrypoint_is_said(tmp_path):
