@@ -18,7 +18,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import msgspec
 
 from ops_system import __version__
 from ops_system.model.errors import Invalid, OpsError, TimedOut, Unavailable
@@ -59,7 +61,10 @@ OPENING_S = 10.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
+MAX_REASON_CHARS = 2000
 _NEARLY = 0.9  # of an interval has passed: the pace of two clocks is never quite the same
+
+T = TypeVar("T", InstanceReport, InstanceEvent)
 
 LinkState = Literal["away", "linked", "refused"]
 
@@ -180,7 +185,7 @@ class Uplink:
 
     def send_report(self, report: InstanceReport) -> None:
         """Send the newest picture of one instance; lost when away, the snapshot brings it again."""
-        self._send(Report(report))
+        self._send(Report(bounded(report, MAX_REASON_CHARS)))
 
     def send_progress(self, progress: PrepareProgress) -> None:
         """Send how far a preparation is."""
@@ -203,7 +208,7 @@ class Uplink:
     def _send_events(self) -> None:
         self._is_waking = False
         while self._link is not None and (batch := self._owner.events_after(self._sent_seq, EVENTS_A_FRAME)):
-            if not self._send(Events(batch)):
+            if not self._send(Events(tuple(bounded(event, MAX_REASON_CHARS) for event in batch))):
                 return
             self._sent_seq = batch[-1].seq
 
@@ -299,7 +304,7 @@ class Uplink:
         self._clock.hear(welcome.server_time)
         link.expect_every(welcome.heartbeat_s)
         self._link, self._welcome, self._sent_seq = link, welcome, 0
-        link.send(Snapshot(reports=self._owner.reports(), last_event_seq=self._owner.last_event_seq()))
+        link.send(snapshot_of(self._owner.reports(), self._owner.last_event_seq()))
         self._linked.set()
         self.picture.times_linked += 1
         self._show("linked", "")
@@ -347,6 +352,25 @@ class Uplink:
         if state != self.picture.state:
             self.picture.since = datetime.now(UTC)
         self.picture.state, self.picture.message = state, message
+
+
+def bounded(told: T, max_chars: int) -> T:
+    """Return a report or event whose reason has at most so many characters, so that no frame grows past its limit."""
+    reason = told.reason
+    if reason is None or len(reason.message) <= max_chars:
+        return told
+    return msgspec.structs.replace(
+        told, reason=msgspec.structs.replace(reason, message=reason.message[:max_chars] + "…")
+    )
+
+
+def snapshot_of(reports: tuple[InstanceReport, ...], last_event_seq: int) -> Snapshot:
+    """Return the picture of everything; thousands of long reasons are cut until it fits one frame."""
+    for max_chars in (MAX_REASON_CHARS, 100, 0):
+        frame = Snapshot(tuple(bounded(report, max_chars) for report in reports), last_event_seq)
+        if len(msgspec.msgpack.encode(frame)) <= MAX_FRAME_BYTES:
+            break
+    return frame
 
 
 class _Refused(Exception):

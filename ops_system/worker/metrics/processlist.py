@@ -3,13 +3,14 @@
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import psutil
 
 from ops_system.model.ids import InstanceId
 from ops_system.processes.procfs import read_marker
 from ops_system.protocol.requests import Processes, ProcessInfo
 
-MAX_PROCESSES = 2000  # one answer is one frame of at most 1 MiB
+MAX_BYTES = 900_000  # one answer is one frame of at most 1 MiB
 _MAX_ARGUMENTS, _MAX_ARGUMENT_CHARS = 16, 80
 _MEASURE_S = 0.2
 _FIELDS = ["pid", "ppid", "name", "cmdline", "username", "memory_info", "create_time", "cpu_times"]
@@ -23,7 +24,18 @@ def list_processes() -> Processes:
     elapsed_s = time.monotonic() - started_s
     found = [_info(process, before, elapsed_s) for process in psutil.process_iter(_FIELDS)]
     found.sort(key=lambda info: (-info.cpu_percent, -info.mem_bytes))
-    return Processes(tuple(found[:MAX_PROCESSES]))
+    return Processes(fit(found))
+
+
+def fit(found: list[ProcessInfo], max_bytes: int = MAX_BYTES) -> tuple[ProcessInfo, ...]:
+    """Return the first of them that go into one answer."""
+    kept: list[ProcessInfo] = []
+    for info in found:
+        max_bytes -= len(msgspec.msgpack.encode(info))
+        if max_bytes < 0:
+            break
+        kept.append(info)
+    return tuple(kept)
 
 
 def _info(process: psutil.Process, before: dict[tuple[int, float], float], elapsed_s: float) -> ProcessInfo:

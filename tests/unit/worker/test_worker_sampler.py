@@ -2,6 +2,7 @@ import math
 import os
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from ops_system.model.metrics import NODE_SERIES
@@ -15,7 +16,7 @@ from ops_system.worker.metrics.linux import (
     parse_stat,
 )
 from ops_system.worker.metrics.portable import PortableCounters
-from ops_system.worker.metrics.processlist import list_processes
+from ops_system.worker.metrics.processlist import fit, list_processes
 from ops_system.worker.metrics.rates import NodeCounters
 from ops_system.worker.metrics.sampler import Counters, Sampler
 
@@ -93,3 +94,11 @@ def test_the_process_list_knows_this_process() -> None:
     assert own.mem_bytes > 10_000_000
     assert own.started_at is not None
     assert own.instance_id is None
+
+
+def test_a_long_process_list_is_cut_to_one_answer() -> None:
+    found = list(list_processes().items) * 50
+    kept = fit(found, 20_000)
+    assert 0 < len(kept) < len(found)
+    assert kept == tuple(found[: len(kept)])
+    assert len(msgspec.msgpack.encode(kept)) <= 20_005

@@ -4,18 +4,20 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import HealthState, InstanceEvent, InstanceReport, State
-from ops_system.protocol.frames import Goodbye, Sample
+from ops_system.model.reasons import Reason
+from ops_system.protocol.frames import MAX_FRAME_BYTES, Goodbye, Sample
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import running
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, load_or_make_key
-from ops_system.worker.uplink import LAST_RETRY_S, ServerClock, Uplink, retry_wait_s
+from ops_system.worker.uplink import LAST_RETRY_S, ServerClock, Uplink, retry_wait_s, snapshot_of
 from tests.fakes.mastersend import NODE, Authority, MastersEnd, now
 
 FINGERPRINT = read_fingerprint(local_probe())
@@ -177,6 +179,23 @@ async def test_a_hundred_reconnects_leave_nothing_behind(master: MastersEnd, kep
         after = len(list(open_files.iterdir())), len(asyncio.all_tasks())
     assert after[0] <= before[0] + 3
     assert after[1] <= before[1] + 3
+
+
+async def test_endless_reasons_never_stop_the_talk(master: MastersEnd, kept: Kept, uplink: Uplink) -> None:
+    reason = Reason("unpack_failed", "x" * 3_000_000)
+    kept.events = [msgspec.structs.replace(event(seq), reason=reason) for seq in range(1, 301)]
+    uplink.wake_events()
+    uplink.send_report(msgspec.structs.replace(report(State.FAILED), reason=reason))
+    await master.until(lambda: len(master.events) == 300 and master.reports[InstanceId("i1")].state is State.FAILED)
+    assert len(master.proofs) == 1
+
+
+@pytest.mark.parametrize("count", [1, 1000, 3000])
+def test_a_snapshot_fits_one_frame(count: int) -> None:
+    long = msgspec.structs.replace(report(State.FAILED), reason=Reason("unpack_failed", "x" * 5000))
+    frame = snapshot_of((long,) * count, 7)
+    assert len(frame.reports) == count
+    assert len(msgspec.msgpack.encode(frame)) <= MAX_FRAME_BYTES
 
 
 def test_the_masters_clock_goes_on_by_the_monotonic_one(monkeypatch: pytest.MonkeyPatch) -> None:
