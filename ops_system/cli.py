@@ -287,8 +287,9 @@ def _read_flag(known: dict[str, Flag], token: str, rest: Iterable[str]) -> tuple
 
 
 def _nearest_flag(name: str, known: dict[str, Flag]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean -{known[found[0]].name}?" if found else ""
+    names = {**{key: flag.name for key, flag in known.items()}, "help": "help", "version": "version"}
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean -{names[found[0]]}?" if found else ""
 
 
 def _find_command(program: Program, words: list[str]) -> tuple[Command, list[str]]:

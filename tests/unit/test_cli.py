@@ -84,6 +84,7 @@ def test_switch_takes_no_value():
     ("argv", "words"),
     [
         (["-prot", "1"], "unknown flag -prot; did you mean -port?"),
+        (["-verzion"], "unknown flag -verzion; did you mean -version?"),
         (["-zzz"], "unknown flag -zzz; --help"),
         (["-port", "80x"], '-port: "80x" is not a port'),
         (["-port", "70000"], "-port"),
