@@ -27,7 +27,7 @@ from ops_system.worker.identity import Identity, load_identity, load_key, load_o
 from ops_system.worker.instances import DesiredStore, Instances
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
-from ops_system.worker.picture import DESIRED, JOURNAL, take_lock
+from ops_system.worker.picture import DESIRED, JOURNAL, note_port, take_lock
 from ops_system.worker.policy import Policy
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
 from ops_system.worker.uplink import Uplink
@@ -164,6 +164,7 @@ async def run_app(config: WorkerConfig, stop: StopRequest | None = None) -> None
     server = StatusServer(config.server.port, pages.health, pages.metrics)
     try:
         await server.open()
+        note_port(work_dir, server.port)
         identity = await _join(config, invitation, stop) if invitation else known
         if identity is None:
             return

@@ -9,6 +9,7 @@ import msgspec
 from ops_system.model.errors import SafetyRefusal
 from ops_system.processes.base import make_platform
 from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.runtime.files import write_atomic
 from ops_system.storage.lock import FileLock, acquire
 from ops_system.worker.identity import Identity, forget_identity, load_identity
 from ops_system.worker.instances import DesiredStore
@@ -16,6 +17,7 @@ from ops_system.worker.status import LOOPBACK, Health, InstanceStatus
 from ops_system.worker.words import say
 
 LOCK_FILE = "lock"
+PORT_FILE = "status-port"  # where the running worker answers; a stale one is harmless, the answer names its node
 DESIRED = Path("state") / "desired"
 JOURNAL = Path("state") / "processes"
 _TIMEOUT_S = 3.0
@@ -56,13 +58,26 @@ def take_lock(work_dir: Path) -> FileLock:
         ) from taken
 
 
+def note_port(work_dir: Path, port: int) -> None:
+    """Note where the status port really is, so that `status` finds it whatever -port was."""
+    write_atomic(work_dir / PORT_FILE, str(port).encode(), 0o644)
+
+
+def _noted_port(work_dir: Path, default: int) -> int:
+    try:
+        return int((work_dir / PORT_FILE).read_text())
+    except (OSError, ValueError):
+        return default
+
+
 def read_picture(work_dir: Path, port: int) -> Picture | None:
     """Return how the node is, None when it never joined a master."""
     identity = load_identity(work_dir)
     if identity is None:
         return None
-    health = _ask(port)
-    if health is not None and health.node_id == identity.node_id:
+    answers = (_ask(one) for one in dict.fromkeys((_noted_port(work_dir, port), port)))
+    health = next((found for found in answers if found and found.node_id == identity.node_id), None)
+    if health is not None:
         return Picture(
             running=True,
             node_id=health.node_id,

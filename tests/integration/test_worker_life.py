@@ -17,6 +17,7 @@ from ops_system.model.ids import InstanceId, ModuleId, SystemId
 from ops_system.model.instances import ConfigFile, Desired, InstanceSpec, State
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import PackageRef
+from ops_system.worker.picture import read_picture
 from tests.fakes.mastersend import MastersEnd
 from tests.fakes.packages import SLEEPER, make_zip, service_json
 from tests.fakes.worker import eventually, kill_marked, running_worker, worker_config
@@ -265,6 +266,9 @@ async def test_the_status_port_tells_and_only_to_loopback_names(master: MastersE
             metrics = await answer.text()
         async with session.get(f"http://127.0.0.1:{port}/health", headers={"Host": "evil.example"}) as answer:
             assert answer.status == 421
+        picture = await asyncio.to_thread(read_picture, tmp_path / "w", 1)  # whatever -port says
+        assert picture is not None
+        assert (picture.running, picture.link) == (True, "linked")
     assert health["status"] == "ok"
     assert health["link"]["state"] == "linked"
     assert "ops_node_cpu_percent " in metrics
