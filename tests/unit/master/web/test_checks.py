@@ -83,3 +83,8 @@ def test_permissions():
     for permission in set(Permission) - {Permission.OPEN}:
         with pytest.raises(Unauthenticated):
             checks.check_permission(permission, ANONYMOUS, far)
+    node = Principal("node", "node_1", "web", frozenset({Permission.NODE}))
+    checks.check_permission(Permission.NODE, node, far)
+    for permission in set(Permission) - {Permission.OPEN, Permission.NODE}:
+        with pytest.raises(Forbidden):
+            checks.check_permission(permission, node, far)
