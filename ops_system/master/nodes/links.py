@@ -254,7 +254,7 @@ class Links:
         now_s = self._clock.monotonic_s()
         if now_s - self._denied_s.get(record.id, -AUDIT_EVERY_S) >= AUDIT_EVERY_S:
             self._denied_s[record.id] = now_s
-            fault = Forbidden(goodbye.message, address=peer.address)
+            fault = Forbidden(goodbye.message, address=peer.address, fault=goodbye.message)
             await self._audit.record_denied(principal_of(record), "node.link", f"node:{record.id}", fault)
 
     def _find_fault(self, proof: Proof, record: NodeRecord | None, nonce: bytes, peer: Peer) -> _Refused | None:
