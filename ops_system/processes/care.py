@@ -6,11 +6,8 @@ hooks, probes, emptying a tree) runs as one named task per errand and answers wi
 
 import asyncio
 import logging
-import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Awaitable, Coroutine
 from typing import Any, assert_never
 
 import msgspec
@@ -19,12 +16,11 @@ from ops_system.model.errors import OpsError
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.processes import lifecycle
-from ops_system.processes.base import Exit, Handle, Launch, Platform, child_env
-from ops_system.processes.commands import run_command
-from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.processes.base import Exit, Handle, Launch, child_env
+from ops_system.processes.journal import RunRecord
 from ops_system.processes.ports import find_taken
 from ops_system.processes.probes import Failed, Passed, probe
-from ops_system.processes.spec import PreparedInstance, PrepareFailed, Preparer, Progress, RunSpec
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
 from ops_system.processes.states import (
     Action,
     CancelLaunch,
@@ -57,36 +53,12 @@ from ops_system.processes.states import (
     report_of,
 )
 from ops_system.processes.states import Launch as LaunchAction
+from ops_system.processes.surroundings import EntrypointMissing, Surroundings, make_launch, run_hook
 from ops_system.processes.trees import empty_tree
 
 _log = logging.getLogger(__name__)
 
-STDOUT_NAME = "stdout.log"
-STDERR_NAME = "stderr.log"
-HOOK_TIMEOUT_S = 60.0
 EXIT_NOTE_WAIT_S = 2.0
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What all instances of one supervisor share."""
-
-    platform: Platform
-    store: RunStore
-    preparer: Preparer
-    on_report: Callable[[InstanceReport], None]
-    on_event: Callable[[InstanceEvent], None]  # numbered by whoever takes it
-    on_progress: Progress
-    dice: Callable[[], float]
-    clock: Clock
-    inherited_env: Mapping[str, str]
-    group: asyncio.TaskGroup
 
 
 class Care:
@@ -300,7 +272,7 @@ class Care:
             self.handle = self._around.platform.spawn(launch, self._on_pid, self._on_exit)
             self._tell_unenforced()
             self._launched = self.view.spec
-        except _EntrypointMissing as error:
+        except EntrypointMissing as error:
             self.post(LaunchError(Reason("entrypoint_missing", str(error))))
         except (OSError, ValueError) as error:
             self.post(LaunchError(Reason("spawn_failed", f"cannot be started: {error}")))
@@ -319,21 +291,9 @@ class Care:
     def _make_launch(self) -> Launch:
         prepared, spec = self._prepared, self.view.spec
         assert prepared is not None
-        if not os.access(prepared.argv[0], os.X_OK) or Path(prepared.argv[0]).is_dir():
-            raise _EntrypointMissing(prepared.argv[0])
         self._number += 1
-        return Launch(
-            instance_id=spec.instance_id,
-            number=self._number,
-            argv=prepared.argv,
-            env=self._env(prepared),
-            dir=prepared.dir,
-            run_dir=str(self._around.store.run_dir(spec.instance_id)),
-            stdout_path=str(Path(prepared.log_dir, STDOUT_NAME)),
-            stderr_path=str(Path(prepared.log_dir, STDERR_NAME)),
-            limits=spec.limits,
-            user=spec.user,
-        )
+        run_dir = self._around.store.run_dir(spec.instance_id)
+        return make_launch(spec, prepared, self._number, run_dir, self._env(prepared))
 
     def _env(self, prepared: PreparedInstance) -> dict[str, str]:
         return child_env(prepared.env, dict(self._around.inherited_env), self.view.spec.instance_id)
@@ -382,22 +342,11 @@ class Care:
             self._signal_leader()
 
     async def _run_hook(self, name: str, argv: tuple[str, ...]) -> Reason | None:
-        """Run a command in the instance's directory, its output appended to stdout.log; None: it went well."""
+        """Run a command of the instance; None: it went well."""
         prepared = self._prepared
         if prepared is None:
             return None
-        try:
-            log_path = str(Path(prepared.log_dir, STDOUT_NAME))
-            async with asyncio.timeout(HOOK_TIMEOUT_S):
-                result = await run_command((*self._prefix(), *argv), prepared.dir, self._env(prepared), log_path)
-        except TimeoutError:
-            return Reason("hook_failed", f"{name} did not end within {HOOK_TIMEOUT_S:.0f} s", {"hook": name})
-        except (OSError, ValueError, OpsError) as error:
-            return Reason("hook_failed", f"{name} cannot be run: {error}", {"hook": name})
-        if result.code == 0:
-            return None
-        params: dict[str, str | int | float] = {"hook": name, "exit_code": result.code}
-        return Reason("hook_failed", f"{name} ended with code {result.code}; its output is in {STDOUT_NAME}", params)
+        return await run_hook(name, argv, prepared, self._env(prepared), self._prefix)
 
     # --- emptying the tree
     def _kill_tree(self, post_stop: bool) -> None:
@@ -442,13 +391,6 @@ class Care:
             is_starting = self.view.stage is Stage.STARTING
             pause_s = min(pause_s * 1.5, 1.0, rules.interval_s) if is_starting else rules.interval_s
             await asyncio.sleep(pause_s)
-
-
-class _EntrypointMissing(OSError):
-    """The entrypoint is not there or not executable."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"entrypoint {path} is missing or not executable; check the package")
 
 
 async def _within(limit_s: float, waiting: Awaitable[object]) -> None:

@@ -21,10 +21,24 @@ from msgspec.structs import replace
 from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes import restarts
+from ops_system.processes.moves import (
+    PROVEN_AFTER_S,
+    STOP_REQUESTED,
+    Decision,
+    begin,
+    come_to_rest,
+    exit_reason,
+    kill,
+    launch,
+    prove,
+    rest,
+    restart_reason,
+    run,
+    stop,
+)
 from ops_system.processes.restarts import History
 from ops_system.processes.spec import RunSpec, needs_new_start
 from ops_system.processes.states import (
-    Action,
     Adopted,
     CancelLaunch,
     CancelPrepare,
@@ -34,8 +48,6 @@ from ops_system.processes.states import (
     Event,
     Exited,
     FilesRemoved,
-    KillTree,
-    Launch,
     LaunchError,
     Prepare,
     PrepareDone,
@@ -49,7 +61,6 @@ from ops_system.processes.states import (
     Spawned,
     Stage,
     StartProbe,
-    StopPolitely,
     StopProbe,
     Timer,
     TimerFired,
@@ -59,10 +70,8 @@ from ops_system.processes.states import (
     Wish,
 )
 
-PROVEN_AFTER_S = 3.0
 REMOVE_RETRY_S = 5.0
 
-Decision = tuple[View, tuple[Action, ...]]
 _WITH_PROCESS = (Stage.LAUNCHING, Stage.STARTING, Stage.RUNNING, Stage.STOPPING)
 
 
@@ -74,7 +83,7 @@ def decide(  # noqa: PLR0911, PLR0912, C901 - one line an event
         case Wish(spec):
             return _on_wish(view, spec)
         case PrepareDone():
-            return _launch(replace(view, is_prepared=True)) if view.stage is Stage.PREPARING else (view, ())
+            return launch(replace(view, is_prepared=True)) if view.stage is Stage.PREPARING else (view, ())
         case PrepareError(reason, retry):
             return _on_prepare_error(view, reason, retry, dice)
         case Spawned():
@@ -130,15 +139,15 @@ def _want_running(  # noqa: PLR0911 - one answer a stage
                 return view, ()
             if is_again or is_fresh:
                 view = replace(view, history=History(), restarts=0)
-            return _begin(view, CancelTimers())
+            return begin(view, CancelTimers())
         case Stage.REMOVED:
-            return _begin(View(view.spec)) if is_fresh else (view, ())
+            return begin(View(view.spec)) if is_fresh else (view, ())
         case Stage.PREPARING:
             return view, ((Prepare(),) if is_changed else ())
         case Stage.STARTING | Stage.RUNNING:
             if not is_again:
                 return view, ()
-            return _stop(replace(view, is_restart_wanted=True), _restart_reason(view))
+            return stop(replace(view, is_restart_wanted=True), restart_reason(view))
         case Stage.LAUNCHING | Stage.STOPPING | Stage.KILLING | Stage.REMOVING:
             wanted = view.is_restart_wanted or is_again or (is_fresh and view.stage is not Stage.LAUNCHING)
             return replace(view, is_restart_wanted=wanted), ()
@@ -150,15 +159,15 @@ def _want_rest(view: View) -> Decision:  # noqa: PLR0911 - one answer a stage
     view = replace(view, is_restart_wanted=False)
     match view.stage:
         case Stage.IDLE | Stage.BACKOFF:
-            return _rest(view, CancelTimers())
+            return rest(view, CancelTimers())
         case Stage.PREPARING:
-            return _rest(view, CancelPrepare())
+            return rest(view, CancelPrepare())
         case Stage.LAUNCHING:
-            return replace(view, state=State.STOPPING, reason=_STOP_REQUESTED, ended=None), (CancelLaunch(),)
+            return replace(view, state=State.STOPPING, reason=STOP_REQUESTED, ended=None), (CancelLaunch(),)
         case Stage.STARTING | Stage.RUNNING:
-            return _stop(replace(view, ended=None), _STOP_REQUESTED)
+            return stop(replace(view, ended=None), STOP_REQUESTED)
         case Stage.STOPPING if view.spec.source.stop_now:
-            return _kill(replace(view, ended=None))
+            return kill(replace(view, ended=None))
         case Stage.STOPPING | Stage.KILLING:
             return replace(view, ended=None), ()
         case Stage.REMOVING | Stage.REMOVED:
@@ -167,18 +176,11 @@ def _want_rest(view: View) -> Decision:  # noqa: PLR0911 - one answer a stage
             assert_never(view.stage)
 
 
-_STOP_REQUESTED = Reason("stop_requested", "a stop was asked for")
-
-
-def _restart_reason(view: View) -> Reason:
-    return Reason("restart_requested", "a restart was asked for", {"restart_seq": view.spec.source.restart_seq})
-
-
 def _change_probe(view: View) -> Decision:
     """Another question to what already runs; no reason to restart it."""
     match view.stage:
         case Stage.STARTING:
-            proving, actions = _prove(view)
+            proving, actions = prove(view)
             deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)
             return proving, (StopProbe(), CancelTimers(), *actions, deadline)
         case Stage.RUNNING:
@@ -189,42 +191,11 @@ def _change_probe(view: View) -> Decision:
 
 
 # --- towards running -------------------------------------------------------------------------------------------------
-def _begin(view: View, *first: Action) -> Decision:
-    """Prepare, or launch at once when the files are in place. Only ever called with the tree empty."""
-    view = replace(
-        view,
-        pid=None,
-        started_at=None,
-        health=HealthState.UNKNOWN,
-        is_restart_wanted=False,
-        ended=None,
-        probe_failures=0,
-    )
-    if view.is_prepared:
-        return _launch(view, *first)
-    view = replace(view, stage=Stage.PREPARING, state=State.PREPARING, reason=None)
-    return view, (*first, Emit("prepare"), Prepare())
-
-
-def _launch(view: View, *first: Action) -> Decision:
-    view = replace(
-        view,
-        stage=Stage.LAUNCHING,
-        state=State.STARTING,
-        health=HealthState.STARTING,
-        reason=Reason("starting", "starting"),
-        exit_code=None,
-        exit_signal=None,
-    )
-    deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)
-    return view, (*first, Emit("state", view.reason), deadline, Launch())
-
-
 def _on_prepare_error(view: View, reason: Reason, retry: bool, dice: float) -> Decision:
     if view.stage is not Stage.PREPARING:
         return view, ()
     if not retry:
-        return _come_to_rest(view, State.FAILED, reason)
+        return come_to_rest(view, State.FAILED, reason)
     rules = view.spec.restart
     delay_s = restarts.delay_after(max(rules.delay_s, 1.0), rules.max_delay_s, view.history.in_a_row, dice)
     history = replace(view.history, in_a_row=view.history.in_a_row + 1)
@@ -239,27 +210,11 @@ def _on_spawned(view: View, event: Spawned) -> Decision:
     if view.stage is not Stage.LAUNCHING:
         return view, ()
     if view.spec.desired is not Desired.RUNNING:
-        return _stop(view, _STOP_REQUESTED)
+        return stop(view, STOP_REQUESTED)
     if view.is_restart_wanted:
-        return _stop(view, _restart_reason(view))
+        return stop(view, restart_reason(view))
     reason = Reason("started", f"started as pid {event.pid}", {"pid": event.pid})
-    return _prove(replace(view, reason=reason), Emit("state", reason))
-
-
-def _prove(view: View, *first: Action) -> Decision:
-    """The process is there: wait for the proof that it works."""
-    view = replace(view, stage=Stage.STARTING, state=State.STARTING, health=HealthState.STARTING)
-    if view.spec.probe.type == "process":
-        return view, (*first, CancelTimers(), SetTimer(Timer.PROVEN, PROVEN_AFTER_S))
-    return view, (*first, StartProbe())
-
-
-def _run(view: View, reason: Reason, *more: Action) -> Decision:
-    view = replace(
-        view, stage=Stage.RUNNING, state=State.RUNNING, health=HealthState.HEALTHY, reason=reason, probe_failures=0
-    )
-    reset = SetTimer(Timer.RESET, restarts.RESET_AFTER_S)
-    return view, (CancelTimers(), Emit("state", reason), reset, *more)
+    return prove(replace(view, reason=reason), Emit("state", reason))
 
 
 def _on_adopted(view: View, event: Adopted) -> Decision:
@@ -271,8 +226,8 @@ def _on_adopted(view: View, event: Adopted) -> Decision:
     reason = Reason("readopted", f"pid {event.pid} was found running", {"pid": event.pid})
     if not event.is_proven:
         deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)
-        return _prove(replace(view, reason=reason), Emit("state", reason), deadline)
-    return _run(view, reason, *(() if view.spec.probe.type == "process" else (StartProbe(),)))
+        return prove(replace(view, reason=reason), Emit("state", reason), deadline)
+    return run(view, reason, *(() if view.spec.probe.type == "process" else (StartProbe(),)))
 
 
 def _on_restored(view: View, event: Restored) -> Decision:
@@ -287,7 +242,7 @@ def _on_restored(view: View, event: Restored) -> Decision:
 # --- while it runs ---------------------------------------------------------------------------------------------------
 def _on_probe_passed(view: View) -> Decision:
     if view.stage is Stage.STARTING:
-        return _run(view, Reason("probe_passed", "the probe passed"))
+        return run(view, Reason("probe_passed", "the probe passed"))
     if view.stage is not Stage.RUNNING:
         return view, ()
     return replace(view, probe_failures=0), ()
@@ -303,20 +258,20 @@ def _on_probe_failed(view: View, detail: str) -> Decision:
     if view.probe_failures < view.spec.probe.failures:
         return view, ()
     view = replace(view, health=HealthState.UNHEALTHY, ended=Ended(reason, is_success=False))
-    stopping, actions = _stop(view, reason)
+    stopping, actions = stop(view, reason)
     return stopping, (Emit("health", reason), *actions)
 
 
 def _on_timer(view: View, timer: Timer) -> Decision:  # noqa: PLR0911 - one answer a clock
     match timer, view.stage:
         case Timer.PROVEN, Stage.STARTING if view.spec.probe.type == "process":
-            return _run(view, Reason("alive_proven", f"alive for {PROVEN_AFTER_S:.0f} s"))
+            return run(view, Reason("alive_proven", f"alive for {PROVEN_AFTER_S:.0f} s"))
         case Timer.START_TIMEOUT, Stage.LAUNCHING | Stage.STARTING:
             return _on_start_timeout(view)
         case Timer.GRACE, Stage.STOPPING:
-            return _kill(view)
+            return kill(view)
         case Timer.BACKOFF, Stage.BACKOFF:
-            return _begin(view)
+            return begin(view)
         case Timer.RESET, Stage.RUNNING:
             return _on_reset(view)
         case Timer.REMOVE, Stage.REMOVING:
@@ -331,7 +286,7 @@ def _on_start_timeout(view: View) -> Decision:
     reason = Reason("start_timeout", f"not proven within {limit_s:g} s{last}", {"start_timeout_s": limit_s})
     if view.spec.desired is Desired.RUNNING and not view.is_restart_wanted:
         view = replace(view, ended=Ended(reason, is_success=False))
-    killing, actions = _kill(replace(view, reason=reason))
+    killing, actions = kill(replace(view, reason=reason))
     return killing, (CancelLaunch(), Emit("health", reason), *actions)
 
 
@@ -342,26 +297,12 @@ def _on_reset(view: View) -> Decision:
 
 
 # --- towards the end -------------------------------------------------------------------------------------------------
-def _stop(view: View, reason: Reason) -> Decision:
-    if view.spec.source.stop_now and view.spec.desired is not Desired.RUNNING:
-        return _kill(replace(view, reason=reason))
-    view = replace(view, stage=Stage.STOPPING, state=State.STOPPING, reason=reason)
-    grace = SetTimer(Timer.GRACE, view.spec.stop.timeout_s)
-    return view, (CancelTimers(), StopProbe(), Emit("stop", reason), StopPolitely(), grace)
-
-
-def _kill(view: View) -> Decision:
-    is_rest = view.spec.desired is not Desired.RUNNING
-    view = replace(view, stage=Stage.KILLING, state=State.STOPPING)
-    return view, (CancelTimers(), StopProbe(), KillTree(post_stop=is_rest and bool(view.spec.post_stop)))
-
-
 def _on_launch_error(view: View, reason: Reason) -> Decision:
     if view.stage is not Stage.LAUNCHING:
         return view, ()
     if view.spec.desired is Desired.RUNNING and not view.is_restart_wanted:
         view = replace(view, ended=Ended(reason, is_success=False), reason=reason)
-    killing, actions = _kill(view)
+    killing, actions = kill(view)
     return killing, (Emit("state", reason), *actions)
 
 
@@ -370,22 +311,14 @@ def _on_exited(view: View, event: Exited) -> Decision:
         return replace(view, exit_code=event.code, exit_signal=event.signal, pid=None), ()
     if view.stage not in _WITH_PROCESS:
         return view, ()
-    reason = _exit_reason(event)
+    reason = exit_reason(event)
     is_unasked = view.stage is not Stage.STOPPING and view.spec.desired is Desired.RUNNING
     if is_unasked and not view.is_restart_wanted:
         is_success = event.code is not None and event.code in view.spec.restart.success_codes
         view = replace(view, ended=Ended(reason, is_success), reason=reason)
     view = replace(view, exit_code=event.code, exit_signal=event.signal, pid=None, health=HealthState.UNKNOWN)
-    killing, actions = _kill(view)
+    killing, actions = kill(view)
     return killing, (Emit("exit", reason), *actions)
-
-
-def _exit_reason(event: Exited) -> Reason:
-    if event.signal is not None:
-        return Reason("killed_by_signal", f"killed by {event.signal}", {"signal": event.signal})
-    if event.code is None:
-        return Reason("exited", "ended; nobody could learn its exit code")
-    return Reason("exited", f"exited with code {event.code}", {"exit_code": event.code})
 
 
 def _on_tree_alive(view: View, pids: tuple[int, ...]) -> Decision:
@@ -400,9 +333,9 @@ def _on_tree_alive(view: View, pids: tuple[int, ...]) -> Decision:
 def _on_tree_empty(view: View, now_s: float, dice: float) -> Decision:
     view = replace(view, pid=None, health=HealthState.UNKNOWN)
     if view.spec.desired is not Desired.RUNNING:
-        return _rest(view)
+        return rest(view)
     if view.is_restart_wanted or view.ended is None:
-        return _begin(view)
+        return begin(view)
     return _judge(view, view.ended, now_s, dice)
 
 
@@ -410,10 +343,10 @@ def _judge(view: View, ended: Ended, now_s: float, dice: float) -> Decision:
     rules = view.spec.restart
     match restarts.judge(rules, view.history, is_success=ended.is_success, now_s=now_s, dice=dice):
         case restarts.Finished():
-            return _come_to_rest(view, State.EXITED if ended.is_success else State.FAILED, ended.reason)
+            return come_to_rest(view, State.EXITED if ended.is_success else State.FAILED, ended.reason)
         case restarts.GaveUp(count):
             message = f"gave up after {count} restarts within {rules.window_s:g} s; last: {ended.reason.message}"
-            return _come_to_rest(view, State.FAILED, Reason("gave_up", message, {"restarts": count}))
+            return come_to_rest(view, State.FAILED, Reason("gave_up", message, {"restarts": count}))
         case restarts.Again(delay_s, history):
             view = replace(view, history=history, restarts=view.restarts + 1)
             return _back_off(view, ended.reason, delay_s)
@@ -426,34 +359,16 @@ def _back_off(view: View, reason: Reason, delay_s: float) -> Decision:
         {"delay_s": round(delay_s, 3), "restarts": view.restarts},
     )
     if delay_s <= 0:
-        return _begin(view, Emit("restart", again))
+        return begin(view, Emit("restart", again))
     view = replace(view, stage=Stage.BACKOFF, state=State.BACKOFF, reason=reason)
     return view, (Emit("restart", again), SetTimer(Timer.BACKOFF, delay_s))
-
-
-def _rest(view: View, *first: Action) -> Decision:
-    """Nothing runs and nothing shall: stopped, or on the way out."""
-    view = replace(view, pid=None, started_at=None, health=HealthState.UNKNOWN, ended=None)
-    if view.spec.desired is Desired.ABSENT:
-        reason = Reason("removing", "being removed")
-        view = replace(view, stage=Stage.REMOVING, state=State.STOPPING, reason=reason, is_prepared=False)
-        return view, (*first, RemoveFiles())
-    if view.stage is Stage.IDLE and view.state is State.STOPPED:
-        return view, ()
-    stopped, actions = _come_to_rest(view, State.STOPPED, Reason("stopped", "stopped"))
-    return stopped, (*first, *actions)
-
-
-def _come_to_rest(view: View, state: State, reason: Reason) -> Decision:
-    view = replace(view, stage=Stage.IDLE, state=state, reason=reason, started_at=None, ended=None)
-    return view, (CancelTimers(), Emit("state", reason))
 
 
 def _on_removed(view: View) -> Decision:
     if view.stage is not Stage.REMOVING:
         return view, ()
     if view.spec.desired is Desired.RUNNING:
-        return _begin(View(view.spec))
+        return begin(View(view.spec))
     reason = Reason("removed", "removed")
     view = replace(view, stage=Stage.REMOVED, state=State.STOPPED, reason=reason)
     return view, (Emit("remove", reason),)

@@ -5,9 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import pwd
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import msgspec
 from ops_system.model.errors import Invalid
 from ops_system.model.ids import InstanceId
 from ops_system.processes import procfs
+from ops_system.processes.accounts import as_user, user_env
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
 from ops_system.processes.keeper import NAME, PID_FD, SCRIPT, exit_of_status, parse_argv, read_note
 from ops_system.processes.keeper import exit_of_code as keeper_exit
@@ -81,7 +80,7 @@ class PosixPlatform:
 
     def user_prefix(self, user: str) -> tuple[str, ...]:
         """See `base.Platform`."""
-        return tuple(_as_user(user))
+        return tuple(as_user(user))
 
     def boot_id(self) -> str:
         """See `base.Platform`."""
@@ -91,7 +90,7 @@ class PosixPlatform:
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`."""
         argv = _keeper_argv(launch)
-        env = {**launch.env, **_user_env(launch.user), MARKER: launch.instance_id}
+        env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
         pid = self._spawn_keeper(argv, env, launch)
         self._own.add(pid)
         self._table_at_s = -1.0
@@ -367,7 +366,7 @@ def _keeper_argv(launch: Launch) -> list[str]:
     if nofile is not None:
         _check_nofile(nofile)
     head = [_SHELL, "-c", SCRIPT, NAME, launch.run_dir, str(launch.number), launch.dir, launch.instance_id]
-    return [*head, "" if nofile is None else str(nofile), *_as_user(launch.user), *launch.argv]
+    return [*head, "" if nofile is None else str(nofile), *as_user(launch.user), *launch.argv]
 
 
 def _check_nofile(nofile: int) -> None:
@@ -376,27 +375,3 @@ def _check_nofile(nofile: int) -> None:
         raise Invalid(
             f"limits.nofile {nofile} is above this worker's hard limit {hard}; lower it or raise the worker's"
         )
-
-
-def _as_user(user: str) -> list[str]:
-    """Return the command that drops to `user`. Raises Invalid when that cannot be done here."""
-    if not user or user == pwd.getpwuid(os.geteuid()).pw_name:
-        return []
-    entry = _find_user(user)
-    if os.geteuid() != 0:
-        raise Invalid(f'cannot run as "{user}": the worker itself does not run as root')
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise Invalid(f'cannot run as "{user}": setpriv (util-linux) is not installed on this node')
-    return [setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", "--no-new-privs", "--"]
-
-
-def _find_user(user: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(user)
-    except KeyError:
-        raise Invalid(f'user "{user}" does not exist on this node; create it or change `user`') from None
-
-
-def _user_env(user: str) -> dict[str, str]:
-    return {"HOME": _find_user(user).pw_dir} if user else {}

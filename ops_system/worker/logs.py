@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from ops_system.model.errors import Invalid, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
-from ops_system.processes.care import STDERR_NAME, STDOUT_NAME
 from ops_system.processes.rotate import RotateRules, rotate_if_large
+from ops_system.processes.surroundings import STDERR_NAME, STDOUT_NAME
 from ops_system.processes.tail import describe, follow, read_bytes, read_lines
 from ops_system.protocol.requests import (
     FollowLog,
