@@ -11,10 +11,14 @@ from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.rules import (
     SESSIONS_PER_USER,
     LoginLimiter,
+    check_grants,
+    check_labels,
     check_password,
+    check_reach,
     check_user_role,
     check_username,
     hash_secret,
+    user_permissions,
 )
 from ops_system.master.auth.views import (
     LoginBody,
@@ -132,6 +136,8 @@ class Accounts:
             user_id=user.id,
             user_name=user.name,
             user_role=user.role,
+            user_grants=user.grants,
+            user_scope=user.scope,
             user_is_disabled=False,
             client_ip=visitor.client_ip,
             user_agent=visitor.user_agent[:200],
@@ -144,11 +150,12 @@ class Accounts:
 
     # --- users ----------------------------------------------------------------------------------------------------
     async def create(self, body: UserCreate, actor: Principal) -> UserView:
-        """Add a user. Raises Invalid, Conflict."""
+        """Add a user. Raises Invalid, Conflict, Forbidden (more than the actor has)."""
+        check_reach(actor, user_permissions(body.role, body.grants), body.scope)
         user = await self._new_user(body, actor.name)
         async with self._database.transaction() as tx:
             await _insert_unique(tx, user)
-            details = {"username": user.name, "role": user.role}
+            details = {"username": user.name, "role": user.role, "grants": sorted(user.grants), "scope": user.scope}
             await self._audit.record(tx, actor, "user.create", f"user:{user.id}", "done", details)
         return user.view()
 
@@ -162,19 +169,23 @@ class Accounts:
         return Page([user.view() for user in users], total)
 
     async def change(self, user_id: str, body: UserChange, actor: Principal) -> UserView:
-        """Change a user; a new password or role, or disabling, ends the user's sessions.
+        """Change a user; a new password, role, grants or scope, or disabling, ends the user's sessions.
 
-        Raises NotFound, Invalid, Conflict (name taken), NotAllowed (last administrator).
+        Raises NotFound, Invalid, Conflict (name taken), NotAllowed (last administrator), Forbidden (more than the
+        actor has).
         """
         before = await self._find(self._database, user_id)
-        hashed = await self._hash_change(before, body)
+        _check_change(before, body)
+        hashed = None if body.password is None else await self._passwords.hash(body.password)
         async with self._database.transaction() as tx:
             before = await self._find(tx, user_id)
             after = _changed(before, body, hashed)
+            is_other = _powers(after) != _powers(before)
+            if is_other and not after.is_disabled:
+                check_reach(actor, user_permissions(after.role, after.grants), after.scope)
             await _update_unique(tx, after)
-            await _check_an_admin_stays(tx)
-            ends = after.role != before.role or after.is_disabled or hashed is not None
-            removed = await store.delete_sessions_of(tx, user_id) if ends else []
+            await _check_an_admin_stays(tx, before)
+            removed = await store.delete_sessions_of(tx, user_id) if is_other or after.is_disabled else []
             await self._audit.record(tx, actor, "user.change", f"user:{user_id}", "done", _what_changed(before, after))
         self._publish_revoked(removed)
         return after.view()
@@ -204,7 +215,7 @@ class Accounts:
             user = await self._find(tx, user_id)
             removed = await store.delete_sessions_of(tx, user_id)
             await store.delete_user(tx, user_id)
-            await _check_an_admin_stays(tx)
+            await _check_an_admin_stays(tx, user)
             details = {"username": user.name}
             await self._audit.record(tx, actor, "user.delete", f"user:{user_id}", "done", details)
         self._publish_revoked(removed)
@@ -237,27 +248,21 @@ class Accounts:
     async def _new_user(self, body: UserCreate, created_by: str) -> store.User:
         check_username(body.username)
         check_user_role(body.role)
+        check_grants(body.grants, body.role)
+        check_labels(body.scope, "scope")
         check_password(body.password, body.username)
         return store.User(
             id=spell_id("usr", secrets.token_bytes(10)),
             name=body.username,
             role=body.role,
+            grants=tuple(sorted(set(body.grants))),
+            scope=body.scope,
             password_hash=await self._passwords.hash(body.password),
             is_disabled=False,
             last_login_ms=None,
             created_ms=to_ms(self._clock.now()),
             created_by=created_by,
         )
-
-    async def _hash_change(self, user: store.User, body: UserChange) -> str | None:
-        name = body.username if body.username is not None else user.name
-        check_username(name)
-        if body.role is not None:
-            check_user_role(body.role)
-        if body.password is None:
-            return None
-        check_password(body.password, name)
-        return await self._passwords.hash(body.password)
 
     async def _find(self, db: Database | Transaction, user_id: str) -> store.User:
         user = await store.find_user(db, user_id)
@@ -274,21 +279,39 @@ def _wrong_login() -> OpsError:
     return Unauthenticated("user name or password is wrong")
 
 
+def _check_change(user: store.User, body: UserChange) -> None:
+    after = _changed(user, body, None)
+    check_username(after.name)
+    check_user_role(after.role)
+    check_grants(after.grants, after.role)
+    check_labels(after.scope, "scope")
+    if body.password is not None:
+        check_password(body.password, after.name)
+
+
+def _powers(user: store.User) -> tuple[object, ...]:
+    """Return what a session was opened for: once it differs, the session ends."""
+    return user.role, user.grants, user.scope, user.password_hash, user.is_disabled
+
+
 def _changed(user: store.User, body: UserChange, hashed: str | None) -> store.User:
+    role = user.role if body.role is None else body.role
+    kept = user.grants if role == user.role else ()
     return msgspec.structs.replace(
         user,
         name=user.name if body.username is None else body.username,
-        role=user.role if body.role is None else body.role,
+        role=role,
+        grants=kept if body.grants is None else tuple(sorted(set(body.grants))),
+        scope=user.scope if body.scope is None else body.scope,
         is_disabled=user.is_disabled if body.is_disabled is None else body.is_disabled,
         password_hash=user.password_hash if hashed is None else hashed,
     )
 
 
 def _what_changed(before: store.User, after: store.User) -> dict[str, object]:
-    shown = {"name": "username", "role": "role", "is_disabled": "is_disabled"}
-    details: dict[str, object] = {
-        word: getattr(after, field) for field, word in shown.items() if getattr(before, field) != getattr(after, field)
-    }
+    old, new = msgspec.structs.asdict(before.view()), msgspec.structs.asdict(after.view())
+    shown = ("username", "role", "grants", "scope", "is_disabled")
+    details: dict[str, object] = {word: new[word] for word in shown if old[word] != new[word]}
     if before.password_hash != after.password_hash:
         details["changed"] = ["password"]
     return details
@@ -312,6 +335,6 @@ def _name_taken(name: str) -> Conflict:
     return Conflict(f"there is a user {name} already; choose another name", username=name)
 
 
-async def _check_an_admin_stays(tx: Transaction) -> None:
-    if not await store.count_admins(tx):
+async def _check_an_admin_stays(tx: Transaction, before: store.User) -> None:
+    if before.role is Role.ADMIN and not before.is_disabled and not await store.count_admins(tx):
         raise NotAllowed("this is the last administrator: make another one first")

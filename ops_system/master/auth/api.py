@@ -50,7 +50,7 @@ def _visitor(call: Call) -> Visitor:
 def _welcome(call: Call, opened: Opened) -> Reply:
     """Answer with the session's cookie; the CSRF token travels in the body, where no other origin can read it."""
     user = opened.user
-    me = Me(Caller(user.id, user.username, user.role, user.permissions), opened.session.csrf_token)
+    me = Me(Caller(user.id, user.username, user.role, user.permissions, user.scope), opened.session.csrf_token)
     return Reply(me, cookies=(_cookie(call, opened.secret),))
 
 
@@ -119,7 +119,7 @@ def _own_routes(service: Auth) -> list[Route]:
 
     async def get_me(call: Call) -> Me:
         caller = call.principal
-        user = Caller(caller.id, caller.name, caller.role, sorted(caller.permissions))
+        user = Caller(caller.id, caller.name, caller.role, sorted(caller.permissions), caller.scope)
         return Me(user, service.csrf_token(caller), caller.kind)
 
     async def change_own_password(call: Call) -> Reply:

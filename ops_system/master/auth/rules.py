@@ -5,12 +5,12 @@ import hmac
 import ipaddress
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from ops_system.master.web.route import Permission, Role
-from ops_system.model.errors import Invalid, RateLimited
+from ops_system.master.web.route import Permission, Principal, Role
+from ops_system.model.errors import Forbidden, Invalid, RateLimited
 from ops_system.model.quantities import parse_duration_s
 
 MIN_PASSWORD = 10
@@ -39,6 +39,7 @@ _GENERAL = {
     ),
     Role.REGIONAL: frozenset({Permission.SELF, Permission.REGIONAL}),
 }
+_CARRY_GRANTS = frozenset({Role.OPERATOR, Role.ADMIN})
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9._-]{0,63}\Z")
@@ -56,13 +57,13 @@ class ParsedJoinToken(msgspec.Struct, frozen=True):
 
 
 def permissions_of(role: Role, grants: Iterable[Permission] = ()) -> frozenset[Permission]:
-    """Return what a role may do in general, plus separate grants."""
-    return _GENERAL[role] | (frozenset(grants) & GRANTS)
+    """Return what a role may do in general, plus separate grants where the role can carry them."""
+    return _GENERAL[role] | (frozenset(grants) & GRANTS if role in _CARRY_GRANTS else frozenset())
 
 
-def user_permissions(role: Role) -> frozenset[Permission]:
-    """Return what a person of this role may do: an administrator has every grant."""
-    return permissions_of(role, GRANTS if role is Role.ADMIN else ())
+def user_permissions(role: Role, grants: Iterable[Permission] = ()) -> frozenset[Permission]:
+    """Return what a person may do: an administrator has every grant, an operator those that were given."""
+    return permissions_of(role, GRANTS if role is Role.ADMIN else grants)
 
 
 def check_username(name: str) -> None:
@@ -118,12 +119,25 @@ def check_idc(idc: str | None, role: Role) -> None:
         raise Invalid(f'idc: "{idc}": lower-case letters, digits and -, at most 32', problems=["idc: malformed"])
 
 
-def check_grants(grants: Iterable[Permission]) -> None:
-    """Raise Invalid for a permission that cannot be granted by itself."""
+def check_grants(grants: Collection[Permission], role: Role) -> None:
+    """Raise Invalid for a permission that cannot be granted by itself, or a role that carries no grants."""
+    if grants and role not in _CARRY_GRANTS:
+        raise Invalid(f"grants: role {role.value} carries none; use operator", problems=["grants: not for this role"])
     bad = sorted(grant.value for grant in grants if grant not in GRANTS)
     if bad:
         known = ", ".join(sorted(grant.value for grant in GRANTS))
         raise Invalid(f"grants: {', '.join(bad)}: use {known}", problems=[f"grants: {name}" for name in bad])
+
+
+def check_reach(actor: Principal, permissions: Iterable[Permission], scope: Mapping[str, str]) -> None:
+    """Raise Forbidden where more would be handed out than the actor has: more permissions, or a wider scope."""
+    beyond = sorted(one.value for one in permissions if one not in actor.permissions)
+    if beyond:
+        raise Forbidden(f"{actor.name} cannot give what it lacks: {', '.join(beyond)}", permission=beyond[0])
+    wider = sorted(key for key, value in actor.scope.items() if scope.get(key) != value)
+    if wider:
+        words = f"scope: {actor.name} is limited by {', '.join(wider)} and cannot give a wider scope"
+        raise Forbidden(words, reason="scope")
 
 
 def parse_ttl_s(ttl: str, least_s: float = 1.0) -> float:

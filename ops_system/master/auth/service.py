@@ -190,9 +190,10 @@ class Auth:
             kind="user",
             id=session.user_id,
             name=session.user_name,
-            permissions=user_permissions(session.user_role),
+            permissions=user_permissions(session.user_role, session.user_grants),
             role=session.user_role,
             session_id=session.id,
+            scope=session.user_scope,
         )
 
     async def _touch(self, write: Touch, row_id: str, now_ms: int) -> None:

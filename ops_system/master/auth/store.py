@@ -7,7 +7,7 @@ import msgspec
 from ops_system.master.auth.rules import user_permissions
 from ops_system.master.auth.views import SessionQuery, SessionView, UserQuery, UserView
 from ops_system.master.web.paging import like, order_by
-from ops_system.master.web.route import Role
+from ops_system.master.web.route import Permission, Role
 from ops_system.model.stamps import from_ms, from_ms_or_none
 from ops_system.storage.database import Queries, Row, Transaction
 
@@ -19,8 +19,15 @@ _USER_SORTS = {
 }
 _SESSION_SORTS = {"created_at": "s.created_ms", "last_used_at": "s.last_used_ms", "username": "u.name COLLATE NOCASE"}
 _SESSION = (
-    "SELECT s.*, u.name AS user_name, u.role AS user_role, u.is_disabled AS user_is_disabled"
+    "SELECT s.*, u.name AS user_name, u.role AS user_role, u.grants AS user_grants, u.scope AS user_scope,"
+    " u.is_disabled AS user_is_disabled"
     " FROM sessions s JOIN users u ON u.id = s.user_id"
+)
+
+
+_USER = (
+    "SELECT users.*, EXISTS (SELECT 1 FROM second_factors f WHERE f.user_id = users.id AND f.is_confirmed)"
+    " AS has_totp FROM users"
 )
 
 
@@ -30,11 +37,14 @@ class User(msgspec.Struct, frozen=True):
     id: str
     name: str
     role: Role
+    grants: tuple[Permission, ...]
+    scope: dict[str, str]
     password_hash: str
     is_disabled: bool
     last_login_ms: int | None
     created_ms: int
     created_by: str
+    has_totp: bool = False
 
     def view(self) -> UserView:
         """Return what may be shown."""
@@ -42,8 +52,11 @@ class User(msgspec.Struct, frozen=True):
             id=self.id,
             username=self.name,
             role=self.role,
-            permissions=sorted(user_permissions(self.role)),
+            permissions=sorted(user_permissions(self.role, self.grants)),
+            grants=sorted(self.grants),
+            scope=self.scope,
             is_disabled=self.is_disabled,
+            has_totp=self.has_totp,
             created_at=from_ms(self.created_ms),
             created_by=self.created_by,
             last_login_at=from_ms_or_none(self.last_login_ms),
@@ -58,6 +71,8 @@ class Session(msgspec.Struct, frozen=True):
     user_id: str
     user_name: str
     user_role: Role
+    user_grants: tuple[Permission, ...]
+    user_scope: dict[str, str]
     user_is_disabled: bool
     client_ip: str
     user_agent: str
@@ -89,18 +104,24 @@ async def count_admins(db: Queries) -> int:
 async def insert_user(tx: Transaction, user: User) -> None:
     """Add a user. Raises Conflict when the name is taken."""
     await tx.execute(
-        "INSERT INTO users (id, name, role, password_hash, is_disabled, last_login_ms, created_ms, created_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        msgspec.structs.astuple(user),
+        "INSERT INTO users (id, name, role, grants, scope, password_hash, is_disabled, last_login_ms, created_ms,"
+        " created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (user.id, *_changeable(user), user.created_ms, user.created_by),
     )
 
 
 async def update_user(tx: Transaction, user: User) -> None:
     """Write a user's changed fields. Raises Conflict when the new name is taken."""
     await tx.execute(
-        "UPDATE users SET name = ?, role = ?, password_hash = ?, is_disabled = ?, last_login_ms = ? WHERE id = ?",
-        (user.name, user.role, user.password_hash, user.is_disabled, user.last_login_ms, user.id),
+        "UPDATE users SET name = ?, role = ?, grants = ?, scope = ?, password_hash = ?, is_disabled = ?,"
+        " last_login_ms = ? WHERE id = ?",
+        (*_changeable(user), user.id),
     )
+
+
+def _changeable(user: User) -> tuple[Any, ...]:
+    grants, scope = msgspec.json.encode(user.grants).decode(), msgspec.json.encode(user.scope).decode()
+    return user.name, user.role, grants, scope, user.password_hash, user.is_disabled, user.last_login_ms
 
 
 async def delete_user(tx: Transaction, user_id: str) -> None:
@@ -110,12 +131,12 @@ async def delete_user(tx: Transaction, user_id: str) -> None:
 
 async def find_user(db: Queries, user_id: str) -> User | None:
     """Return the user with this id."""
-    return _user(await db.fetch_one("SELECT * FROM users WHERE id = ?", (user_id,)))
+    return _user(await db.fetch_one(f"{_USER} WHERE id = ?", (user_id,)))
 
 
 async def find_user_by_name(db: Queries, name: str) -> User | None:
     """Return the user with this name, in whatever case it is written."""
-    return _user(await db.fetch_one("SELECT * FROM users WHERE name = ?", (name,)))
+    return _user(await db.fetch_one(f"{_USER} WHERE name = ?", (name,)))
 
 
 async def list_users(db: Queries, query: UserQuery) -> tuple[list[User], int]:
@@ -128,7 +149,7 @@ async def list_users(db: Queries, query: UserQuery) -> tuple[list[User], int]:
     order = order_by(query.sort, _USER_SORTS, "username")
     total = await db.fetch_one(f"SELECT count(*) AS n FROM users WHERE {where}", values)  # noqa: S608 - text made here
     rows = await db.fetch_all(
-        f"SELECT * FROM users WHERE {where} ORDER BY {order}, id LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        f"{_USER} WHERE {where} ORDER BY {order}, id LIMIT ? OFFSET ?",
         (*values, query.limit, query.offset),
     )
     assert total is not None
@@ -225,12 +246,23 @@ def _user(row: Row | None) -> User | None:
         id=row["id"],
         name=row["name"],
         role=Role(row["role"]),
+        grants=_grants(row["grants"]),
+        scope=_scope(row["scope"]),
         password_hash=row["password_hash"],
         is_disabled=bool(row["is_disabled"]),
         last_login_ms=row["last_login_ms"],
         created_ms=row["created_ms"],
         created_by=row["created_by"],
+        has_totp=bool(row["has_totp"]),
     )
+
+
+def _grants(text: str) -> tuple[Permission, ...]:
+    return msgspec.json.decode(text, type=tuple[Permission, ...])
+
+
+def _scope(text: str) -> dict[str, str]:
+    return msgspec.json.decode(text, type=dict[str, str])
 
 
 def _session(row: Row) -> Session:
@@ -240,6 +272,8 @@ def _session(row: Row) -> Session:
         user_id=row["user_id"],
         user_name=row["user_name"],
         user_role=Role(row["user_role"]),
+        user_grants=_grants(row["user_grants"]),
+        user_scope=_scope(row["user_scope"]),
         user_is_disabled=bool(row["user_is_disabled"]),
         client_ip=row["client_ip"],
         user_agent=row["user_agent"],

@@ -13,6 +13,7 @@ from ops_system.master.auth.rules import (
     check_grants,
     check_idc,
     check_labels,
+    check_reach,
     check_token_name,
     hash_secret,
     is_same_secret,
@@ -53,19 +54,22 @@ class ApiTokens:
     async def create(self, body: TokenCreate, actor: Principal) -> NewToken:
         """Make a token; its text is in the answer and nowhere else.
 
-        One made on the data folder with role admin has every grant. Raises Invalid naming the field.
+        One made on the data folder with role admin has every grant. Raises Invalid naming the field, Forbidden for
+        more than the actor has.
         """
         check_token_name(body.name)
-        check_grants(body.grants)
+        check_grants(body.grants, body.role)
         check_labels(body.scope, "scope")
         check_idc(body.idc, body.role)
         is_all = actor.kind == "local" and body.role is Role.ADMIN
+        permissions = permissions_of(body.role, GRANTS if is_all else body.grants)
+        check_reach(actor, permissions, body.scope)
         now_ms = to_ms(self._clock.now())
         token = store.ApiToken(
             id=spell_id("tok", secrets.token_bytes(10)),
             name=body.name,
             role=body.role,
-            permissions=tuple(sorted(permissions_of(body.role, GRANTS if is_all else body.grants))),
+            permissions=tuple(sorted(permissions)),
             scope=body.scope,
             idc=body.idc,
             expires_ms=None if body.ttl is None else now_ms + int(parse_ttl_s(body.ttl) * 1000),

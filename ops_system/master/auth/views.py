@@ -44,13 +44,16 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class UserView(msgspec.Struct, frozen=True):
-    """A user."""
+    """A user. `grants` are what the role does not bring; `permissions` is everything together."""
 
     id: str
     username: str
     role: Role
     permissions: list[Permission]
+    grants: list[Permission]
+    scope: dict[str, str]
     is_disabled: bool
+    has_totp: bool
     created_at: datetime
     created_by: str
     last_login_at: datetime | None
@@ -63,6 +66,7 @@ class Caller(msgspec.Struct, frozen=True):
     username: str
     role: Role | None
     permissions: list[Permission]
+    scope: dict[str, str]
 
 
 class Me(msgspec.Struct, frozen=True):
@@ -74,19 +78,23 @@ class Me(msgspec.Struct, frozen=True):
 
 
 class UserCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new user."""
+    """A new user. `grants` are for operators; `scope` limits the user to nodes with these labels."""
 
     username: str
     password: str
     role: Role = Role.VIEWER
+    grants: tuple[Permission, ...] = ()
+    scope: dict[str, str] = {}
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What changes; absent fields stay."""
+    """What changes; absent fields stay. With a new role and no `grants` the user has none."""
 
     username: str | None = None
     password: str | None = None
     role: Role | None = None
+    grants: tuple[Permission, ...] | None = None
+    scope: dict[str, str] | None = None
     is_disabled: bool | None = None
 
 
