@@ -35,6 +35,9 @@ async function start(): Promise<void> {
     onStepUp: askStepUp,
   })
   listenForKeys()
+  // What the first page needs travels at once and not one after the other.
+  void session.load().catch(() => undefined)
+  void import('./shared/frame/AppFrame.vue')
   await setLanguage(preferences.language)
   app.use(i18n).use(router).provide(FEATURES, features)
   app.mount('#app')

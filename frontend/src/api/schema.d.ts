@@ -283,17 +283,23 @@ export interface components {
     }
     /**
      * UserCreate
-     * @description A new user.
+     * @description A new user. `grants` are for operators; `scope` limits the user to nodes with these labels.
      */
     UserCreate: {
       username: string
       password: string
       /** @default viewer */
       role: components['schemas']['Role']
+      /** @default [] */
+      grants: components['schemas']['Permission'][]
+      /** @default {} */
+      scope: {
+        [key: string]: string
+      }
     }
     /**
      * UserChange
-     * @description What changes; absent fields stay.
+     * @description What changes; absent fields stay. With a new role and no `grants` the user has none.
      */
     UserChange: {
       /** @default null */
@@ -302,6 +308,12 @@ export interface components {
       password: string | null
       /** @default null */
       role: components['schemas']['Role'] | null
+      /** @default null */
+      grants: components['schemas']['Permission'][] | null
+      /** @default null */
+      scope: {
+        [key: string]: string
+      } | null
       /** @default null */
       is_disabled: boolean | null
     }
@@ -892,6 +904,9 @@ export interface components {
       username: string
       role: components['schemas']['Role'] | null
       permissions: components['schemas']['Permission'][]
+      scope: {
+        [key: string]: string
+      }
     }
     /**
      * Module
@@ -1342,14 +1357,19 @@ export interface components {
     }
     /**
      * UserView
-     * @description A user.
+     * @description A user. `grants` are what the role does not bring; `permissions` is everything together.
      */
     UserView: {
       id: string
       username: string
       role: components['schemas']['Role']
       permissions: components['schemas']['Permission'][]
+      grants: components['schemas']['Permission'][]
+      scope: {
+        [key: string]: string
+      }
       is_disabled: boolean
+      has_totp: boolean
       created_at: string
       created_by: string
       last_login_at: string | null

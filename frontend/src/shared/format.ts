@@ -20,7 +20,9 @@ export function formatRate(bytesPerS: number | null | undefined): string {
 }
 
 export function formatPercent(value: number | null | undefined): string {
-  return value === null || value === undefined || !Number.isFinite(value) ? '–' : `${value.toFixed(1)} %`
+  return value === null || value === undefined || !Number.isFinite(value)
+    ? '–'
+    : `${value.toFixed(value >= 99.95 ? 0 : 1)} %`
 }
 
 /** The two largest units: 93784 s → "1 d 2 h". Units are international, hence untranslated. */

@@ -16,6 +16,9 @@ export interface Words {
   step: (name: string) => string
 }
 
+/** Errors whose translated title says it all. */
+const SAYS_ALL = ['unauthenticated', 'network', 'cancelled', 'step_up_required']
+
 type Params = Record<string, string | number>
 
 /** Has a sentence all the parameters it names? One without its number says less than the server's own words. */
@@ -52,7 +55,10 @@ export function useWords(): Words {
       if (!(error instanceof ApiError)) return t('error.internal')
       return orElse(`error.${error.code}`, error.message, error.details as Params)
     },
-    errorDetail: (error) => (error instanceof Error ? error.message : String(error)),
+    errorDetail: (error) => {
+      if (error instanceof ApiError && SAYS_ALL.includes(error.code)) return ''
+      return error instanceof Error ? error.message : String(error)
+    },
     state: (kind, state) => orElse(`state.${kind}.${state}`, state),
     operationKind,
     operation: (operation) =>

@@ -110,8 +110,8 @@ export function useNodeTable(filter: Ref<string>, sort: Ref<string>): NodeTable 
   const reader = readerOf(values)
   const columns = useColumns(values)
   const rows = useRows<Node>({
-    // The tick is read so that a filter by value (cpu>80) follows the values.
-    all: () => (fleet.at.value >= 0 ? nodes.byId.value.values() : []),
+    all: () => nodes.byId.value.values(),
+    tick: () => fleet.at.value,
     keyOf: ({ id }) => id,
     filter,
     sort,

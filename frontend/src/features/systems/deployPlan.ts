@@ -1,5 +1,6 @@
 /** What a deploy would do on each node, and what is in the way. Pure; the server decides. */
 import type { Instance, Manifest, Module, Node } from '@/api/types'
+import { compareText } from '@/shared/collate'
 
 export type Hindrance =
   'present' | 'wrong_os' | 'wrong_arch' | 'planned' | 'quarantined' | 'revoked' | 'paused'
@@ -41,7 +42,5 @@ export function planDeploy(
     return { node, hindrance: hindranceOf(node, manifest, taken.has(node.id)), cautions }
   })
   const rank = ({ hindrance, cautions }: Candidate): number => (hindrance ? 10 : cautions.length)
-  return candidates.sort(
-    (a, b) => rank(a) - rank(b) || a.node.name.localeCompare(b.node.name, undefined, { numeric: true }),
-  )
+  return candidates.sort((a, b) => rank(a) - rank(b) || compareText(a.node.name, b.node.name))
 }

@@ -1,5 +1,6 @@
 /** Systems, modules and instances as the rows of one tree. Pure. */
 import type { Instance, Module, System } from '@/api/types'
+import { compareText } from '@/shared/collate'
 
 export type TreeRow =
   | { kind: 'system'; key: string; depth: 0; system: System; instances: Instance[]; modules: number }
@@ -13,8 +14,7 @@ export interface TreeSource {
   nodeName: (id: string) => string
 }
 
-const byName = (a: { name: string }, b: { name: string }): number =>
-  a.name.localeCompare(b.name, undefined, { numeric: true })
+const byName = (a: { name: string }, b: { name: string }): number => compareText(a.name, b.name)
 
 function groupBy<T>(items: T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>()
@@ -45,9 +45,7 @@ export function buildTree({ systems, modules, instances, nodeName }: TreeSource)
       instance,
     })
     const placed = (list: Instance[]): Instance[] =>
-      [...list].sort((a, b) =>
-        nodeName(a.node_id).localeCompare(nodeName(b.node_id), undefined, { numeric: true }),
-      )
+      [...list].sort((a, b) => compareText(nodeName(a.node_id), nodeName(b.node_id)))
     const moduleRows = parts.flatMap((module): TreeRow[] => {
       const running = placed(own.filter(({ module_id }) => module_id === module.id))
       const head: TreeRow = { kind: 'module', key: module.id, depth: 1, system, module, instances: running }

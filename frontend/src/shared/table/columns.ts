@@ -1,4 +1,5 @@
 /** What a table column is, and how rows keep their places while their values live. Pure. */
+import { compareText } from '../collate'
 
 export interface Column<T> {
   id: string
@@ -16,7 +17,7 @@ export interface Column<T> {
 
 function compare(a: string | number | null | undefined, b: string | number | null | undefined): number {
   if (typeof a === 'number' && typeof b === 'number') return a - b
-  return String(a).localeCompare(String(b), undefined, { numeric: true })
+  return compareText(String(a), String(b))
 }
 
 /** Sorted by `sort` (`cpu`, `-cpu`); rows without a value come last either way. */
