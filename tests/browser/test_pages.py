@@ -1,0 +1,88 @@
+"""Every page in light and dark, Chinese and English, wide and narrow: nothing overflows, nothing is untranslated."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMULATED = 24
+WIDTHS = {"wide": 1600, "narrow": 420}
+LOOKS = list(itertools.product(("light", "dark"), ("en-US", "zh-CN"), WIDTHS))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory) -> Iterator[Fleet]:
+    """A small fleet with one real service and some simulated nodes."""
+    folder = tmp_path_factory.mktemp("pages")
+    with Fleet(folder) as running:
+        running.start_master()
+        node_id = running.start_worker("w1")
+        package = running.upload(pack(ROOT / "examples/http-service", folder / "http.zip"))
+        running.upload(pack(ROOT / "examples/noisy-logger", folder / "noisy.zip"))
+        running.deploy(package, node_id, name="web", ports={"http": free_port()})
+        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        token = running.master_command("join-token", "create", "--uses", str(SIMULATED)).strip()
+        command = [sys.executable, "-m", "tests.bench.sim", "--master", running.url, "--token", token]
+        with (folder / "sim.log").open("wb") as log:
+            simulator = subprocess.Popen(
+                [*command, "--workers", str(SIMULATED)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            until(lambda: running.get("/nodes?status=online&limit=1")["total"] > SIMULATED, "simulated nodes online")
+            yield running
+        finally:
+            simulator.terminate()
+            simulator.wait(10)
+
+
+def addresses(fleet: Fleet) -> dict[str, str]:
+    """Return the pages by name."""
+    node = next(node for node in fleet.get("/nodes?limit=500")["items"] if node["name"] == "w1")
+    instance = fleet.get("/instances")["items"][0]
+    return {
+        "overview": "/",
+        "nodes": "/nodes",
+        "node": f"/nodes/{node['id']}",
+        "systems": "/systems",
+        "packages": "/packages",
+        "instance": f"/instances/{instance['id']}",
+        "operations": "/operations",
+    }
+
+
+@pytest.mark.parametrize("look", LOOKS, ids="-".join)
+def test_every_page_fits_and_is_translated(browser, fleet, test_output, look):
+    scheme, locale, width = look
+    size = {"width": WIDTHS[width], "height": 900}
+    context = browser.new_context(viewport=size, locale=locale, color_scheme=scheme)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.goto(f"{fleet.url}/login")
+    page.get_by_test_id("login-username").fill("admin")
+    page.get_by_test_id("login-password").fill(PASSWORD)
+    page.get_by_test_id("login-submit").click()
+    expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
+    errors.clear()  # before the login the page asks who it is, and is told 401
+    folder = test_output / "pages"
+    folder.mkdir(exist_ok=True)
+    for name, path in addresses(fleet).items():
+        page.goto(fleet.url + path)
+        expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
+        page.wait_for_load_state("networkidle", timeout=15_000)
+        page.screenshot(path=folder / f"{name}-{scheme}-{locale[:2]}-{width}.png")
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{name} is {overflow} px too wide"
+        assert page.evaluate("document.documentElement.lang").startswith(locale[:2])
+        words = page.locator("body").inner_text()
+        assert ("系统" in words) is (locale == "zh-CN") or width == "narrow"
+    assert errors == []
+    context.close()
