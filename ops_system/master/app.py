@@ -210,6 +210,7 @@ async def build_auth(ground: Ground) -> Auth:
         bus=ground.bus,
         clock=ground.clock,
         folder=ground.folder,
+        sealer=ground.trust,
         ca_key_sha256=ground.trust.ca_key_sha256,
         master_url=ground.addresses.master_url,
         announce=ground.on_code,

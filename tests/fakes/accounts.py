@@ -18,6 +18,7 @@ from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import load_migrations
 from tests.fakes.clock import FakeClock
+from tests.fakes.web import PlainSealer
 
 PASSWORD = "correct horse battery"
 HERE = Visitor("192.0.2.7", "test")
@@ -40,6 +41,7 @@ class World:
             bus=self.bus,
             clock=self.clock,
             folder=folder,
+            sealer=PlainSealer(),
             ca_key_sha256="c" * 64,
             master_url=lambda: "https://ops.example:8443",
             announce=self.codes.append,

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pyotp
 import pytest
 
+from tests.fakes.clock import FakeClock
 from tests.fakes.master import PASSWORD, RunningMaster, run_master
 
 JAR = {"unsafe": True}  # the jar keeps cookies of IP addresses
@@ -116,8 +118,6 @@ async def test_a_new_role_closes_open_sockets_within_two_seconds(master: Running
 
 
 async def test_an_old_proof_is_asked_for_again(tmp_path: Path) -> None:
-    from tests.fakes.clock import FakeClock
-
     clock = FakeClock()
     async with run_master(tmp_path, clock=clock) as master, browser(master.url) as page:
         await page.log_in()
@@ -162,3 +162,44 @@ async def test_too_many_failures_say_when_to_come_back(master: RunningMaster) ->
         assert codes == [401] * 5 + [429]
         _, _, answer = await page.ask("POST", "/login", {"username": "admin", "password": PASSWORD})
         assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_a_second_factor_from_the_first_code_to_the_recovery_code(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with run_master(tmp_path, clock=clock) as master, browser(master.url) as page, browser(master.url) as other:
+        await page.log_in()
+        status, made, _ = await page.ask("POST", "/me/totp")
+        assert (status, made["uri"].split("?")[0]) == (201, "otpauth://totp/ops-system:admin")
+        phone = pyotp.TOTP(made["secret"])
+        assert (await page.ask("POST", "/me/totp/confirm", {"totp": "000000"}))[0] == 422
+        status, told, _ = await page.ask("POST", "/me/totp/confirm", {"totp": phone.at(clock.now())})
+        assert (status, len(told["recovery_codes"])) == (200, 10)
+        assert (await page.ask("GET", "/me/totp"))[1] == {"is_enabled": True, "recovery_codes_left": 10}
+
+        login = {"username": "admin", "password": PASSWORD}
+        status, refused, _ = await other.ask("POST", "/login", login)
+        assert (status, refused["code"], refused["details"]) == (401, "unauthenticated", {"totp_required": True})
+        assert (await other.ask("POST", "/login", login | {"totp": told["recovery_codes"][0]}))[0] == 200
+        clock.advance(3600)
+        assert (await other.ask("DELETE", "/me/totp"))[1]["code"] == "step_up_required"
+        assert (await other.ask("POST", "/step-up", {"totp": phone.at(clock.now())}))[0] == 200
+        assert (await other.ask("DELETE", "/me/totp"))[0] == 200
+        assert (await other.ask("POST", "/login", login))[0] == 200
+
+
+async def test_join_tokens_and_users_need_a_fresh_proof(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with run_master(tmp_path, clock=clock) as master, browser(master.url) as page:
+        await page.log_in()
+        clock.advance(601)
+        for method, path in (
+            ("POST", "/users"),
+            ("PATCH", "/users/usr_x"),
+            ("DELETE", "/users/usr_x"),
+            ("DELETE", "/users/usr_x/totp"),
+            ("POST", "/tokens"),
+            ("DELETE", "/tokens/tok_x"),
+            ("POST", "/join-tokens"),
+            ("POST", "/me/totp"),
+        ):
+            assert (await page.ask(method, path))[1]["code"] == "step_up_required", path

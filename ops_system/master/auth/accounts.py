@@ -7,10 +7,11 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth import store
 from ops_system.master.auth.events import SessionsRevoked
+from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
+from ops_system.master.auth.proofs import Proofs
 from ops_system.master.auth.rules import (
     SESSIONS_PER_USER,
-    LoginLimiter,
     check_grants,
     check_labels,
     check_password,
@@ -23,6 +24,7 @@ from ops_system.master.auth.rules import (
 from ops_system.master.auth.views import (
     LoginBody,
     PasswordChange,
+    ProofBody,
     SessionQuery,
     SessionView,
     UserChange,
@@ -32,7 +34,7 @@ from ops_system.master.auth.views import (
 )
 from ops_system.master.bus import Bus
 from ops_system.master.web.route import Page, Permission, Principal, Role
-from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, Unauthenticated
+from ops_system.model.errors import Conflict, NotAllowed, NotFound, Unauthenticated
 from ops_system.model.ids import spell_id
 from ops_system.model.stamps import to_ms
 from ops_system.runtime.clock import Clock
@@ -57,13 +59,23 @@ class Opened(msgspec.Struct, frozen=True):
 class Accounts:
     """Users and sessions."""
 
-    def __init__(self, database: Database, audit: Audit, bus: Bus, clock: Clock, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        database: Database,
+        audit: Audit,
+        bus: Bus,
+        clock: Clock,
+        *,
+        passwords: Passwords,
+        factors: Factors,
+    ) -> None:
         self._database = database
         self._audit = audit
         self._bus = bus
         self._clock = clock
         self._passwords = passwords
-        self._limiter = LoginLimiter()
+        self._factors = factors
+        self._proofs = Proofs(database, audit, clock, passwords, factors)
 
     # --- coming in ------------------------------------------------------------------------------------------------
     async def set_up(self, username: str, password: str, visitor: Visitor) -> Opened:
@@ -80,8 +92,11 @@ class Accounts:
             return await self._open_session(tx, user, visitor)
 
     async def log_in(self, body: LoginBody, visitor: Visitor) -> Opened:
-        """Open a session. Raises Unauthenticated, RateLimited; an unknown user costs what a known one costs."""
-        user = await self._prove(body.username, body.password, visitor.client_ip)
+        """Open a session. Raises Unauthenticated, RateLimited; an unknown user costs what a known one costs.
+
+        `details.totp_required` of Unauthenticated: the password was right, a code is missing or wrong.
+        """
+        user = await self._proofs.of_login(body, visitor.client_ip)
         actor = Principal("user", user.id, user.name, role=user.role)
         rehashed = (
             await self._passwords.hash(body.password)
@@ -90,8 +105,8 @@ class Accounts:
         )
         async with self._database.transaction() as tx:
             fresh = await store.find_user(tx, user.id)
-            if fresh is None or fresh.is_disabled or fresh.password_hash != user.password_hash:
-                raise _wrong_login()  # changed while the hash was computed
+            if fresh is None or _powers(fresh) != _powers(user) or fresh.has_totp != user.has_totp:
+                raise Unauthenticated("the account was changed this moment; log in again")
             now_ms = to_ms(self._clock.now())
             fresh = msgspec.structs.replace(fresh, last_login_ms=now_ms, password_hash=rehashed)
             await store.update_user(tx, fresh)
@@ -101,32 +116,19 @@ class Accounts:
         self._publish_revoked(removed)
         return opened
 
-    async def step_up(self, actor: Principal, password: str, client_ip: str) -> int:
-        """Prove the session's password again; return when that was (ms). Raises Unauthenticated, NotAllowed."""
+    async def step_up(self, actor: Principal, body: ProofBody, client_ip: str) -> int:
+        """Prove password or TOTP again; return when that was (ms). Raises Unauthenticated, RateLimited, NotAllowed."""
         if actor.session_id is None:
             raise NotAllowed("an API token carries fixed grants: there is nothing to prove")
-        await self._prove(actor.name, password, client_ip)
+        if body.totp:
+            await self._proofs.of_totp(actor.name, body.totp, client_ip)
+        else:
+            await self._proofs.of_password(actor.name, body.password, client_ip)
         now_ms = to_ms(self._clock.now())
         async with self._database.transaction() as tx:
             await store.prove_session(tx, actor.session_id, now_ms)
             await self._audit.record(tx, actor, "session.step_up", f"user:{actor.id}")
         return now_ms
-
-    async def _prove(self, username: str, password: str, client_ip: str) -> store.User:
-        """Return the user whose password this is. Only failures count for the limiter."""
-        self._limiter.check(username, client_ip, self._clock.monotonic_s())
-        async with self._passwords:
-            self._limiter.check(username, client_ip, self._clock.monotonic_s())  # others failed while we waited
-            user = await store.find_user_by_name(self._database, username)
-            is_right = await self._passwords.verify(password, user.password_hash if user else None)
-            if user is not None and is_right and not user.is_disabled:
-                self._limiter.succeed(username)
-                return user
-            self._limiter.fail(username, client_ip, self._clock.monotonic_s())
-        stranger = Principal("anonymous", client_ip, username[:64])
-        target = f"user:{user.id}" if user else "user:unknown"
-        await self._audit.record_alone(stranger, "session.open", target, "denied", {"from": client_ip})
-        raise _wrong_login()
 
     async def _open_session(self, tx: Transaction, user: store.User, visitor: Visitor) -> Opened:
         now_ms, secret = to_ms(self._clock.now()), secrets.token_urlsafe(32)
@@ -198,7 +200,7 @@ class Accounts:
         if actor.session_id is None:
             raise NotAllowed("an API token has no password")
         check_password(body.new_password, actor.name)
-        await self._prove(actor.name, body.old_password, visitor.client_ip)
+        await self._proofs.of_password(actor.name, body.old_password, visitor.client_ip)
         hashed = await self._passwords.hash(body.new_password)
         async with self._database.transaction() as tx:
             user = msgspec.structs.replace(await self._find(tx, actor.id), password_hash=hashed)
@@ -208,6 +210,18 @@ class Accounts:
             await self._audit.record(tx, actor, "user.change", f"user:{user.id}", "done", {"changed": ["password"]})
         self._publish_revoked(removed)
         return opened
+
+    async def reset_totp(self, user_id: str, actor: Principal) -> None:
+        """Switch a user's TOTP off, for somebody who lost phone and recovery codes; the user's sessions end.
+
+        Raises NotFound, NotAllowed (it is off), Forbidden (the user may do more than the actor).
+        """
+        async with self._database.transaction() as tx:
+            user = await self._find(tx, user_id)
+            check_reach(actor, user_permissions(user.role, user.grants), user.scope)
+            await self._factors.remove(tx, user_id, actor)
+            removed = await store.delete_sessions_of(tx, user_id)
+        self._publish_revoked(removed)
 
     async def delete(self, user_id: str, actor: Principal) -> None:
         """Remove a user and end the user's sessions. Raises NotFound, NotAllowed (last administrator)."""
@@ -273,10 +287,6 @@ class Accounts:
     def _publish_revoked(self, session_ids: list[str]) -> None:
         if session_ids:
             self._bus.publish(SessionsRevoked(frozenset(session_ids)))
-
-
-def _wrong_login() -> OpsError:
-    return Unauthenticated("user name or password is wrong")
 
 
 def _check_change(user: store.User, body: UserChange) -> None:

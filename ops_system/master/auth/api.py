@@ -1,23 +1,14 @@
-"""HTTP of setup, login, users, sessions, API tokens and join tokens: parse, call, answer."""
+"""HTTP of users, sessions, API tokens and join tokens: parse, call, answer. `entry_api` has setup, login and `/me`."""
 
-from ops_system.master.auth.accounts import Opened, Visitor
-from ops_system.master.auth.rules import SESSION_LIFE_S, STEP_UP_S
+from ops_system.master.auth import entry_api
 from ops_system.master.auth.service import Auth
 from ops_system.master.auth.views import (
-    Caller,
     JoinTokenCreate,
     JoinTokenView,
-    LoginBody,
-    Me,
     NewJoinToken,
     NewToken,
-    PasswordChange,
-    Proof,
-    ProofBody,
     SessionQuery,
     SessionView,
-    SetupBody,
-    SetupStatus,
     TokenCreate,
     TokenView,
     UserChange,
@@ -25,133 +16,17 @@ from ops_system.master.auth.views import (
     UserQuery,
     UserView,
 )
-from ops_system.master.web.reply import Cookie, Reply
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
-from ops_system.master.web.server import COOKIE, TLS_COOKIE
-from ops_system.model.stamps import from_ms
 
 
 def routes(service: Auth) -> list[Route]:
     """Return the routes of this feature."""
     return [
-        *_entry_routes(service),
-        *_own_routes(service),
+        *entry_api.routes(service),
         *_session_routes(service),
         *_user_routes(service),
         *_token_routes(service),
         *_join_token_routes(service),
-    ]
-
-
-def _visitor(call: Call) -> Visitor:
-    return Visitor(call.request.remote or "", call.request.headers.get("User-Agent", ""))
-
-
-def _welcome(call: Call, opened: Opened) -> Reply:
-    """Answer with the session's cookie; the CSRF token travels in the body, where no other origin can read it."""
-    user = opened.user
-    me = Me(Caller(user.id, user.username, user.role, user.permissions, user.scope), opened.session.csrf_token)
-    return Reply(me, cookies=(_cookie(call, opened.secret),))
-
-
-def _cookie(call: Call, value: str) -> Cookie:
-    is_tls = call.request.secure
-    return Cookie(TLS_COOKIE if is_tls else COOKIE, value, int(SESSION_LIFE_S) if value else 0, secure=is_tls)
-
-
-def _entry_routes(service: Auth) -> list[Route]:
-    async def get_setup(_call: Call) -> SetupStatus:
-        return SetupStatus(await service.refresh_setup())
-
-    async def complete_setup(call: Call) -> Reply:
-        return _welcome(call, await service.set_up(call.body, _visitor(call)))
-
-    async def log_in(call: Call) -> Reply:
-        return _welcome(call, await service.accounts.log_in(call.body, _visitor(call)))
-
-    return [
-        Route(
-            "GET",
-            "/setup",
-            Permission.OPEN,
-            get_setup,
-            "Ask whether the first administrator is still missing",
-            "get_setup",
-            answer=SetupStatus,
-            tag="auth",
-        ),
-        Route(
-            "POST",
-            "/setup",
-            Permission.OPEN,
-            complete_setup,
-            "Make the first administrator with the setup code and open a session",
-            "complete_setup",
-            answer=Me,
-            body=SetupBody,
-            status=201,
-            tag="auth",
-            errors=("unauthenticated", "not_allowed"),
-        ),
-        Route(
-            "POST",
-            "/login",
-            Permission.OPEN,
-            log_in,
-            "Open a browser session",
-            "log_in",
-            answer=Me,
-            body=LoginBody,
-            tag="auth",
-            errors=("unauthenticated", "rate_limited"),
-        ),
-    ]
-
-
-def _own_routes(service: Auth) -> list[Route]:
-    async def log_out(call: Call) -> Reply:
-        await service.accounts.log_out(call.principal)
-        return Reply(Nothing(), cookies=(_cookie(call, ""),))
-
-    async def step_up(call: Call) -> Proof:
-        proven_ms = await service.accounts.step_up(call.principal, call.body.password, call.request.remote or "")
-        return Proof(from_ms(proven_ms + int(STEP_UP_S * 1000)))
-
-    async def get_me(call: Call) -> Me:
-        caller = call.principal
-        user = Caller(caller.id, caller.name, caller.role, sorted(caller.permissions), caller.scope)
-        return Me(user, service.csrf_token(caller), caller.kind)
-
-    async def change_own_password(call: Call) -> Reply:
-        return _welcome(call, await service.accounts.change_own_password(call.body, call.principal, _visitor(call)))
-
-    return [
-        Route("POST", "/logout", Permission.SELF, log_out, "End this session", "log_out", tag="auth"),
-        Route(
-            "POST",
-            "/step-up",
-            Permission.SELF,
-            step_up,
-            "Prove the password again, for what needs a fresh proof",
-            "step_up",
-            answer=Proof,
-            body=ProofBody,
-            tag="auth",
-            errors=("unauthenticated", "rate_limited", "not_allowed"),
-        ),
-        Route("GET", "/me", Permission.SELF, get_me, "Say who is calling", "get_me", answer=Me, tag="auth"),
-        Route(
-            "POST",
-            "/me/password",
-            Permission.SELF,
-            change_own_password,
-            "Change one's own password; every session of this user ends and a new one is opened",
-            "change_own_password",
-            answer=Me,
-            body=PasswordChange,
-            tag="auth",
-            errors=("unauthenticated", "rate_limited", "not_allowed"),
-        ),
     ]
 
 
@@ -203,6 +78,10 @@ def _user_routes(service: Auth) -> list[Route]:
     async def change_user(call: Call) -> UserView:
         return await accounts.change(call.params["id"], call.body, call.principal)
 
+    async def reset_totp(call: Call) -> Nothing:
+        await accounts.reset_totp(call.params["id"], call.principal)
+        return Nothing()
+
     async def delete_user(call: Call) -> Nothing:
         await accounts.delete(call.params["id"], call.principal)
         return Nothing()
@@ -249,13 +128,24 @@ def _user_routes(service: Auth) -> list[Route]:
             "/users/{id}",
             Permission.ADMIN,
             change_user,
-            "Change a user; a new password or role, or disabling, ends the user's sessions",
+            "Change a user; a new password, role, grants or scope, or disabling, ends the user's sessions",
             "change_user",
             answer=UserView,
             body=UserChange,
             needs_step_up=True,
             tag="auth",
             errors=("not_found", "conflict", "not_allowed"),
+        ),
+        Route(
+            "DELETE",
+            "/users/{id}/totp",
+            Permission.ADMIN,
+            reset_totp,
+            "Switch a user's TOTP off, for one who lost authenticator and recovery codes",
+            "reset_user_totp",
+            needs_step_up=True,
+            tag="auth",
+            errors=("not_found", "not_allowed"),
         ),
         Route(
             "DELETE",
@@ -330,6 +220,7 @@ def _token_routes(service: Auth) -> list[Route]:
             delete_token,
             "Revoke an API token and close its sockets",
             "delete_token",
+            needs_step_up=True,
             tag="auth",
             errors=("not_found",),
         ),
@@ -374,6 +265,7 @@ def _join_token_routes(service: Auth) -> list[Route]:
             answer=NewJoinToken,
             body=JoinTokenCreate,
             status=201,
+            needs_step_up=True,
             tag="auth",
         ),
         Route(

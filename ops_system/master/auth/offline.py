@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth.accounts import Accounts
+from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.tokens import ApiTokens, JoinTokens
 from ops_system.master.auth.views import JoinTokenCreate, TokenCreate, UserCreate, UserView
@@ -48,10 +49,11 @@ def create_join_token(
 
 
 async def _create_user(folder: DataFolder, body: UserCreate) -> UserView:
-    async with _open_data(folder) as (database, audit, _):
-        passwords = Passwords()
+    async with _open_data(folder) as (database, audit, trust):
+        passwords, clock = Passwords(), SystemClock()
         try:
-            accounts = Accounts(database, audit, Bus(), SystemClock(), passwords)
+            factors = Factors(database, audit, trust, clock)
+            accounts = Accounts(database, audit, Bus(), clock, passwords=passwords, factors=factors)
             return await accounts.create(body, local_principal())
         finally:
             passwords.close()

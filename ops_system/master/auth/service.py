@@ -11,6 +11,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.auth import store, token_store
 from ops_system.master.auth.accounts import Accounts, Opened, Visitor
 from ops_system.master.auth.events import SessionsRevoked, SetupDone
+from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.rules import (
     SESSION_IDLE_S,
@@ -26,6 +27,7 @@ from ops_system.master.auth.tokens import ApiTokens, JoinTokens
 from ops_system.master.auth.views import SetupBody
 from ops_system.master.bus import Bus
 from ops_system.master.web.guard import ANONYMOUS, Credentials
+from ops_system.master.web.idempotency import Sealer
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import NotAllowed, StorageFull, Unavailable
 from ops_system.model.stamps import to_ms
@@ -51,7 +53,7 @@ class Proven(msgspec.Struct, frozen=True):
 
 
 class Auth:
-    """The web floor's `Authenticator`, and the parts `accounts`, `tokens`, `join_tokens`, `setup_code`.
+    """The web floor's `Authenticator`, and the parts `accounts`, `factors`, `tokens`, `join_tokens`, `setup_code`.
 
     Call `load` before serving; `run` is one of the master's long-lived parts.
     """
@@ -64,6 +66,7 @@ class Auth:
         bus: Bus,
         clock: Clock,
         folder: DataFolder,
+        sealer: Sealer,
         ca_key_sha256: str,
         master_url: Callable[[], str],
         announce: Callable[[str], None],
@@ -75,7 +78,8 @@ class Auth:
         self._passwords = passwords or Passwords()
         self._sessions: dict[str, Proven] = {}
         self._needs_setup = True
-        self.accounts = Accounts(database, audit, bus, clock, self._passwords)
+        self.factors = Factors(database, audit, sealer, clock)
+        self.accounts = Accounts(database, audit, bus, clock, passwords=self._passwords, factors=self.factors)
         self.tokens = ApiTokens(database, audit, bus, clock)
         self.join_tokens = JoinTokens(database, audit, clock, ca_key_sha256=ca_key_sha256, master_url=master_url)
         self.setup_code = SetupCode(folder, clock.monotonic_s, announce)

@@ -23,7 +23,7 @@ class SetupBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user's name and password; `totp` where a second factor is set."""
+    """A user's name and password; `totp` where a second factor is set: a code of now, or a recovery code."""
 
     username: str
     password: str
@@ -31,7 +31,7 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProofBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A proof that the person is still there."""
+    """A proof that the person is still there: password or code of the authenticator."""
 
     password: str = ""
     totp: str | None = None
@@ -41,6 +41,32 @@ class Proof(msgspec.Struct, frozen=True):
     """Until when the session counts as proven."""
 
     proven_until: datetime
+
+
+class TotpStatus(msgspec.Struct, frozen=True):
+    """Whether one's own second factor is on, and how many recovery codes are left."""
+
+    is_enabled: bool
+    recovery_codes_left: int
+
+
+class TotpEnrolment(msgspec.Struct, frozen=True):
+    """A secret for an authenticator, as text and as `otpauth://` URI; shown this once."""
+
+    secret: str
+    uri: str
+
+
+class TotpBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A code of the authenticator."""
+
+    totp: str
+
+
+class RecoveryCodes(msgspec.Struct, frozen=True):
+    """Codes for the day the authenticator is lost, each good for one login; shown this once."""
+
+    recovery_codes: list[str]
 
 
 class UserView(msgspec.Struct, frozen=True):

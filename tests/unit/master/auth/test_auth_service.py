@@ -10,6 +10,7 @@ from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.views import (
     JoinTokenCreate,
     PasswordChange,
+    ProofBody,
     SessionQuery,
     SetupBody,
     TokenCreate,
@@ -234,8 +235,8 @@ async def test_step_up_lasts_ten_minutes(world: World) -> None:
     principal = await world.who(session=opened.secret)
     assert not world.auth.has_step_up(principal)
     with pytest.raises(Unauthenticated):
-        await world.auth.accounts.step_up(principal, "wrong password", HERE.client_ip)
-    await world.auth.accounts.step_up(principal, PASSWORD, HERE.client_ip)
+        await world.auth.accounts.step_up(principal, ProofBody("wrong password"), HERE.client_ip)
+    await world.auth.accounts.step_up(principal, ProofBody(PASSWORD), HERE.client_ip)
     principal = await world.who(session=opened.secret)
     assert world.auth.has_step_up(principal)
     world.clock.jump(-86400)
