@@ -32,7 +32,7 @@ export interface components {
     }
     /**
      * LoginBody
-     * @description A user's name and password; `totp` where a second factor is set.
+     * @description A user's name and password; `totp` where a second factor is set: a code of now, or a recovery code.
      */
     LoginBody: {
       username: string
@@ -47,6 +47,13 @@ export interface components {
     PasswordChange: {
       old_password: string
       new_password: string
+    }
+    /**
+     * TotpBody
+     * @description A code of the authenticator.
+     */
+    TotpBody: {
+      totp: string
     }
     /**
      * ModulePatch
@@ -153,7 +160,7 @@ export interface components {
     }
     /**
      * ProofBody
-     * @description A proof that the person is still there.
+     * @description A proof that the person is still there: password or code of the authenticator.
      */
     ProofBody: {
       /** @default  */
@@ -907,6 +914,29 @@ export interface components {
       scope: {
         [key: string]: string
       }
+    }
+    /**
+     * TotpStatus
+     * @description Whether one's own second factor is on, and how many recovery codes are left.
+     */
+    TotpStatus: {
+      is_enabled: boolean
+      recovery_codes_left: number
+    }
+    /**
+     * TotpEnrolment
+     * @description A secret for an authenticator, as text and as `otpauth://` URI; shown this once.
+     */
+    TotpEnrolment: {
+      secret: string
+      uri: string
+    }
+    /**
+     * RecoveryCodes
+     * @description Codes for the day the authenticator is lost, each good for one login; shown this once.
+     */
+    RecoveryCodes: {
+      recovery_codes: string[]
     }
     /**
      * Module
