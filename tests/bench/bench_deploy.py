@@ -1,4 +1,4 @@
-"""A 5 MB package: POST deploy to `running` proven. The probe asks every 50 ms, so its own delay is under that."""
+"""A 5 MB package: POST deploy to `running` proven. The probe asks every 100 ms: its own delay is at most that."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def package_folder(scratch: Path, number: int) -> Path:
     service = {
         "name": "five", "version": f"1.0.{number}", "entrypoint": "serve.py", "args": ["${port.tcp}"],
         "ports": {"tcp": free_port()},
-        "health": {"type": "tcp", "target": "127.0.0.1:${port.tcp}", "interval": "50ms", "timeout": "1s"},
+        "health": {"type": "tcp", "target": "127.0.0.1:${port.tcp}", "interval": "100ms", "timeout": "1s"},
     }  # fmt: skip
     (folder / "service.json").write_text(json.dumps(service))
     return folder

@@ -27,7 +27,7 @@ def package_folder(scratch: Path) -> Path:
     service = {
         "name": "phoenix", "version": "1.0.0", "entrypoint": "serve.py", "args": ["${port.tcp}"],
         "ports": {"tcp": free_port()},
-        "health": {"type": "tcp", "target": "127.0.0.1:${port.tcp}", "interval": "50ms", "timeout": "1s"},
+        "health": {"type": "tcp", "target": "127.0.0.1:${port.tcp}", "interval": "100ms", "timeout": "1s"},
         "restart": {"policy": "always", "delay": "10ms", "max_delay": "10ms", "max_restarts": 1000, "window": "1h"},
     }  # fmt: skip
     (folder / "service.json").write_text(json.dumps(service))
