@@ -101,8 +101,9 @@ build: $(STAMPS)/dev $(CONSOLE) ## wheel and dist/{master,worker,pack-tool}
 bench: $(STAMPS)/dev install ## the numbers of docs/benchmarks.md, beside their peers
 	$(BIN)/python tests/bench/run_all.py
 
-api-docs: $(STAMPS)/dev ## docs/openapi.json and the Postman collection from the route table
+api-docs: $(STAMPS)/dev $(STAMPS)/npm ## docs/openapi.json, the Postman collection and the console's types, from the routes
 	$(BIN)/python packaging/export_api.py
+	cd frontend && npm run --silent types
 
 clean: ## remove what was built; keeps .venv and the data folder
 	rm -rf build dist test-output ops_system/master/console
