@@ -38,6 +38,7 @@ from ops_system.master.logs.viewers import Viewers
 from ops_system.master.metrics import api as metrics_api
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.nodes import api as nodes_api
+from ops_system.master.nodes.events import FalseClaim
 from ops_system.master.nodes.links import Links
 from ops_system.master.nodes.rules import MasterFacts
 from ops_system.master.nodes.service import Nodes
@@ -186,7 +187,9 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     instances = await build_instances(ground, book)
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
-    build_live(ground, book, instances)
+    owners = InstanceOwners(ground.bus, await instances.list_views())
+    metrics.check_owner(owners.owner_of)
+    build_live(ground, book, instances, owners)
     return auth, links
 
 
@@ -325,11 +328,11 @@ async def build_instances(ground: Ground, book: Book) -> Instances:
     )
     await instances.load()
     instances.show_metrics(book.metrics.current_of_instance)
-    book.metrics.check_owner(InstanceOwners(ground.bus, await instances.list_views()).owner_of)
     book.links.on(Snapshot, observer.on_snapshot)
     book.links.on(Report, observer.on_report)
     book.links.on(Events, observer.on_events)
     book.links.on_quick(Progress, observer.on_progress)
+    ground.bus.subscribe(FalseClaim, observer.on_claim)
     ground.parts["instances"] = instances.run
     ground.routes += instances_api.routes(instances)
     return instances
@@ -353,17 +356,18 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
 
 def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
     """The logs of instances, read through the links."""
-    ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus))
+    ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus), instances.get)
 
 
-def build_live(ground: Ground, book: Book, instances: Instances) -> None:
+def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners) -> None:
     """What browsers watch."""
     hub = Hub(ground.bus, ground.clock)
     topics.register_nodes(hub, book.nodes)
     topics.register_definitions(hub, book.packages, book.systems)
     topics.register_operations(hub, book.operations)
-    topics.register_instances(hub, instances)
-    topics.register_metrics(hub, book.metrics, book.nodes, instances)
+    sight = topics.Sight(book.nodes, owners.owner_of)
+    topics.register_instances(hub, instances, sight)
+    topics.register_metrics(hub, book.metrics, book.nodes, instances, sight)
     ground.bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))
     ground.routes += live_api.routes(hub)
 

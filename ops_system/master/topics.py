@@ -1,6 +1,6 @@
 """The topics of `/live` (contract section 4): which feature answers for which, and what a first look shows."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ops_system.master.instances.service import Instances
@@ -9,6 +9,7 @@ from ops_system.master.live.rules import Topic, shape_fleet, shape_series
 from ops_system.master.metrics.rules import MetricsQuery
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.nodes.rules import is_in_scope
+from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.operations.service import Operations
@@ -23,6 +24,24 @@ RECENT = 100  # ended operations, and lines of a timeline, that a first look sho
 METRICS_INTERVAL_S = 1.0
 
 Snapshot = Iterable[tuple[str, Any]]
+
+
+class Sight:
+    """What a principal with a scope sees. `node_of` knows where an instance is."""
+
+    def __init__(self, nodes: Nodes, node_of: Callable[[InstanceId], NodeId | None]) -> None:
+        self._nodes = nodes
+        self._node_of = node_of
+
+    def sees(self, principal: Principal, key: str) -> bool:
+        """Whether `node:ID` or `instance:ID` lies within the scope."""
+        kind, _, object_id = key.partition(":")
+        is_node = kind == "node"
+        return reaches(self._nodes, principal.scope, object_id) if is_node else self.sees_instance(principal, object_id)
+
+    def sees_instance(self, principal: Principal, instance_id: str) -> bool:
+        """Whether an instance lies within the scope."""
+        return reaches(self._nodes, principal.scope, self._node_of(InstanceId(instance_id)) or "")
 
 
 def register_nodes(hub: Hub, nodes: Nodes) -> None:
@@ -61,37 +80,50 @@ def register_definitions(hub: Hub, packages: Packages, systems: Systems) -> None
         owners = [key for key, _ in await show_systems(name, principal)]
         return [(module.id, module) for owner in owners for module in await systems.list_modules(owner)]
 
-    hub.register(Topic("packages", Permission.VIEW, show_packages))
-    hub.register(Topic("systems", Permission.VIEW, show_systems))
-    hub.register(Topic("modules", Permission.VIEW, show_modules))
+    def is_visible(_principal: Principal, _name: str, _key: str) -> bool:
+        return True  # definitions belong to no node
+
+    hub.register(Topic("packages", Permission.VIEW, show_packages, is_visible=is_visible))
+    hub.register(Topic("systems", Permission.VIEW, show_systems, is_visible=is_visible))
+    hub.register(Topic("modules", Permission.VIEW, show_modules, is_visible=is_visible))
 
 
 def register_operations(hub: Hub, operations: Operations) -> None:
     """`operations`: what has not ended, and what ended last."""
 
-    async def show(_name: str, _principal: Principal) -> Snapshot:
-        recent = await operations.list_page(OperationQuery(limit=RECENT))
+    async def show(_name: str, principal: Principal) -> Snapshot:
+        recent = await operations.list_page(OperationQuery(limit=RECENT), principal)
         both = {item.id: item for item in (*recent.items, *operations.list_open())}
         return [(str(key), item) for key, item in both.items()]
 
-    hub.register(Topic("operations", Permission.VIEW, show))
+    def is_visible(principal: Principal, _name: str, key: str) -> bool:
+        return operations.is_visible(key, principal)
+
+    hub.register(Topic("operations", Permission.VIEW, show, is_visible=is_visible))
 
 
-def register_instances(hub: Hub, instances: Instances) -> None:
+def register_instances(hub: Hub, instances: Instances, sight: Sight) -> None:
     """`instances`, and `events:instance:ID`, the newest lines of one timeline."""
 
     async def show(_name: str, _principal: Principal) -> Snapshot:
         return [(item.id, item) for item in await instances.list_views()]
 
-    async def show_events(name: str, _principal: Principal) -> Snapshot:
-        page = await instances.list_events(name.removeprefix("events:instance:"), ListQuery(limit=RECENT))
+    async def show_events(name: str, principal: Principal) -> Snapshot:
+        instance_id = name.removeprefix("events:instance:")
+        page = await instances.list_events(instance_id, ListQuery(limit=RECENT), principal)
         return [(str(line.id), line) for line in page.items]
 
-    hub.register(Topic("instances", Permission.VIEW, show))
-    hub.register(Topic("events:instance:", Permission.VIEW, show_events))
+    def is_visible(principal: Principal, _name: str, key: str) -> bool:
+        return sight.sees_instance(principal, key)
+
+    def is_line_visible(principal: Principal, name: str, _key: str) -> bool:
+        return sight.sees_instance(principal, name.removeprefix("events:instance:"))
+
+    hub.register(Topic("instances", Permission.VIEW, show, is_visible=is_visible))
+    hub.register(Topic("events:instance:", Permission.VIEW, show_events, is_visible=is_line_visible))
 
 
-def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: Instances) -> None:
+def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: Instances, sight: Sight) -> None:
     """`metrics:fleet`, `metrics:node:ID`, `metrics:instance:ID`: at most once a second each."""
 
     async def show_fleet(_name: str, _principal: Principal) -> Snapshot:
@@ -101,12 +133,18 @@ def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: In
         node = nodes.get(name.removeprefix("metrics:node:"), principal)
         return metrics.query_node(NodeId(node.id), MetricsQuery()).series.items()
 
-    async def show_instance(name: str, _principal: Principal) -> Snapshot:
-        instance = await instances.get(name.removeprefix("metrics:instance:"))
+    async def show_instance(name: str, principal: Principal) -> Snapshot:
+        instance = await instances.get(name.removeprefix("metrics:instance:"), principal)
         return metrics.query_instance(InstanceId(instance.id), MetricsQuery()).series.items()
 
+    def is_dot_visible(principal: Principal, _name: str, key: str) -> bool:
+        return sight.sees(principal, key)
+
+    def is_point_visible(principal: Principal, name: str, _key: str) -> bool:
+        return sight.sees(principal, name.removeprefix("metrics:"))
+
     pace = METRICS_INTERVAL_S
-    hub.register(Topic("metrics:fleet", Permission.VIEW, show_fleet, shape=shape_fleet, interval_s=pace))
-    hub.register(Topic("metrics:node:", Permission.VIEW, show_node, shape=shape_series, interval_s=pace))
-    hub.register(Topic("metrics:instance:", Permission.VIEW, show_instance, shape=shape_series, interval_s=pace))
+    hub.register(Topic("metrics:fleet", Permission.VIEW, show_fleet, shape_fleet, pace, is_dot_visible))
+    hub.register(Topic("metrics:node:", Permission.VIEW, show_node, shape_series, pace, is_point_visible))
+    hub.register(Topic("metrics:instance:", Permission.VIEW, show_instance, shape_series, pace, is_point_visible))
     metrics.tell(hub.is_watched)

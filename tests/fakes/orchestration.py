@@ -20,7 +20,7 @@ from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.events import NodeStatusChanged
-from ops_system.master.nodes.rules import Node
+from ops_system.master.nodes.rules import Node, is_in_scope
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.parts import Parts
 from ops_system.master.packages.service import Packages
@@ -85,12 +85,14 @@ class FakeNodes:
         return self._nodes.get(node_id)
 
     def get(self, node_id: str, principal: Principal | None = None) -> Node:
-        if node_id not in self._nodes:
+        node = self._nodes.get(node_id)
+        if node is None or (principal is not None and not is_in_scope(node.labels, principal.scope)):
             raise NotFound(f"there is no node {node_id}", id=node_id)
-        return self._nodes[node_id]
+        return node
 
     def list_all(self, principal: Principal | None = None) -> list[Node]:
-        return list(self._nodes.values())
+        scope = principal.scope if principal is not None else {}
+        return [node for node in self._nodes.values() if is_in_scope(node.labels, scope)]
 
 
 class FakeLinks:

@@ -49,13 +49,13 @@ def routes(service: Instances) -> list[Route]:
 
 def _read_routes(service: Instances) -> list[Route]:
     async def list_instances(call: Call) -> Page[Instance]:
-        return await service.list_page(call.query)
+        return await service.list_page(call.query, call.principal)
 
     async def get_instance(call: Call) -> Instance:
-        return await service.get(call.params["id"])
+        return await service.get(call.params["id"], call.principal)
 
     async def list_events(call: Call) -> Page[TimelineEvent]:
-        return await service.list_events(call.params["id"], call.query)
+        return await service.list_events(call.params["id"], call.query, call.principal)
 
     return [
         Route(

@@ -29,6 +29,7 @@ from ops_system.master.instances.rules import (
 )
 from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
+from ops_system.master.nodes.scope import reached_nodes, reaches
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
@@ -86,6 +87,7 @@ class Instances:
         systems.ask_before_delete(store.list_names_by_modules)
         nodes.guard_removal(self.names_on_node)
         operations.control("instance.", self)
+        operations.limit(lambda scope: reached_nodes(nodes, scope))
         bus.subscribe(NodeStatusChanged, self._on_node_status)
         bus.subscribe(NodeRemoved, lambda event: self._lose(event.node_id))
 
@@ -127,9 +129,10 @@ class Instances:
         self._wake.set()
 
     # --- reading --------------------------------------------------------------------------------------------------
-    async def list_page(self, query: InstanceQuery) -> Page[Instance]:
-        """Return one page, by name unless sorted otherwise."""
-        records, total = await store.list_page(self._database, query, self._announcer.heard)
+    async def list_page(self, query: InstanceQuery, actor: Principal | None = None) -> Page[Instance]:
+        """Return one page within the actor's scope, by name unless sorted otherwise."""
+        reached = reached_nodes(self._nodes, actor.scope) if actor is not None else None
+        records, total = await store.list_page(self._database, query, self._announcer.heard, reached)
         return Page(items=[self._announcer.view(record) for record in records], total=total)
 
     async def list_views(self) -> list[Instance]:
@@ -139,20 +142,22 @@ class Instances:
             views += [self._announcer.view(record) for record in records]
         return views
 
-    async def get(self, instance_id: str) -> Instance:
-        """Return one instance. Raises `NotFound`."""
-        return self._announcer.view(await self.find_record(self._database, instance_id))
+    async def get(self, instance_id: str, actor: Principal | None = None) -> Instance:
+        """Return one instance. Raises `NotFound`, also beyond the actor's scope."""
+        return self._announcer.view(await self.find_record(self._database, instance_id, actor))
 
-    async def list_events(self, instance_id: str, query: ListQuery) -> Page[TimelineEvent]:
-        """Return one page of the timeline, the newest first unless `sort=at`. Raises `NotFound`."""
-        await self.find_record(self._database, instance_id)
+    async def list_events(
+        self, instance_id: str, query: ListQuery, actor: Principal | None = None
+    ) -> Page[TimelineEvent]:
+        """Return one page of the timeline, the newest first unless `sort=at`. Raises `NotFound` as `get`."""
+        await self.find_record(self._database, instance_id, actor)
         items, total = await store.list_events(self._database, instance_id, query)
         return Page(items=items, total=total)
 
-    async def find_record(self, reader: Queries, instance_id: str) -> Record:
-        """Return one instance as it is stored. Raises `NotFound`."""
+    async def find_record(self, reader: Queries, instance_id: str, actor: Principal | None = None) -> Record:
+        """Return one instance as it is stored. Raises `NotFound`, also beyond the actor's scope."""
         record = await store.find(reader, instance_id)
-        if record is None:
+        if record is None or (actor is not None and not reaches(self._nodes, actor.scope, record.node_id)):
             raise NotFound(f"there is no instance {instance_id}", id=instance_id)
         return record
 
@@ -194,7 +199,7 @@ class Instances:
         """Start, stop, restart, kill or deploy again. Raises `NotFound`, `NotAllowed`."""
         after = Aftermath()
         async with self._database.transaction() as tx:
-            record = await self.find_record(tx, instance_id)
+            record = await self.find_record(tx, instance_id, actor)
             record, operation = await self._act(tx, record, action, actor, after)
         self.release(after)
         return self._announcer.view(record), operation
@@ -210,7 +215,7 @@ class Instances:
         """
         after = Aftermath()
         async with self._database.transaction() as tx:
-            record = await self.find_record(tx, instance_id)
+            record = await self.find_record(tx, instance_id, actor)
             known = await self._removal_under_way(record)
             if known is not None and not is_forced:
                 return self._announcer.view(record), known

@@ -75,15 +75,20 @@ async def list_after(reader: Queries, instance_id: str, limit: int) -> list[Reco
     return [_record(row) for row in rows]
 
 
-async def list_waiting(reader: Queries) -> dict[InstanceId, str]:
-    """Return the operation of each instance that waits for something."""
-    rows = await reader.fetch_all("SELECT id, operation_id FROM instances WHERE operation_id IS NOT NULL")
-    return {InstanceId(row["id"]): row["operation_id"] for row in rows}
+async def list_waiting(reader: Queries) -> dict[InstanceId, tuple[NodeId, str]]:
+    """Return node and operation of each instance that waits for something."""
+    rows = await reader.fetch_all("SELECT id, node_id, operation_id FROM instances WHERE operation_id IS NOT NULL")
+    return {InstanceId(row["id"]): (NodeId(row["node_id"]), row["operation_id"]) for row in rows}
 
 
-async def list_page(reader: Queries, query: InstanceQuery, heard: Collection[NodeId]) -> tuple[list[Record], int]:
-    """Return one page and how many match; `heard`: the nodes whose reports count."""
+async def list_page(
+    reader: Queries, query: InstanceQuery, heard: Collection[NodeId], reached: Collection[NodeId] | None = None
+) -> tuple[list[Record], int]:
+    """Return one page and how many match; `heard`: the nodes whose reports count; `reached`: those to list."""
     where, values = _conditions(query, heard)
+    if reached is not None:
+        where += " AND node_id IN (SELECT value FROM json_each(?))"
+        values = (*values, msgspec.json.encode(list(reached)).decode())
     order = order_by(query.sort, _SORTS, "name")
     total = await reader.fetch_one(f"SELECT count(*) AS n FROM ({_VISIBLE}) WHERE {where}", values)  # noqa: S608 - text made here, values bound
     rows = await reader.fetch_all(

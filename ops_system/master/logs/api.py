@@ -1,27 +1,36 @@
 """HTTP and WebSocket of logs: parse, call, answer."""
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from ops_system.master.logs.rules import LogQuery, file_name
 from ops_system.master.logs.service import Logs
 from ops_system.master.logs.viewers import Viewers
-from ops_system.master.web.route import Call, Permission, Route
+from ops_system.master.web.route import Call, Permission, Principal, Route
 from ops_system.protocol.requests import LogFiles, LogLines
 
 _ERRORS = ("not_found", "node_offline", "timeout")
 
 
-def routes(service: Logs, viewers: Viewers) -> list[Route]:
+Check = Callable[[str, Principal], Awaitable[object]]
+"""Raises `NotFound` for an instance that does not exist or lies beyond the principal's scope."""
+
+
+def routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]:
     """Return the routes of `/instances/{id}/logs`."""
 
     async def list_logs(call: Call) -> LogFiles:
+        await check(call.params["id"], call.principal)
         return await service.list_logs(call.params["id"])
 
     async def read_log(call: Call) -> LogLines:
+        await check(call.params["id"], call.principal)
         return await service.read(call.params["id"], call.params["name"], call.query)
 
     async def download_log(call: Call) -> web.StreamResponse:
         instance_id, name = call.params["id"], call.params["name"]
+        await check(instance_id, call.principal)
         pieces = service.download(instance_id, name)
         first = await anext(pieces, b"")
         headers = {
@@ -37,6 +46,7 @@ def routes(service: Logs, viewers: Viewers) -> list[Route]:
         return response
 
     async def follow_log(call: Call) -> web.StreamResponse:
+        await check(call.params["id"], call.principal)
         stream = await service.open_follow(call.params["id"], call.params["name"])
         return await viewers.serve(call.request, call.principal, stream)
 

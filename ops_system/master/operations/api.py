@@ -10,10 +10,10 @@ def routes(service: Operations) -> list[Route]:
     """Return the routes of `/operations`."""
 
     async def list_operations(call: Call) -> Page[Operation]:
-        return await service.list_page(call.query)
+        return await service.list_page(call.query, call.principal)
 
     async def get_operation(call: Call) -> Operation:
-        return await service.get(call.params["id"])
+        return await service.get(call.params["id"], call.principal)
 
     async def cancel_operation(call: Call) -> Operation:
         return await service.cancel(call.params["id"], call.principal)
@@ -22,7 +22,7 @@ def routes(service: Operations) -> list[Route]:
         return await service.retry(call.params["id"], call.principal)
 
     async def refuse_pause(call: Call) -> Operation:
-        return await service.refuse_pause(call.params["id"])
+        return await service.refuse_pause(call.params["id"], call.principal)
 
     def act(name: str, handler: Handler, summary: str, status: int = 200) -> Route:
         return Route(

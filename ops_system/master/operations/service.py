@@ -8,7 +8,8 @@ over the bus.
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -37,6 +38,8 @@ from ops_system.storage.database import Database, Transaction
 PROGRESS_INTERVAL_S = 0.25
 KEEP_ENDED = timedelta(days=90)
 TOPIC = "operations"
+REMEMBERED = 5000  # operations whose nodes are known without asking the disk
+_UNKNOWN: frozenset[str | None] = frozenset({None})  # a target without a node lies in no scope
 
 
 class Controller(Protocol):
@@ -58,6 +61,8 @@ class Operations:
         self._database = database
         self._bus = bus
         self._clock = clock
+        self._reached: Callable[[Mapping[str, str]], Collection[str] | None] = lambda _scope: None
+        self._nodes: OrderedDict[str, frozenset[str | None]] = OrderedDict()
         self._open: dict[OperationId, Operation] = {}
         self._fresh: dict[OperationId, dict[str, TargetProgress]] = {}
         self._controllers: dict[str, Controller] = {}
@@ -69,6 +74,10 @@ class Operations:
         async with self._database.transaction() as tx:
             await store.sweep(tx, to_ms(self._clock.now() - KEEP_ENDED))
         self._open = {operation.id: operation for operation in await store.list_open(self._database)}
+
+    def limit(self, reached_nodes: Callable[[Mapping[str, str]], Collection[str] | None]) -> None:
+        """Ask here which nodes a scope reaches; None: every node."""
+        self._reached = reached_nodes
 
     def control(self, kind_prefix: str, controller: Controller) -> None:
         """Let `controller` cancel and retry operations whose kind begins with `kind_prefix`."""
@@ -149,6 +158,7 @@ class Operations:
                 self._waiting.discard(operation.id)
             else:
                 self._open[operation.id] = operation
+            self._note_nodes(operation)
             self._bus.publish(Changed(TOPIC, operation.id, operation))
 
     def advance(self, operation_id: str, target_id: str, step: str, bytes_done: int = 0, bytes_total: int = 0) -> None:
@@ -179,16 +189,32 @@ class Operations:
             self._waiting.discard(operation_id)
             self._show_soon(operation_id)
 
-    async def get(self, operation_id: str) -> Operation:
-        """Return one operation with its newest progress. Raises `NotFound`."""
+    async def get(self, operation_id: str, actor: Principal | None = None) -> Operation:
+        """Return one operation with its newest progress. Raises `NotFound`, also beyond the actor's scope."""
         operation = await store.find(self._database, operation_id)
-        if operation is None:
+        if operation is not None:
+            self._note_nodes(operation)
+        if operation is None or (actor is not None and not self.is_visible(operation_id, actor)):
             raise NotFound(f"there is no operation {operation_id}", id=operation_id)
         return overlay(operation, self._live(operation.id))
 
-    async def list_page(self, query: OperationQuery) -> Page[Operation]:
-        """Return one page, the newest first unless `sort` says otherwise."""
-        items, total = await store.list_page(self._database, query)
+    def is_visible(self, operation_id: str, actor: Principal) -> bool:
+        """Whether every target of an operation lies within the actor's scope. Known of what was shown lately."""
+        reached = self._reached(actor.scope)
+        return reached is None or self._nodes.get(operation_id, _UNKNOWN) <= set(reached)
+
+    def _note_nodes(self, operation: Operation) -> None:
+        self._nodes[operation.id] = frozenset(target.node_id for target in operation.targets)
+        self._nodes.move_to_end(operation.id)
+        while len(self._nodes) > REMEMBERED:
+            self._nodes.popitem(last=False)
+
+    async def list_page(self, query: OperationQuery, actor: Principal | None = None) -> Page[Operation]:
+        """Return one page within the actor's scope, the newest first unless `sort` says otherwise."""
+        reached = None if actor is None else self._reached(actor.scope)
+        items, total = await store.list_page(self._database, query, reached)
+        for item in items:
+            self._note_nodes(item)
         return Page(items=[overlay(item, self._live(item.id)) for item in items], total=total)
 
     def list_open(self) -> list[Operation]:
@@ -197,23 +223,23 @@ class Operations:
 
     async def cancel(self, operation_id: str, actor: Principal) -> Operation:
         """Cancel what can be cancelled. Raises `NotFound`, `NotAllowed` (ended, or its kind cannot)."""
-        operation = await self.get(operation_id)
+        operation = await self.get(operation_id, actor)
         if operation.state in ENDED:
             raise NotAllowed(f"operation {operation_id} has ended ({operation.state}); there is nothing to cancel")
         return await self._controller(operation, "cancelled").cancel(operation, actor)
 
     async def retry(self, operation_id: str, actor: Principal) -> Operation:
         """Do the failed part of an ended operation again, as a new one. Raises `NotFound`, `NotAllowed`."""
-        operation = await self.get(operation_id)
+        operation = await self.get(operation_id, actor)
         if operation.state not in {OperationState.FAILED, OperationState.CANCELLED}:
             raise NotAllowed(
                 f"operation {operation_id} is {operation.state}; only a failed or cancelled one is retried"
             )
         return await self._controller(operation, "retried").retry(operation, actor)
 
-    async def refuse_pause(self, operation_id: str) -> Operation:
+    async def refuse_pause(self, operation_id: str, actor: Principal) -> Operation:
         """Say why this operation cannot be paused or resumed. Raises `NotFound`, `NotAllowed`."""
-        operation = await self.get(operation_id)
+        operation = await self.get(operation_id, actor)
         raise NotAllowed(
             f"an operation of kind {operation.kind} cannot be paused or resumed: its parts go out together; cancel it",
             reason="cannot_pause",

@@ -1,6 +1,6 @@
 """The SQL of operations and their targets. Used by the operations service alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -19,6 +19,12 @@ _SORTS: Mapping[str, str] = {
     "state": "state",
     "title": "title",
 }
+
+
+_ON_NO_OTHER = (
+    "NOT EXISTS (SELECT 1 FROM operation_targets t WHERE t.operation_id = operations.id"
+    " AND (t.node_id IS NULL OR t.node_id NOT IN (SELECT value FROM json_each(?))))"
+)
 
 
 def _decode_reason(text: str | None) -> Reason | None:
@@ -129,9 +135,13 @@ async def list_open(reader: Queries) -> list[Operation]:
     return [_operation(row, await _targets(reader, row["id"])) for row in rows]
 
 
-async def list_page(reader: Queries, query: OperationQuery) -> tuple[list[Operation], int]:
-    """Return one page of operations and how many match in all."""
+async def list_page(
+    reader: Queries, query: OperationQuery, reached: Collection[str] | None = None
+) -> tuple[list[Operation], int]:
+    """Return one page of operations and how many match in all; `reached`: only those on no other nodes."""
     where, values = _conditions(query)
+    if reached is not None:
+        where, values = f"{where} AND {_ON_NO_OTHER}", (*values, msgspec.json.encode(list(reached)).decode())
     order = order_by(query.sort, _SORTS, "-created_at")
     total = await reader.fetch_one(f"SELECT count(*) AS n FROM operations WHERE {where}", values)  # noqa: S608 - text made here, values bound
     rows = await reader.fetch_all(

@@ -40,12 +40,13 @@ Waves = tuple[tuple[InstanceId, ...], ...]
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """One action under way."""
+    """One action under way. `scope`: the labels that limit the person who began it."""
 
     operation_id: str
     system_id: str
     action: Action
     waves: Waves
+    scope: dict[str, str] = {}
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from ops_system.master.instances.aftermath import Aftermath
 from ops_system.master.instances.placing import facts_of
 from ops_system.master.instances.rules import STEPS, Action, Record
 from ops_system.master.instances.service import Instances
+from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
@@ -38,6 +39,7 @@ RETRY_S = 1.0
 BEGIN_AT_ONCE = 25  # in one transaction: others want to write, too
 _CANCELLED = Reason("cancelled", "cancelled by a person")
 _HALTED = Reason("earlier_wave_failed", "an instance of an earlier wave failed")
+_BEYOND = Reason("out_of_scope", "the node has left the scope of the person who began this")
 _GONE = Reason("gone", "the instance does not exist any more")
 
 
@@ -113,6 +115,9 @@ class Rollouts:
     async def _begin(self, tx: Transaction, rollout: Rollout, target: OperationTarget, after: Aftermath) -> None:
         try:
             record = await self._instances.find_record(tx, target.id)
+            if not reaches(self._nodes, rollout.scope, record.node_id):
+                await self._end(tx, rollout, target, TargetEnd(OperationState.FAILED, _BEYOND), after)
+                return
             is_reachable = self._instances.is_reachable(record.node_id)
             if is_reachable is None:
                 asyncio.get_running_loop().call_later(RETRY_S, self._look_at, rollout.operation_id)
@@ -146,11 +151,15 @@ class Rollouts:
         after = Aftermath()
         async with self._database.transaction() as tx:
             system = await self._systems.get_system(system_id, tx)
-            await self._make_way(tx, system_id, action, after)
+            await self._make_way(tx, system_id, action, actor, after)
             modules = await self._systems.list_modules(system_id, tx)
             if action is Action.DEPLOY:
                 await self._place_missing(tx, modules, system_id, actor, after)
-            records = await self._instances.list_records(tx, system_id)
+            records = [
+                record
+                for record in await self._instances.list_records(tx, system_id)
+                if reaches(self._nodes, actor.scope, record.node_id)
+            ]
             waves = plan_waves(modules, records, action)
             if not waves:
                 raise NotAllowed(f"system {system.name} has nothing to {action}; deploy its modules first")
@@ -178,16 +187,19 @@ class Rollouts:
             targets=[self._instances.target_of(by_id[instance_id]) for wave in waves for instance_id in wave],
             steps=STEPS[action],
         )
-        await store.insert(tx, Rollout(operation.id, system_id, action, waves))
+        await store.insert(tx, Rollout(operation.id, system_id, action, waves, actor.scope))
         details = {"name": system_name, "instances": len(operation.targets), "operation": operation.id}
         await self._audit.record(tx, actor, f"{KIND}{action}", f"system:{system_id}", "done", details)
         return operation
 
-    async def _make_way(self, tx: Transaction, system_id: str, action: Action, after: Aftermath) -> None:
+    async def _make_way(
+        self, tx: Transaction, system_id: str, action: Action, actor: Principal, after: Aftermath
+    ) -> None:
         for rollout in await store.list_open(tx):
             if rollout.system_id != system_id:
                 continue
-            if action in HALTING:
+            is_beyond = not self._operations.is_visible(rollout.operation_id, actor)
+            if action in HALTING or is_beyond:
                 raise Conflict(
                     f"a {rollout.action} of this system is under way ({rollout.operation_id}): wait, or cancel it",
                     operation_id=rollout.operation_id,
@@ -240,7 +252,7 @@ class Rollouts:
             if rollout is None:
                 raise NotFound(f"operation {operation.id} has no rollout", id=operation.id)
             system = await self._systems.get_system(rollout.system_id, tx)
-            await self._make_way(tx, rollout.system_id, rollout.action, after)
+            await self._make_way(tx, rollout.system_id, rollout.action, actor, after)
             again = {target.id for target in operation.targets if target.state is not OperationState.SUCCEEDED}
             records = [
                 record

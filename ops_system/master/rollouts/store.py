@@ -13,14 +13,21 @@ def _rollout(row: Row) -> Rollout:
         system_id=row["system_id"],
         action=Action(row["action"]),
         waves=msgspec.json.decode(row["waves"], type=Waves),
+        scope=msgspec.json.decode(row["scope"], type=dict[str, str]),
     )
 
 
 async def insert(tx: Transaction, rollout: Rollout) -> None:
     """Write a new rollout."""
     await tx.execute(
-        "INSERT INTO rollouts (operation_id, system_id, action, waves) VALUES (?, ?, ?, ?)",
-        (rollout.operation_id, rollout.system_id, rollout.action, msgspec.json.encode(rollout.waves).decode()),
+        "INSERT INTO rollouts (operation_id, system_id, action, waves, scope) VALUES (?, ?, ?, ?, ?)",
+        (
+            rollout.operation_id,
+            rollout.system_id,
+            rollout.action,
+            msgspec.json.encode(rollout.waves).decode(),
+            msgspec.json.encode(rollout.scope).decode(),
+        ),
     )
 
 
