@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
-from aiohttp import WSMessage, WSMsgType
+from aiohttp import WebSocketError, WSMessage, WSMsgType
 
 from ops_system.model.errors import Invalid, NodeOffline, OpsError, RateLimited, TimedOut, Unavailable
 from ops_system.protocol import session
@@ -301,6 +301,8 @@ class Link:
             return self._decode(message.data)
         if message.type is WSMsgType.TEXT:
             raise Invalid("a text message on a link that carries binary frames")
+        if message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+            raise Invalid(f"the {self._peer} broke the rules of the WebSocket: {message.data}")
         return None
 
     def _on_reply(self, reply: Reply) -> None:

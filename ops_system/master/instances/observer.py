@@ -11,13 +11,16 @@ here knows is left alone and recorded.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.instances import store
 from ops_system.master.instances.aftermath import Aftermath, Announcer
+from ops_system.master.instances.claims import MAX_NUMBER, MAX_TEXT, MAX_WORD, bound_event, bound_report, check_progress
 from ops_system.master.instances.rules import (
     Record,
     Take,
@@ -29,11 +32,12 @@ from ops_system.master.instances.rules import (
     outbid,
 )
 from ops_system.master.instances.views import TimelineEvent
+from ops_system.master.nodes.events import FalseClaim
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Principal
-from ops_system.model.errors import StorageFull, Unavailable
+from ops_system.model.errors import Invalid, StorageFull, Unavailable
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import InstanceReport
+from ops_system.model.instances import InstanceEvent, InstanceReport
 from ops_system.model.stamps import to_ms
 from ops_system.protocol.frames import Events, EventsAck, Forget, Progress, Report, Snapshot
 from ops_system.runtime.clock import Clock
@@ -41,10 +45,13 @@ from ops_system.storage.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
 
-MAX_STRANGERS = 1000
+MAX_CLAIMS = 50  # false claims of one node that are recorded; more would only fill the audit log
 MAX_BATCH = 100  # reports in one transaction
 MAX_WAITING = 2000
 RETRY_S = 1.0
+_FRAMES = frozenset({"report", "events", "progress", "metrics"})  # faults that are looked at once more
+
+T = TypeVar("T", InstanceReport, InstanceEvent)
 
 
 class Observer:
@@ -58,8 +65,9 @@ class Observer:
         self._audit = audit
         self._announcer = announcer
         self._clock = clock
-        self._under_way: dict[InstanceId, str] = {}  # the open operation of an instance, for progress
-        self._strangers: set[tuple[NodeId, InstanceId]] = set()
+        self._under_way: dict[InstanceId, tuple[NodeId, str]] = {}  # an instance's node and open operation
+        self._claims: defaultdict[NodeId, set[str]] = defaultdict(set)  # what was recorded of each node
+        self._new_claims: list[FalseClaim] = []
         self._waiting: list[tuple[NodeId, InstanceReport]] = []
         self._draining = asyncio.Lock()
         self._news = asyncio.Event()
@@ -86,6 +94,7 @@ class Observer:
             while batch := self._waiting[:MAX_BATCH]:
                 await self._take_batch(batch)
                 del self._waiting[: len(batch)]
+            await self._record_claims()
 
     async def _take_batch(self, batch: list[tuple[NodeId, InstanceReport]]) -> None:
         after = Aftermath()
@@ -109,22 +118,23 @@ class Observer:
         if record.operation_id is None:
             self._under_way.pop(record.spec.instance_id, None)
         else:
-            self._under_way[record.spec.instance_id] = record.operation_id
+            self._under_way[record.spec.instance_id] = (record.node_id, record.operation_id)
 
     # --- frames ---------------------------------------------------------------------------------------------------
     async def on_snapshot(self, node_id: NodeId, frame: Snapshot) -> None:
         """Take the whole picture of a node, and tell it what it does not know."""
         await self.drain()
         after = Aftermath()
-        reports = {report.instance_id: report for report in frame.reports}
+        reports = {report.instance_id: report for report in self._sound(node_id, frame.reports, bound_report)}
         async with self._database.transaction() as tx:
             records = {record.spec.instance_id: record for record in await store.list_by_node(tx, node_id)}
-            for report in frame.reports:
+            for report in reports.values():
                 await self._take(tx, node_id, records.get(report.instance_id), report, after)
             for record in records.values():
                 await self._tell_again(tx, record, reports, after)
             mark = await store.find_mark(tx, node_id)
-            await store.save_mark(tx, node_id, mark_at_link(mark, frame.last_event_seq))
+            newest_seq = min(max(frame.last_event_seq, 0), MAX_NUMBER)
+            await store.save_mark(tx, node_id, mark_at_link(mark, newest_seq))
         self._announcer.heard.add(node_id)
         self._release(after)
 
@@ -146,32 +156,95 @@ class Observer:
         """Queue the newest picture of one instance; waits while too many wait, which slows the worker down."""
         if len(self._waiting) >= MAX_WAITING:
             await self.drain()
-        self._waiting.append((node_id, frame.report))
+        self._waiting += [(node_id, report) for report in self._sound(node_id, (frame.report,), bound_report)]
         self._news.set()
 
     async def on_events(self, node_id: NodeId, frame: Events) -> None:
         """Store timeline lines, each once, then acknowledge them."""
-        if not frame.events:
+        events = self._sound(node_id, frame.events, bound_event)
+        if not events:
             return
         after = Aftermath()
-        last_seq = frame.events[-1].seq
+        last_seq = events[-1].seq
         async with self._database.transaction() as tx:
             mark = await store.find_mark(tx, node_id)
-            for row_id, event in await store.add_events(tx, node_id, mark.era, frame.events):
+            for row_id, event in await store.add_events(tx, node_id, mark.era, events):
                 after.lines.append((event.instance_id, TimelineEvent.of(row_id, event)))
             newest = msgspec.structs.replace(mark, last_seq=max(mark.last_seq, last_seq))
             await store.save_mark(tx, node_id, newest)
         after.frames.append((node_id, EventsAck(seq=last_seq)))
         self._release(after)
+        shown = {instance_id for instance_id, _line in after.lines}
+        for instance_id in {event.instance_id for event in events} - shown:
+            self.on_claim(FalseClaim(node_id, instance_id, "events"))
 
-    def on_progress(self, _node_id: NodeId, frame: Progress) -> None:
+    def on_progress(self, node_id: NodeId, frame: Progress) -> None:
         """Show how far a preparation is."""
         progress = frame.progress
-        operation_id = self._under_way.get(progress.instance_id)
-        if operation_id is not None:
+        owner, operation_id = self._under_way.get(progress.instance_id, (node_id, None))
+        try:
+            check_progress(progress)
+        except Invalid as problem:
+            self.on_claim(FalseClaim(node_id, progress.instance_id, problem.message))
+            return
+        if owner != node_id:
+            self.on_claim(FalseClaim(node_id, progress.instance_id, "progress"))
+        elif operation_id is not None:
             self._operations.advance(
                 operation_id, progress.instance_id, progress.step, progress.bytes_done, progress.bytes_total
             )
+
+    # --- false claims ---------------------------------------------------------------------------------------------
+    def on_claim(self, claim: FalseClaim) -> None:
+        """Note that a worker spoke of what is not its own; `drain` looks closer and records it, once each."""
+        kept = self._claims[claim.node_id]
+        claim = msgspec.structs.replace(claim, instance_id=claim.instance_id[:MAX_WORD])
+        if claim.instance_id not in kept and len(kept) < MAX_CLAIMS and len(self._new_claims) < MAX_WAITING:
+            self._new_claims.append(claim)
+            self._news.set()
+
+    def _sound(self, node_id: NodeId, claims: Iterable[T], bound: Callable[[T], T]) -> list[T]:
+        """Return what can be believed, with its words cut; note the rest."""
+        sound = []
+        for claim in claims:
+            try:
+                sound.append(bound(claim))
+            except Invalid as problem:
+                self.on_claim(FalseClaim(node_id, claim.instance_id, problem.message))
+        return sound
+
+    async def _record_claims(self) -> None:
+        claims = tuple(self._new_claims)
+        if not claims:
+            return
+        async with self._database.transaction() as tx:
+            for claim in claims:
+                if claim.fault not in _FRAMES or not await self._may_speak_of(tx, claim):
+                    await self._record_claim(tx, claim)
+        del self._new_claims[: len(claims)]
+
+    async def _may_speak_of(self, tx: Transaction, claim: FalseClaim) -> bool:
+        """Whether the instance is, or was, on this node: late words about what is gone are no offence."""
+        instance_id = InstanceId(claim.instance_id)
+        record = await store.find(tx, instance_id)
+        if record is not None:
+            return record.node_id == claim.node_id
+        return await store.find_tombstone(tx, claim.node_id, instance_id) is not None
+
+    async def _record_claim(self, tx: Transaction, claim: FalseClaim) -> None:
+        kept = self._claims[claim.node_id]
+        if claim.instance_id in kept or len(kept) >= MAX_CLAIMS:
+            return
+        kept.add(claim.instance_id)
+        _log.warning("node %s speaks of instance %s: %s; dropped", claim.node_id, claim.instance_id, claim.fault)
+        await self._audit.record(
+            tx,
+            Principal(kind="node", id=claim.node_id, name=claim.node_id),
+            "instance.report",
+            f"instance:{claim.instance_id}",
+            "denied",
+            {"reason": "not on record for this node" if claim.fault in _FRAMES else claim.fault[:MAX_TEXT]},
+        )
 
     # --- one report -----------------------------------------------------------------------------------------------
     async def _take(
@@ -225,28 +298,12 @@ class Observer:
         if report.removed:
             after.frames.append((node_id, Forget(instance_id=report.instance_id)))
         elif spec is None:
-            await self._record_stranger(tx, node_id, report)
+            await self._record_claim(tx, FalseClaim(node_id, report.instance_id, "report"))
         elif report.generation >= spec.generation or needs_apply(spec, report):
             if report.generation > spec.generation:
                 spec = outbid(spec, report)
                 await store.save_tombstone(tx, node_id, spec, to_ms(self._clock.now()))
             after.frames.append((node_id, self._announcer.apply_frame(node_id, spec)))
-
-    async def _record_stranger(self, tx: Transaction, node_id: NodeId, report: InstanceReport) -> None:
-        stranger = (node_id, report.instance_id)
-        if stranger in self._strangers:
-            return
-        if len(self._strangers) < MAX_STRANGERS:
-            self._strangers.add(stranger)
-        _log.warning("node %s runs instance %s, which is not on record; it is left alone", *stranger)
-        await self._audit.record(
-            tx,
-            Principal(kind="node", id=node_id, name=node_id),
-            "instance.report",
-            f"instance:{report.instance_id}",
-            "denied",
-            {"reason": "not on record for this node", "state": report.state},
-        )
 
     def _release(self, after: Aftermath) -> None:
         for record in after.records.values():

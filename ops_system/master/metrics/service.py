@@ -20,7 +20,7 @@ from ops_system.master.metrics.rules import (
     short_values,
     span_of,
 )
-from ops_system.master.nodes.events import NodeRemoved
+from ops_system.master.nodes.events import FalseClaim, NodeRemoved
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
@@ -116,6 +116,7 @@ class MetricsBook:
 
     def _instance(self, node_id: NodeId, instance_id: InstanceId) -> _Kept | None:
         if self._owner_of is not None and self._owner_of(instance_id) != node_id:
+            self._bus.publish(FalseClaim(node_id, instance_id, "metrics"))
             return None
         kept = self._instances.get(instance_id)
         if kept is None or (kept.node_id != node_id and self._owner_of is not None):

@@ -26,6 +26,14 @@ class NodeStatusChanged(msgspec.Struct, frozen=True):
     status: NodeStatus
 
 
+class FalseClaim(msgspec.Struct, frozen=True):
+    """A worker spoke of an instance that is not its own, or said what cannot be; it was dropped."""
+
+    node_id: NodeId
+    instance_id: str
+    fault: str
+
+
 class NodeRemoved(msgspec.Struct, frozen=True):
     """The node is no longer on record; forget what belongs to it."""
 

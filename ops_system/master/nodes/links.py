@@ -54,6 +54,8 @@ MAX_OPENING = 1000
 NEVER = -1.0
 LATER_S = 300.0
 AUDIT_EVERY_S = 60.0
+MAX_FAULT = 500
+_OFFENCES = frozenset({"invalid", "internal"})  # ends of a link that are the worker's doing
 
 _GONE = (TimeoutError, ConnectionError, RuntimeError)  # RuntimeError: aiohttp's word for a socket already closed
 
@@ -195,7 +197,10 @@ class Links:
             _log.info("no link with %s: it went away during the opening: %r", peer.address, problem)
             return None
         try:
-            return await self._carry(live, welcome)
+            end = await self._carry(live, welcome)
+            if end.code in _OFFENCES and (record := self._nodes.find(live.node_id)) is not None:
+                await self._audit_denied(record, Goodbye(end.code, end.message), peer)
+            return end
         finally:
             self._leave(live)
 
@@ -250,11 +255,11 @@ class Links:
         raise refusal
 
     async def _audit_denied(self, record: NodeRecord, goodbye: Goodbye, peer: Peer) -> None:
-        """Record a false proof, once a while per node: strangers who know an id must not fill the log."""
+        """Record a false proof or a broken frame, once a while per node: nobody who knows an id can fill the log."""
         now_s = self._clock.monotonic_s()
         if now_s - self._denied_s.get(record.id, -AUDIT_EVERY_S) >= AUDIT_EVERY_S:
             self._denied_s[record.id] = now_s
-            fault = Forbidden(goodbye.message, address=peer.address, fault=goodbye.message)
+            fault = Forbidden(goodbye.message, address=peer.address, fault=goodbye.message[:MAX_FAULT])
             await self._audit.record_denied(principal_of(record), "node.link", f"node:{record.id}", fault)
 
     def _find_fault(self, proof: Proof, record: NodeRecord | None, nonce: bytes, peer: Peer) -> _Refused | None:

@@ -16,6 +16,7 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.nodes import store
+from ops_system.master.nodes.claims import bound_fingerprint, bound_word
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.keys import read_public_key
 from ops_system.master.nodes.presence import Presence
@@ -53,6 +54,7 @@ _log = logging.getLogger(__name__)
 TICK_S = 1.0
 SAVE_LAST_SEEN_EVERY_S = 30.0
 TOPIC = "nodes"
+MAX_CLONES = 8  # of one node
 
 
 class JoinTokens(Protocol):
@@ -196,8 +198,8 @@ class Nodes:
         async with self._locks[node_id]:
             record = msgspec.structs.replace(
                 self.record(node_id),
-                fingerprint=proof.fingerprint,
-                worker_version=proof.worker_version,
+                fingerprint=bound_fingerprint(proof.fingerprint),
+                worker_version=bound_word(proof.worker_version),
                 address=address,
                 connection_epoch=self.record(node_id).connection_epoch + 1,
                 last_seen=self._clock.now(),
@@ -220,9 +222,13 @@ class Nodes:
             self._show(node_id)
 
     async def quarantine(self, original: NodeRecord, proof: Proof, address: str) -> NodeRecord:
-        """Put a second machine with the same identity on record, beside the one it copies."""
+        """Put a second machine with the same identity on record, beside the one it copies.
+
+        One that claims another boot each time takes its own earlier place once `MAX_CLONES` are on record.
+        """
         async with self._enrolling:
-            known = self.find_clone(original.id, proof.boot_id)
+            clones = [record for record in self._records.values() if record.clone_of == original.id]
+            known = self.find_clone(original.id, proof.boot_id) or (clones[-1] if len(clones) >= MAX_CLONES else None)
             record = NodeRecord(
                 id=known.id if known else _new_id(),
                 name=known.name if known else free_name(f"{original.name}-clone", self._names()),
@@ -230,24 +236,25 @@ class Nodes:
                 created_by=original.name,
                 clone_of=original.id,
                 labels=original.labels,
-                fingerprint=proof.fingerprint,
-                worker_version=proof.worker_version,
+                fingerprint=bound_fingerprint(proof.fingerprint),
+                worker_version=bound_word(proof.worker_version),
                 address=address,
                 last_seen=self._clock.now(),
             )
             async with self._database.transaction() as tx:
                 await store.save(tx, record)
-                details = {"quarantined": record.id, "address": address, "boot_id": proof.boot_id}
-                await self._audit.record(
-                    tx, principal_of(original), "node.link", f"node:{original.id}", "denied", details
-                )
+                if known is None:
+                    details = {"quarantined": record.id, "address": address, "boot_id": bound_word(proof.boot_id)}
+                    await self._audit.record(
+                        tx, principal_of(original), "node.link", f"node:{original.id}", "denied", details
+                    )
             self._keep(record)
         return record
 
     def find_clone(self, node_id: NodeId, boot_id: str) -> NodeRecord | None:
         """Return the quarantined machine with this identity and boot, if it is on record."""
         for record in self._records.values():
-            if record.clone_of == node_id and record.fingerprint and record.fingerprint.boot_id == boot_id:
+            if record.clone_of == node_id and record.fingerprint and record.fingerprint.boot_id == bound_word(boot_id):
                 return record
         return None
 
@@ -289,8 +296,8 @@ class Nodes:
                 is_paused=known.is_paused if known else False,
                 is_draining=known.is_draining if known else False,
                 labels={**(known.labels if known else {}), **labels, **granted},
-                fingerprint=body.fingerprint,
-                worker_version=body.worker_version,
+                fingerprint=bound_fingerprint(body.fingerprint),
+                worker_version=bound_word(body.worker_version),
                 address=address,
                 connection_epoch=known.connection_epoch if known else 0,
                 last_seen=self._clock.now(),
