@@ -26,7 +26,7 @@ help: ## list the targets
 # --- install -----------------------------------------------------------------------------------------------------
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "the venv module is missing: apt-get install python3-venv" >&2; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/runtime: requirements.lock pyproject.toml | $(STAMPS)/venv
