@@ -44,11 +44,15 @@ def say_what_lives(pids: tuple[int, ...]) -> None:
 async def end_all(work_dir: Path) -> None:
     """End every service of the worker in `work_dir`, which must not be running."""
     platform = make_platform()
+    platform.open()
     ended = 0
-    for record in RunStore(work_dir / JOURNAL).load_all().values():
-        if await end_service(platform, record):
-            ended += 1
-            print(f"stopped / 已停止: {record.spec.source.name} {record.spec.source.service.version}")
+    try:
+        for record in RunStore(work_dir / JOURNAL).load_all().values():
+            if await end_service(platform, record):
+                ended += 1
+                print(f"stopped / 已停止: {record.spec.source.name} {record.spec.source.service.version}")
+    finally:
+        platform.close()
     print(f"{ended} service(s) stopped / 已停止 {ended} 个服务")
 
 

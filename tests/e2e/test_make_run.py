@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.fleet import Fleet, free_port, pack, until
+from tests.fakes.fleet import Fleet, free_port, kill_marked, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"PORT": free_port(), "TLS_PORT": free_port(), "WORKER_PORT": free_port()}
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
+def clone(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("fresh") / "ops-system"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, folder], check=True)
-    return folder
+    yield folder
+    kill_marked(folder)
 
 
 def answers(url: str) -> bool:
