@@ -148,7 +148,8 @@ class Front:
         if route.is_websocket:
             return await self._serve_socket(request, request_id, found, principal, query)
         if route.body is bytes:
-            decode.check_media(request.headers.get("Content-Type", ""), "", route.media)
+            encoding = request.headers.get("Content-Encoding", "")
+            decode.check_media(request.headers.get("Content-Type", ""), encoding, route.media)
             call = Call(principal, found.params, query, None, request, request_id)
             return _finish(await route.handler(call), route)
         raw = b"" if request.method in _READ_METHODS else await _read_json(request)
