@@ -159,11 +159,13 @@ async def test_a_frame_of_100_mib_is_cut_off_at_the_limit(stage):
         async with asyncio.timeout(WITHIN_S):
             await run
     assert sent < 64 * 1024 * 1024
+    assert "exceeds limit" in str(await until(stage.denied))
 
 
 async def test_fragments_without_end_are_cut_off_at_the_limit(stage):
     """No single fragment is large; together they are."""
     async with linked(stage.evil, stage.session) as run:
+        await stage.heard_again(stage.evil)  # nothing of its own stands in between any more
         transport, piece = stage.evil.link._transport, b"\0" * 60_000
         head = b"\xfe" + struct.pack("!H", len(piece)) + b"\0\0\0\0"
         transport.write(b"\x02" + head + piece)
@@ -172,6 +174,7 @@ async def test_fragments_without_end_are_cut_off_at_the_limit(stage):
             await asyncio.sleep(0)
         async with asyncio.timeout(WITHIN_S):
             await run
+    assert "exceeds limit" in str(await until(stage.denied))
 
 
 async def test_a_compressed_frame_is_not_inflated(stage):
