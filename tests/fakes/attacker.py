@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops_system.master.trust.authority import _issue_ca, _issue_leaf, _make_key, _parse_key, _pem
+from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import running
 from tests.bench.sim import SimWorker
 from tests.fakes.master import RunningMaster
@@ -89,10 +90,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen
     writer.close()
 
 
-async def join(master: RunningMaster, session: aiohttp.ClientSession, name: str) -> SimWorker:
-    """Enrol a worker on the plain port, as anybody with a token could."""
+async def join(
+    master: RunningMaster, session: aiohttp.ClientSession, name: str, handlers: Handlers | None = None
+) -> SimWorker:
+    """Enrol a worker on the plain port, as anybody with a token could; `handlers` answer the master's questions."""
     _, _, token_id, secret = (await master.create_join_token()).split(".", 3)
-    worker = SimWorker(master.url, name)
+    worker = SimWorker(master.url, name, handlers=handlers or Handlers())
     await worker.enrol(session, token_id, secret)
     return worker
 

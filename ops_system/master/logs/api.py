@@ -83,6 +83,7 @@ def routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]:
             "Download what the log has now",
             "download_log",
             answer=web.StreamResponse,
+            media="text/plain",
             tag="logs",
             errors=_ERRORS,
         ),

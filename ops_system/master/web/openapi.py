@@ -224,6 +224,8 @@ def _codes(route: Route) -> list[str]:
         codes += ["unauthenticated", "forbidden"]
     if route.needs_step_up:
         codes.append("step_up_required")
+    if route.is_websocket:
+        codes.append("forbidden")  # another Origin
     if route.method != "GET":
         codes += ["forbidden", "unsupported_media"]
     if any(is_parameter(part) for part in full_path(route).split("/")):
