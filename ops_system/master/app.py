@@ -47,6 +47,8 @@ from ops_system.master.operations.service import Operations
 from ops_system.master.packages import api as packages_api
 from ops_system.master.packages.parts import Parts as UploadParts
 from ops_system.master.packages.service import Packages
+from ops_system.master.publishers import api as publishers_api
+from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts import api as rollouts_api
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
@@ -271,17 +273,20 @@ async def build_packages(ground: Ground) -> Packages:
     """The catalogue, and the local blobs below it."""
     blobs = LocalBlobs(ground.folder.uploads)
     await blobs.sweep()
+    is_required = ground.config.storage.require_publisher
+    publishers = Publishers(database=ground.database, audit=ground.audit, clock=ground.clock, is_required=is_required)
     packages = Packages(
         database=ground.database,
         blobs=blobs,
         parts=UploadParts(ground.folder.uploads / "parts"),
         signer=ground.trust,
+        publishers=publishers,
         audit=ground.audit,
         bus=ground.bus,
         clock=ground.clock,
     )
     ground.parts["packages"] = packages.run
-    ground.routes += packages_api.routes(packages)
+    ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
     return packages
 
 

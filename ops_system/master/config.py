@@ -50,6 +50,7 @@ class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: Literal["local", "minio"]
     upload_dir: str
+    require_publisher: bool
     minio: MinioConfig
 
 
@@ -105,6 +106,7 @@ OPTIONS = (
     Option("server.db_path", TEXT, "", "the database file; empty: ops.db in the data folder", "db_path"),
     Option("storage.type", choice("local", "minio"), "local", "where packages are kept", "store_type"),
     Option("storage.upload_dir", TEXT, "", "folder of local packages; empty: in the data folder", "upload_dir"),
+    Option("storage.require_publisher", BOOL, "0", "take only packages signed by a trusted publisher"),
     Option("storage.minio.endpoint", TEXT, "", "HOST:PORT of the S3 server", "minio_endpoint"),
     Option("storage.minio.ak", TEXT, "", "access key", "minio_ak"),
     Option("storage.minio.sk", SECRET, "", "secret key, better as @FILE", "minio_sk"),

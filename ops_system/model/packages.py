@@ -11,10 +11,21 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 
 
+class PublisherSignature(msgspec.Struct, frozen=True):
+    """By which key a publisher signed a package: Ed25519 over `publisher_text`; `key_id` is the key's SHA-256 in hex.
+
+    `public_key` and `signature` are base64 of the raw bytes.
+    """
+
+    key_id: str
+    public_key: str
+    signature: str
+
+
 class PackageRef(msgspec.Struct, frozen=True):
     """What a worker needs to fetch and verify one package.
 
-    `signature` is the master's Ed25519 signature (base64) over `signed_text(ref)`.
+    `signature` is the master's Ed25519 signature (base64) over `signed_text(ref)`; `publisher` the publisher's own.
     """
 
     name: str
@@ -22,6 +33,7 @@ class PackageRef(msgspec.Struct, frozen=True):
     sha256: str
     size_bytes: int
     signature: str
+    publisher: PublisherSignature | None = None
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -34,6 +46,7 @@ class Package(msgspec.Struct, frozen=True):
     manifest: Manifest
     created_at: datetime
     created_by: str
+    publisher: PublisherSignature | None = None
 
 
 def signed_text(name: str, version: str, sha256: str, size_bytes: int) -> bytes:

@@ -3,9 +3,12 @@
     GET  /api/v1/packages/NAME/VERSION   200 same sha256: done · 200 other: conflict · 404: go on
     POST /api/v1/packages                201 new · 200 same bytes · 409 other bytes · 401, 403, 413, 422: the reason
 
+`ZIP.sig`, where it lies beside the zip, travels along in base64 as X-Ops-Signature.
+
 The standard library's client is enough, and keeps the executable small.
 """
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -29,6 +32,7 @@ from ops_system.model.errors import (
 )
 from ops_system.model.quantities import format_size
 from ops_system.packtool.archive import Built
+from ops_system.packtool.sign import is_good, read_signature, signature_path
 from ops_system.packtool.words import Words
 
 TIMEOUT_S = 60.0
@@ -86,6 +90,16 @@ def push_package(master: Master, built: Built, words: Words, progress: Callable[
     raise _refusal(answer, built, words)
 
 
+def _read_own_signature(built: Built, words: Words) -> str:
+    """Return the base64 of `ZIP.sig`, empty when there is none. Raises Invalid when it is for other bytes."""
+    path = signature_path(built.path)
+    if not path.exists():
+        return ""
+    if not is_good(read_signature(path), built.sha256, built.size_bytes):
+        raise Invalid(words.say("signature.bad", path=path))
+    return base64.b64encode(path.read_bytes()).decode()
+
+
 def _judge(answer: _Answer, built: Built, words: Words) -> str:
     """What the master's answer to "is it there?" means: done, or an empty text to go on."""
     if answer.status in {_UNAUTHENTICATED, _FORBIDDEN}:
@@ -109,6 +123,8 @@ def _refusal(answer: _Answer, built: Built, words: Words) -> OpsError:
     match answer.status:
         case 401:
             return Unauthenticated(words.say("push.token"))
+        case 403 if refusal.details.get("wanted") == "publisher":
+            return Forbidden(refusal.message)
         case 403:
             return Forbidden(f"{words.say('push.forbidden')} ({refusal.message})")
         case 409:
@@ -202,12 +218,14 @@ def _send(
     words: Words,
     progress: Callable[[int], None],
 ) -> _Answer:
-    sent_bytes = 0
+    signature, sent_bytes = _read_own_signature(built, words), 0
     try:
         connection.putrequest("POST", "/api/v1/packages", skip_accept_encoding=True)
         connection.putheader("Authorization", f"Bearer {master.token.reveal()}")
         connection.putheader("Content-Type", "application/zip")
         connection.putheader("Content-Length", str(built.size_bytes))
+        if signature:
+            connection.putheader("X-Ops-Signature", signature)
         connection.endheaders()
         try:
             sent_bytes = _stream(connection, built.path, progress)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from ops_system.cli import BOOL, LABELS, PORT, SECRET, SIZE, TEXT, URL, Flag, Secret, duration, integer
+from ops_system.cli import BOOL, LABELS, LIST, PORT, SECRET, SIZE, TEXT, URL, Flag, Secret, duration, integer
 from ops_system.runtime.config import Option, Schema
 from ops_system.runtime.logs import LOG_OPTIONS, LogConfig
 
@@ -40,6 +40,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     takeover: bool
     run_as_root: bool
     self_update: bool
+    publisher_keys: tuple[str, ...]
 
 
 class LogRotateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +81,7 @@ OPTIONS = (
     Option("policy.takeover", BOOL, "1", "allow taking over processes that run already"),
     Option("policy.run_as_root", BOOL, "1", "allow services to run as root"),
     Option("policy.self_update", BOOL, "1", "allow updates of the worker by the master"),
+    Option("policy.publisher_keys", LIST, "", "run only packages signed by one of these publisher keys (their ids)"),
     Option("log_rotate.max_size", SIZE, "50MB", "size at which a service's log is rotated"),
     Option("log_rotate.max_backups", integer(0, 1000), "5", "old files kept"),
     Option("log_rotate.max_age", duration(), "30d", "age at which old files go; 0s: never"),

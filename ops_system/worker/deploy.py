@@ -90,6 +90,9 @@ class Deployer:
         if package is None:
             raise PrepareFailed(Reason("download_failed", "the wish names no package"))
         placement = self._placement(spec.instance_id, spec.user)
+        refusal = self._policy.refusal_of_package(package)
+        if refusal is not None:
+            raise PrepareFailed(refusal)
         folder = await self._packages.ensure(package, step)
         config = self._render(spec)
         try:

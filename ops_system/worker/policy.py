@@ -7,10 +7,15 @@ import logging
 import os
 import sys
 
+from ops_system.model.errors import UsageError
+from ops_system.model.packages import PackageRef, publisher_text
 from ops_system.model.reasons import Reason
+from ops_system.runtime.signatures import is_by_publisher
 from ops_system.worker.config import PolicyConfig
 
 _log = logging.getLogger(__name__)
+
+_KEY_ID_CHARS = 64
 
 
 class Policy:
@@ -18,6 +23,23 @@ class Policy:
 
     def __init__(self, config: PolicyConfig) -> None:
         self._config = config
+        self._publisher_keys = frozenset(read_key_id(text) for text in config.publisher_keys)
+
+    def refusal_of_package(self, ref: PackageRef) -> Reason | None:
+        """Return why a package may not be unpacked here, None when it may: whose signature this node wants."""
+        if not self._publisher_keys:
+            return None
+        text = publisher_text(ref.name, ref.version, ref.sha256, ref.size_bytes)
+        found = ref.publisher
+        if found is not None and found.key_id in self._publisher_keys and is_by_publisher(found, text):
+            return None
+        _log.warning("policy.publisher_keys: refused %s %s: no wanted signature", ref.name, ref.version)
+        return Reason(
+            "policy_refused",
+            f"this node runs only packages signed by a publisher it names (policy.publisher_keys); {ref.name} "
+            f"{ref.version} is signed by {found.key_id if found else 'none'}",
+            {"policy": "publisher_keys"},
+        )
 
     def refusal_to_run_as(self, user: str) -> Reason | None:
         """Return why a service may not run as `user` (empty: the worker's own), None when it may."""
@@ -29,6 +51,15 @@ class Policy:
             'this node does not run services as root (policy.run_as_root); set "user" in service.json',
             {"policy": "run_as_root"},
         )
+
+
+def read_key_id(text: str) -> str:
+    """Return the id of a publisher's key. Raises UsageError."""
+    if len(text) != _KEY_ID_CHARS or set(text.lower()) - set("0123456789abcdef"):
+        raise UsageError(
+            f"policy.publisher_keys: {text!r} is no key id; it has 64 hexadecimal digits, as pack-tool keygen says them"
+        )
+    return text.lower()
 
 
 def is_root(user: str) -> bool:

@@ -24,6 +24,7 @@ from ops_system.master.nodes.rules import Node, is_in_scope
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.parts import Parts
 from ops_system.master.packages.service import Packages
+from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems.rules import NewModule, NewSystem
 from ops_system.master.systems.service import Systems
@@ -133,8 +134,14 @@ class Desk:
         self.operations = Operations(database, self.bus, self.clock)
         self.blobs = LocalBlobs(folder.uploads, reserve_bytes=0)
         common = {"database": database, "audit": self.audit, "bus": self.bus}
+        self.publishers = Publishers(database=database, audit=self.audit, clock=self.clock)
         self.packages = Packages(
-            blobs=self.blobs, parts=Parts(folder.uploads / "parts"), signer=FakeSigner(), clock=self.clock, **common
+            blobs=self.blobs,
+            parts=Parts(folder.uploads / "parts"),
+            signer=FakeSigner(),
+            publishers=self.publishers,
+            clock=self.clock,
+            **common,
         )
         self.systems = Systems(packages=self.packages, clock=self.clock, **common)
         self.announcer = Announcer(operations=self.operations, links=self.links, bus=self.bus, clock=self.clock)

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ops_system.master.packages.rules import PackageQuery
 from ops_system.master.packages.service import Packages, UploadView
+from ops_system.master.publishers.rules import SIGNATURE_HEADER
 from ops_system.master.web.reply import Reply
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.model.packages import Package
@@ -22,6 +23,12 @@ class NewUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     size_bytes: int
     sha256: str | None = None
+
+
+class CompleteUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`signature`: the content of `ZIP.sig` in base64, for a package that its publisher signed."""
+
+    signature: str = ""
 
 
 class PartQuery(msgspec.Struct, frozen=True):
@@ -58,7 +65,8 @@ def _package_routes(service: Packages) -> list[Route]:
         return await service.list_page(call.query)
 
     async def upload_package(call: Call) -> Reply:
-        return _created(await service.upload(_chunks(call), call.request.content_length, call.principal))
+        size_bytes, signature = call.request.content_length, call.request.headers.get(SIGNATURE_HEADER, "")
+        return _created(await service.upload(_chunks(call), size_bytes, call.principal, signature))
 
     async def get_package(call: Call) -> Package:
         return await service.get(call.params["name"], call.params["version"])
@@ -93,7 +101,7 @@ def _package_routes(service: Packages) -> list[Route]:
             "/packages",
             Permission.OPERATE,
             upload_package,
-            "Upload a package: the zip is the raw body. The same bytes again answer 200",
+            "Upload a package: the zip is the raw body, X-Ops-Signature the base64 of ZIP.sig. Same bytes: 200",
             "upload_package",
             answer=Package,
             body=bytes,
@@ -164,7 +172,7 @@ def _upload_routes(service: Packages) -> list[Route]:
         return await service.add_part(call.params["id"], call.query.offset, _chunks(call))
 
     async def complete_upload(call: Call) -> Reply:
-        return _created(await service.complete_upload(call.params["id"], call.principal))
+        return _created(await service.complete_upload(call.params["id"], call.principal, call.body.signature))
 
     async def abort_upload(call: Call) -> Nothing:
         await service.abort_upload(call.params["id"], call.principal)
@@ -217,6 +225,7 @@ def _upload_routes(service: Packages) -> list[Route]:
             "Make a package of a whole upload; answers as POST /packages",
             "complete_upload",
             answer=Package,
+            body=CompleteUpload,
             status=201,
             other_answers=((200, Package),),
             tag="packages",

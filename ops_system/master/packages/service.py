@@ -1,6 +1,6 @@
 """The catalogue of packages: a zip is received, read, signed, and from then on never changes.
 
-    bytes -> draft -> size, digest -> the archive's rules -> service.json -> blob (by sha256) -> row
+    bytes -> draft -> size, digest -> the archive's rules -> service.json -> publisher -> blob (by sha256) -> row
 
 Only the last step makes anything visible; every earlier failure removes the draft.
 """
@@ -29,6 +29,8 @@ from ops_system.master.packages.rules import (
     check_part,
     check_size,
 )
+from ops_system.master.publishers.rules import Presented
+from ops_system.master.publishers.service import Publishers
 from ops_system.master.web.route import Page, Principal
 from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.ids import spell_id
@@ -75,6 +77,7 @@ class Packages:
         blobs: BlobStore,
         parts: Parts,
         signer: Signer,
+        publishers: Publishers,
         audit: Audit,
         bus: Bus,
         clock: Clock,
@@ -83,6 +86,7 @@ class Packages:
         self._blobs = blobs
         self._parts = parts
         self._signer = signer
+        self._publishers = publishers
         self._audit = audit
         self._bus = bus
         self._clock = clock
@@ -140,13 +144,15 @@ class Packages:
 
     # --- uploading ------------------------------------------------------------------------------------------------
     async def upload(
-        self, stream: AsyncIterable[bytes], announced_bytes: int | None, actor: Principal
+        self, stream: AsyncIterable[bytes], announced_bytes: int | None, actor: Principal, signature: str = ""
     ) -> tuple[Package, bool]:
-        """Take a whole zip; return the package and whether it is new.
+        """Take a whole zip; return the package and whether it is new. `signature` is its publisher's, if it has one.
 
         Raises `Invalid` with every problem of the archive or of its service.json, `Conflict` when the version exists
-        with other bytes, `TooLarge`, `StorageFull`. Nothing is left behind then.
+        with other bytes, `TooLarge`, `StorageFull`, `Forbidden` without the signature this master wants. Nothing is
+        left behind then.
         """
+        presented = self._publishers.read(signature)
         if announced_bytes is not None:
             check_size(announced_bytes)
         drafting = self._blobs.draft(expected_bytes=announced_bytes or 0, limit_bytes=MAX_PACKAGE_BYTES)
@@ -156,9 +162,8 @@ class Packages:
             check_size(draft.size_bytes)
             await draft.flush()
             manifest = await asyncio.to_thread(read_package, draft.path)
-            return await self._shelve(
-                self._describe(manifest, draft.sha256, draft.size_bytes, actor), draft.keep, actor
-            )
+            package = self._describe(manifest, draft.sha256, draft.size_bytes, actor)
+            return await self._shelve(package, draft.keep, actor, presented)
 
     async def begin_upload(self, size_bytes: int, sha256: str | None, actor: Principal) -> UploadView:
         """Announce an upload in parts. Raises `TooLarge`, `Invalid`, `StorageFull`."""
@@ -190,8 +195,9 @@ class Packages:
             await self._parts.append(upload_id, stream, upload.size_bytes)
         return self._upload_view(upload)
 
-    async def complete_upload(self, upload_id: str, actor: Principal) -> tuple[Package, bool]:
+    async def complete_upload(self, upload_id: str, actor: Principal, signature: str = "") -> tuple[Package, bool]:
         """Make a package of a whole upload; as `upload`. `Conflict` while bytes are missing, else it is gone."""
+        presented = self._publishers.read(signature)
         upload = await self._find_upload(upload_id)
         with self._in_use(upload_id):
             received_bytes = self._parts.received_bytes(upload_id)
@@ -199,11 +205,13 @@ class Packages:
                 missing_bytes = upload.size_bytes - received_bytes
                 raise Conflict(f"{missing_bytes} bytes are missing: send them first", received_bytes=received_bytes)
             try:
-                return await self._accept_upload(upload, actor)
+                return await self._accept_upload(upload, actor, presented)
             finally:
                 await self._drop_upload(upload_id)
 
-    async def _accept_upload(self, upload: store.Upload, actor: Principal) -> tuple[Package, bool]:
+    async def _accept_upload(
+        self, upload: store.Upload, actor: Principal, presented: Presented | None
+    ) -> tuple[Package, bool]:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(digest_file, path)
         check_digest(upload.sha256, sha256)
@@ -212,7 +220,8 @@ class Packages:
         async def keep() -> BlobInfo:
             return await self._blobs.put(path, sha256)
 
-        return await self._shelve(self._describe(manifest, sha256, upload.size_bytes, actor), keep, actor)
+        package = self._describe(manifest, sha256, upload.size_bytes, actor)
+        return await self._shelve(package, keep, actor, presented)
 
     async def abort_upload(self, upload_id: str, actor: Principal) -> None:
         """Forget an upload and its bytes. Raises `NotFound`, `Conflict` while a part is coming in."""
@@ -258,8 +267,10 @@ class Packages:
         )
 
     async def _shelve(
-        self, package: Package, keep: Callable[[], Awaitable[BlobInfo]], actor: Principal
+        self, package: Package, keep: Callable[[], Awaitable[BlobInfo]], actor: Principal, presented: Presented | None
     ) -> tuple[Package, bool]:
+        publisher = await self._publishers.judge(presented, package)
+        package = msgspec.structs.replace(package, publisher=publisher)
         async with self._shelf:
             known = await store.find(self._database, package.name, package.version)
             if known is not None:
@@ -272,6 +283,7 @@ class Packages:
     async def _record(self, package: Package, actor: Principal) -> None:
         text = signed_text(package.name, package.version, package.sha256, package.size_bytes)
         signature = base64.b64encode(self._signer.sign(text)).decode()
+        publisher = package.publisher.key_id if package.publisher else ""
         async with self._database.transaction() as tx:
             await store.insert(tx, package, signature)
             await self._audit.record(
@@ -280,7 +292,7 @@ class Packages:
                 "package.upload",
                 f"package:{package.name}/{package.version}",
                 "done",
-                {"sha256": package.sha256, "size_bytes": package.size_bytes},
+                {"sha256": package.sha256, "size_bytes": package.size_bytes, "publisher": publisher},
             )
 
     async def delete(self, name: str, version: str, actor: Principal) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from ops_system.master.packages.rules import PackageQuery, version_key
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.manifest import Manifest
-from ops_system.model.packages import Package, PackageRef
+from ops_system.model.packages import Package, PackageRef, PublisherSignature
 from ops_system.model.stamps import from_ms, to_ms
 from ops_system.storage.database import Queries, Row, Transaction
 
@@ -38,7 +38,13 @@ def _package(row: Row) -> Package:
         manifest=msgspec.json.decode(row["manifest"], type=Manifest),
         created_at=from_ms(row["created_ms"]),
         created_by=row["created_by"],
+        publisher=_publisher(row),
     )
+
+
+def _publisher(row: Row) -> PublisherSignature | None:
+    stored = row["publisher"]
+    return None if stored is None else msgspec.json.decode(stored, type=PublisherSignature)
 
 
 async def find(reader: Queries, name: str, version: str) -> Package | None:
@@ -58,6 +64,7 @@ async def find_ref(reader: Queries, name: str, version: str) -> PackageRef | Non
         sha256=row["sha256"],
         size_bytes=row["size_bytes"],
         signature=row["signature"],
+        publisher=_publisher(row),
     )
 
 
@@ -70,7 +77,7 @@ async def insert(tx: Transaction, package: Package, signature: str) -> None:
     """Write a new package."""
     await tx.execute(
         "INSERT INTO packages (name, version, version_key, sha256, size_bytes, signature, manifest, created_ms,"
-        " created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_by, publisher) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             package.name,
             package.version,
@@ -81,6 +88,7 @@ async def insert(tx: Transaction, package: Package, signature: str) -> None:
             msgspec.json.encode(package.manifest).decode(),
             to_ms(package.created_at),
             package.created_by,
+            None if package.publisher is None else msgspec.json.encode(package.publisher).decode(),
         ),
     )
 

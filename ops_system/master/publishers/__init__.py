@@ -1,0 +1,1 @@
+"""The publishers this master trusts: whose packages it takes."""
