@@ -75,7 +75,8 @@ types: $(STAMPS)/dev
 imports: $(STAMPS)/dev
 	$(BIN)/lint-imports
 
-frontend-check: $(STAMPS)/npm
+frontend-check: $(STAMPS)/dev $(STAMPS)/npm
+	$(BIN)/python packaging/export_api.py --check # writes docs/openapi.json, against which the console's types are held
 	cd frontend && npm run --silent lint && npm run --silent typecheck && npm run --silent test
 
 fast-tests: $(STAMPS)/dev

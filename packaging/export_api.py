@@ -125,19 +125,19 @@ def spell(value: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write the files, or with --check only compare the committed collection."""
+    """Write the files; with --check compare the committed collection and leave it."""
     parser = argparse.ArgumentParser(description="Write the OpenAPI document and the Postman collection.")
     parser.add_argument("--openapi", type=Path, default=OPENAPI, help="where to write the OpenAPI document")
     parser.add_argument("--postman", type=Path, default=POSTMAN, help="where to write the collection")
-    parser.add_argument("--check", action="store_true", help="exit 1 when the collection there is stale")
+    parser.add_argument("--check", action="store_true", help="leave the collection; exit 1 when it is stale")
     options = parser.parse_args()
     document = openapi_document()
     collection = postman_collection(document)
+    _write(options.openapi, document)
     if options.check:
         is_fresh = options.postman.exists() and options.postman.read_text(encoding="utf-8") == spell(collection)
         print("fresh" if is_fresh else f"{options.postman} is stale: run {Path(__file__).name}")
         return 0 if is_fresh else 1
-    _write(options.openapi, document)
     _write(options.postman, collection)
     return 0
 
