@@ -6,7 +6,7 @@ import msgspec
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth import store
-from ops_system.master.auth.events import SessionsRevoked
+from ops_system.master.auth.events import AccountsChanged, SessionsRevoked
 from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.proofs import Proofs
@@ -128,6 +128,7 @@ class Accounts:
         async with self._database.transaction() as tx:
             await store.prove_session(tx, actor.session_id, now_ms)
             await self._audit.record(tx, actor, "session.step_up", f"user:{actor.id}")
+        self._bus.publish(AccountsChanged())
         return now_ms
 
     async def _open_session(self, tx: Transaction, user: store.User, visitor: Visitor) -> Opened:
@@ -189,6 +190,7 @@ class Accounts:
             await _check_an_admin_stays(tx, before)
             removed = await store.delete_sessions_of(tx, user_id) if is_other or after.is_disabled else []
             await self._audit.record(tx, actor, "user.change", f"user:{user_id}", "done", _what_changed(before, after))
+        self._bus.publish(AccountsChanged())
         self._publish_revoked(removed)
         return after.view()
 

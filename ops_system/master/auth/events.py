@@ -12,5 +12,9 @@ class SessionsRevoked(msgspec.Struct, frozen=True):
     ids: frozenset[str]
 
 
+class AccountsChanged(msgspec.Struct, frozen=True):
+    """What a credential opens may be different now, though the credential stays valid."""
+
+
 class SetupDone(msgspec.Struct, frozen=True):
     """The first administrator exists: the network listener may open."""

@@ -10,9 +10,10 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth import store, token_store
 from ops_system.master.auth.accounts import Accounts, Opened, Visitor
-from ops_system.master.auth.events import SessionsRevoked, SetupDone
+from ops_system.master.auth.events import AccountsChanged, SessionsRevoked, SetupDone
 from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
+from ops_system.master.auth.recent import Recent
 from ops_system.master.auth.rules import (
     SESSION_IDLE_S,
     SESSION_LIFE_S,
@@ -77,6 +78,8 @@ class Auth:
         self._clock = clock
         self._passwords = passwords or Passwords()
         self._sessions: dict[str, Proven] = {}
+        self._recent_sessions = Recent[store.Session](clock.monotonic_s)
+        self._recent_tokens = Recent[token_store.ApiToken](clock.monotonic_s)
         self._needs_setup = True
         self.factors = Factors(database, audit, sealer, clock)
         self.accounts = Accounts(database, audit, bus, clock, passwords=self._passwords, factors=self.factors)
@@ -84,6 +87,7 @@ class Auth:
         self.join_tokens = JoinTokens(database, audit, clock, ca_key_sha256=ca_key_sha256, master_url=master_url)
         self.setup_code = SetupCode(folder, clock.monotonic_s, announce)
         bus.subscribe(SessionsRevoked, self._forget)
+        bus.subscribe(AccountsChanged, lambda _event: self._forget_rows())
 
     async def load(self) -> None:
         """Look whether an administrator exists; where none does, make and announce the setup code."""
@@ -164,12 +168,13 @@ class Auth:
     async def _identify_token(self, text: str) -> Principal:
         if not text.startswith(TOKEN_PREFIX):
             return ANONYMOUS
-        token = await token_store.find_token_by_secret(self._database, hash_secret(text))
+        token = await self._find_token(hash_secret(text))
         now_ms = self._now_ms()
         if token is None or (token.expires_ms is not None and token.expires_ms <= now_ms):
             return ANONYMOUS
         if token.last_used_ms is None or abs(now_ms - token.last_used_ms) >= TOUCH_S * 1000:
             await self._touch(token_store.touch_token, token.id, now_ms)
+            self._recent_tokens.forget()
         return Principal(
             kind="token",
             id=token.id,
@@ -180,7 +185,7 @@ class Auth:
         )
 
     async def _identify_session(self, secret: str) -> Principal:
-        session = await store.find_session_by_secret(self._database, hash_secret(secret))
+        session = await self._find_session(hash_secret(secret))
         if session is None or session.user_is_disabled:
             return ANONYMOUS
         now_ms = self._now_ms()
@@ -189,6 +194,7 @@ class Auth:
             return ANONYMOUS
         if abs(now_ms - session.last_used_ms) >= TOUCH_S * 1000:
             await self._touch(store.touch_session, session.id, now_ms)
+            self._recent_sessions.forget()
         self._sessions[session.id] = Proven(session.csrf_token, session.proven_ms)
         return Principal(
             kind="user",
@@ -199,6 +205,20 @@ class Auth:
             session_id=session.id,
             scope=session.user_scope,
         )
+
+    async def _find_token(self, key: bytes) -> token_store.ApiToken | None:
+        recent, generation = self._recent_tokens, self._recent_tokens.generation
+        token = recent.get(key)
+        if token is None and (token := await token_store.find_token_by_secret(self._database, key)) is not None:
+            recent.put(key, token, generation)
+        return token
+
+    async def _find_session(self, key: bytes) -> store.Session | None:
+        recent, generation = self._recent_sessions, self._recent_sessions.generation
+        session = recent.get(key)
+        if session is None and (session := await store.find_session_by_secret(self._database, key)) is not None:
+            recent.put(key, session, generation)
+        return session
 
     async def _touch(self, write: Touch, row_id: str, now_ms: int) -> None:
         """Note the use. On a full disk reading goes on, so this must not fail a request."""
@@ -225,7 +245,12 @@ class Auth:
         except (StorageFull, Unavailable) as error:
             _log.warning("expired sessions are not removed yet: %s", error.message)
 
+    def _forget_rows(self) -> None:
+        self._recent_sessions.forget()
+        self._recent_tokens.forget()
+
     def _forget(self, event: SessionsRevoked) -> None:
+        self._forget_rows()
         for session_id in event.ids:
             self._sessions.pop(session_id, None)
 
