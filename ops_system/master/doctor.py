@@ -2,15 +2,18 @@
 
 import os
 import socket
-import sqlite3
 import ssl
 import stat
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ops_system.master.config import MasterConfig
+from ops_system.master.trust.authority import Authority
+from ops_system.master.trust.keys import Sealer, Signer
+from ops_system.model.errors import OpsError
+from ops_system.storage.checks import check_database
 from ops_system.storage.folder import DataFolder
 
 _PRIVATE = 0o077  # bits that must be off in DATA and its keys
@@ -29,8 +32,9 @@ def examine(config: MasterConfig, folder: DataFolder) -> list[Finding]:
     """Return every finding. Changes nothing."""
     findings = [_check_folder(folder)]
     if folder.is_initialized:
-        findings.append(_check_database(folder.database))
-        findings += [_check_key(path) for path in (folder.master_key, folder.signing_key)]
+        findings.append(_check_database(folder))
+        findings.append(_check_key(folder.master_key, lambda: Sealer.open(folder)))
+        findings.append(_check_key(folder.signing_key, lambda: Signer.open(folder)))
         findings.append(_check_ca(folder))
     ports = {"port": ("127.0.0.1", config.server.port), "tls_port": (config.server.listen, config.server.tls_port)}
     findings += [_check_port(name, address, port, folder) for name, (address, port) in ports.items()]
@@ -43,10 +47,12 @@ def render(findings: list[Finding]) -> str:
 
 
 def _judge(name: str, look: Callable[[], str]) -> Finding:
-    """`look` returns words when it is well and raises OSError or ValueError when not."""
+    """`look` returns words when it is well and raises OpsError, OSError or ValueError when not."""
     try:
         return Finding(name, is_well=True, words=look())
-    except (OSError, ValueError, sqlite3.Error) as error:
+    except OpsError as error:
+        return Finding(name, is_well=False, words=error.message)
+    except (OSError, ValueError) as error:
         return Finding(name, is_well=False, words=str(error))
 
 
@@ -75,31 +81,28 @@ def _check_mode(path: Path) -> None:
         raise ValueError(f"{path} is open to others (mode {mode:04o}): chmod go-rwx {path}")
 
 
-def _check_database(path: Path) -> Finding:
+def _check_database(folder: DataFolder) -> Finding:
     def look() -> str:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            (answer,) = connection.execute("PRAGMA quick_check").fetchone()
-        if answer != "ok":
-            raise ValueError(f"{path} is damaged ({answer}): restore a backup")
-        return f"{path}, {path.stat().st_size // 1000} kB, sound"
+        check_database(folder)
+        return f"{folder.database}, {folder.database.stat().st_size // 1000} kB, sound"
 
     return _judge("database", look)
 
 
-def _check_key(path: Path) -> Finding:
+def _check_key(path: Path, read: Callable[[], object]) -> Finding:
     def look() -> str:
+        read()
         _check_mode(path)
-        return f"{path}, private"
+        return f"{path}, readable by its owner alone"
 
     return _judge(path.name, look)
 
 
 def _check_ca(folder: DataFolder) -> Finding:
     def look() -> str:
+        Authority.open(folder, datetime.now(UTC))  # makes nothing in a folder that is in use
         _check_mode(folder.ca)
         authority = folder.ca / "ca.pem"
-        if not authority.is_file():
-            raise ValueError(f"{authority} is gone: restore it from a backup of the data folder")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(authority)
         (found,) = context.get_ca_certs()

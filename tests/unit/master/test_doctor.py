@@ -51,9 +51,12 @@ def test_a_used_folder_is_well(used):
     [
         (lambda folder: folder.root.chmod(0o755), "data folder", "chmod go-rwx"),
         (lambda folder: folder.master_key.chmod(0o644), "master.key", "chmod go-rwx"),
-        (lambda folder: folder.signing_key.unlink(), "signing.key", "No such file"),
+        (lambda folder: folder.signing_key.unlink(), "signing.key", "put it back from a backup"),
+        (lambda folder: folder.master_key.write_bytes(b"short"), "master.key", "5 bytes instead of 32"),
+        (lambda folder: (folder.ca / "ca.key").unlink(), "certificate authority", "ca.key is missing"),
+        (lambda folder: folder.database.unlink(), "database", "missing or empty"),
         (lambda folder: folder.database.write_bytes(b"no database at all" * 300), "database", "not a database"),
-        (lambda folder: (folder.ca / "ca.pem").unlink(), "certificate authority", "restore"),
+        (lambda folder: (folder.ca / "ca.pem").unlink(), "certificate authority", "put it back from a backup"),
     ],
 )
 def test_damage_is_named_with_what_to_do(used, damage, name, words):
