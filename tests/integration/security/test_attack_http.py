@@ -116,10 +116,10 @@ async def test_a_body_of_one_byte_too_many_is_413(master, token):
 async def test_a_chunked_body_without_end_is_cut_off(master, token, systems):
     head = (
         f"POST /api/v1/systems HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    told = await talk(master.master.doors.port, head.encode(), *[chunk] * 24)
+    told = await talk(master.master.doors.port, head.encode(), *[chunk] * 24, b"0\r\n\r\n")
     assert told == b"" or told.startswith(b"HTTP/1.1 413 ")
     assert await assert_well(master, token) == systems
 
