@@ -88,7 +88,7 @@ async function request<T>(method: string, url: string, body?: unknown): Promise<
 
 /** Calls whose 401 is an answer and not the end of a session. */
 function isAnonymous(url: string): boolean {
-  return ['/login', '/setup', '/me', '/step-up'].some((path) => url === BASE + path)
+  return ['/login', '/setup', '/me', '/me/password', '/step-up'].some((path) => url === BASE + path)
 }
 
 export const http = {

@@ -150,6 +150,14 @@ export interface components {
       revoked?: boolean
     }
     /**
+     * NewPublisherKey
+     * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
+     */
+    NewPublisherKey: {
+      name: string
+      public_key: string
+    }
+    /**
      * SetupBody
      * @description The code from the console or `DATA/setup-code`, and the first administrator.
      */
@@ -287,6 +295,14 @@ export interface components {
       size_bytes: number
       /** @default null */
       sha256: string | null
+    }
+    /**
+     * CompleteUpload
+     * @description `signature`: the content of `ZIP.sig` in base64, for a package that its publisher signed.
+     */
+    CompleteUpload: {
+      /** @default  */
+      signature: string
     }
     /**
      * UserCreate
@@ -1065,6 +1081,8 @@ export interface components {
       manifest: components['schemas']['Manifest']
       created_at: string
       created_by: string
+      /** @default null */
+      publisher: components['schemas']['PublisherSignature'] | null
     }
     /**
      * Manifest
@@ -1249,6 +1267,36 @@ export interface components {
       pre_start: string[]
       /** @default [] */
       post_stop: string[]
+    }
+    /**
+     * PublisherSignature
+     * @description By which key a publisher signed a package: Ed25519 over `publisher_text`; `key_id` is the key's SHA-256 in hex.
+     *
+     *         `public_key` and `signature` are base64 of the raw bytes.
+     */
+    PublisherSignature: {
+      key_id: string
+      public_key: string
+      signature: string
+    }
+    /**
+     * Page[PublisherKey]
+     * @description A list answer.
+     */
+    Page_PublisherKey_: {
+      items: components['schemas']['PublisherKey'][]
+      total: number
+    }
+    /**
+     * PublisherKey
+     * @description A trusted key. `id` is the SHA-256 (hex) of the raw key, `public_key` its base64.
+     */
+    PublisherKey: {
+      id: string
+      name: string
+      public_key: string
+      created_at: string
+      created_by: string
     }
     /**
      * Page[SessionView]

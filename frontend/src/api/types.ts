@@ -10,12 +10,24 @@ export interface Page<T> {
 
 export type Reason = Schemas['Reason']
 export type Me = Schemas['Me']
-export type User = Schemas['Caller']
+export type Caller = Schemas['Caller']
+export type Role = Schemas['Role']
+export type Permission = Schemas['Permission']
+export type User = Schemas['UserView']
+export type Session = Schemas['SessionView']
+export type ApiToken = Schemas['TokenView']
+export type NewApiToken = Schemas['NewToken']
+export type JoinToken = Schemas['JoinTokenView']
+export type TotpStatus = Schemas['TotpStatus']
+export type TotpEnrolment = Schemas['TotpEnrolment']
+export type Version = Schemas['Version']
+export type AuditRow = Omit<Schemas['AuditRow'], 'details'> & { details: Record<string, unknown> }
+export type Verdict = Schemas['Verdict']
 
 export type Node = Schemas['Node']
 export type NodeStatus = Schemas['NodeStatus']
 export type Process = Schemas['ProcessInfo']
-export type JoinToken = Schemas['NewJoinToken']
+export type NewJoinToken = Schemas['NewJoinToken']
 
 export type Manifest = Schemas['Manifest']
 export type Package = Schemas['Package']

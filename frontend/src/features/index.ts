@@ -1,11 +1,23 @@
 /** The features of the console, in the order of the rail. To remove one: its folder and its line. */
 import type { Feature } from '@/shared/feature'
+import { audit } from './audit'
 import { auth } from './auth'
 import { instances } from './instances'
 import { nodes } from './nodes'
 import { operations } from './operations'
 import { overview } from './overview'
 import { packages } from './packages'
+import { settings } from './settings'
 import { systems } from './systems'
 
-export const features: Feature[] = [overview, nodes, systems, instances, packages, operations, auth]
+export const features: Feature[] = [
+  overview,
+  nodes,
+  systems,
+  instances,
+  packages,
+  operations,
+  audit,
+  settings,
+  auth,
+]

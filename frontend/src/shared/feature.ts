@@ -17,12 +17,17 @@ export interface Feature {
   name: string
   routes: RouteRecordRaw[]
   /** Its place in the rail. */
-  nav?: { path: string; icon: IconName; key: KeyId }
+  nav?: { path: string; icon: IconName; key: KeyId; isForAdmins?: boolean }
   /** Called in the palette's setup: what it subscribes lives as long as the palette is open. */
   useCommands?: () => ComputedRef<Command[]>
 }
 
 export const FEATURES: InjectionKey<Feature[]> = Symbol('features')
+
+/** True where a person of these powers has the feature's page in the rail, among the keys and in the palette. */
+export function isOffered({ nav }: Feature, isAdministrator: boolean): boolean {
+  return nav !== undefined && (isAdministrator || !nav.isForAdmins)
+}
 
 declare module 'vue-router' {
   interface RouteMeta {

@@ -19,6 +19,8 @@ export const KEYMAP = [
   { id: 'goSystems', keys: 'g s', scope: 'everywhere' },
   { id: 'goPackages', keys: 'g p', scope: 'everywhere' },
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
+  { id: 'goAudit', keys: 'g u', scope: 'everywhere' },
+  { id: 'goSettings', keys: 'g e', scope: 'everywhere' },
   { id: 'rail', keys: '[', scope: 'everywhere' },
   { id: 'next', keys: 'j', scope: 'table' },
   { id: 'previous', keys: 'k', scope: 'table' },

@@ -51,7 +51,20 @@ const HEALTH: Record<string, Look> = {
   unhealthy: { tone: 'bad', shape: BROKEN },
 }
 
-export const LOOKS = { instance: INSTANCE, node: NODE, operation: OPERATION, health: HEALTH }
+/** How an audited act ended. */
+const OUTCOME: Record<string, Look> = {
+  done: { tone: 'ok', shape: RUNNING },
+  denied: { tone: 'warn', shape: RETRY },
+  failed: { tone: 'bad', shape: BROKEN },
+}
+
+export const LOOKS = {
+  instance: INSTANCE,
+  node: NODE,
+  operation: OPERATION,
+  health: HEALTH,
+  outcome: OUTCOME,
+}
 export type StateKind = keyof typeof LOOKS
 
 const NOT_UNDERSTOOD: Look = { tone: 'unknown', shape: UNSURE }

@@ -2,10 +2,10 @@
 import { defineStore } from 'pinia'
 import { computed, ref } from 'vue'
 import { ApiError, http, setCsrfToken } from '@/api/http'
-import type { Me, User } from '@/api/types'
+import type { Caller, Me } from '@/api/types'
 
 export const useSession = defineStore('session', () => {
-  const user = ref<User | null>(null)
+  const user = ref<Caller | null>(null)
   const isSetupRequired = ref(false)
   let asked: Promise<void> | null = null
 
@@ -61,5 +61,5 @@ export const useSession = defineStore('session', () => {
   const canOperate = computed(() => user.value?.permissions.includes('operate') ?? false)
   const canAdminister = computed(() => user.value?.permissions.includes('admin') ?? false)
 
-  return { user, isSetupRequired, canOperate, canAdminister, load, forget, check, signIn, signOut }
+  return { user, isSetupRequired, canOperate, canAdminister, accept, load, forget, check, signIn, signOut }
 })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Operation, OperationTarget, Process } from '@/api/types'
 import { targetOf } from '@/features/auth/target'
-import { strengthOf } from '@/features/auth/strength'
+import { strengthOf } from '@/shared/strength'
 import { searchProcesses, treeOf } from '@/features/nodes/tree'
 import { percentOf } from '@/features/operations/progress'
 import { cellAt, layOut } from '@/features/overview/grid'
