@@ -1,0 +1,128 @@
+"""What trust costs: a password's hash, a flood of logins beside other work, the permission check, a revocation."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+from aiohttp.test_utils import make_mocked_request
+
+from ops_system.master.auth.passwords import Passwords
+from tests.bench.measure import cpu_seconds, emit, family, median, memory_mb, percentile
+from tests.fakes.fleet import PASSWORD, Fleet
+from tests.fakes.master import run_master
+
+ATTEMPTS, HASHES, CHECKS, REVOCATIONS = 50, 10, 5000, 20
+PAUSE_S = 0.01
+
+
+async def measure_hash() -> None:
+    """CPU of one hash; its lanes may run on several cores."""
+    passwords = Passwords()
+    await passwords.hash(PASSWORD)
+    began_s, cpu_s = time.perf_counter(), time.process_time()
+    for _ in range(HASHES):
+        await passwords.hash(PASSWORD)
+    wall_ms = 1000 * (time.perf_counter() - began_s) / HASHES
+    emit("login hashing", 1000 * (time.process_time() - cpu_s) / HASHES, "ms of a core", wall_ms=round(wall_ms, 1))
+    passwords.close()
+
+
+async def measure_flood(fleet: Fleet) -> None:
+    """Memory above rest and the p95 of other calls while `ATTEMPTS` people log in at once."""
+    headers = {"Authorization": f"Bearer {fleet.token}"}
+    pids = family(fleet.programs["master"].pid)
+    body = {"username": "admin", "password": PASSWORD}
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def log_in() -> int:
+            async with session.post(f"{fleet.url}/api/v1/login", json=body) as answer:
+                return answer.status
+
+        async def call() -> float:
+            began_s = time.perf_counter()
+            async with session.get(f"{fleet.url}/api/v1/nodes", headers=headers) as answer:
+                await answer.read()
+            return 1000 * (time.perf_counter() - began_s)
+
+        calm = [await call() for _ in range(100)]
+        at_rest, peak, busy = memory_mb(pids), 0.0, list[float]()
+        cpu_s, began_s = cpu_seconds(pids), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            logins = [group.create_task(log_in(), name="login") for _ in range(ATTEMPTS)]
+            while not all(login.done() for login in logins):
+                busy.append(await call())
+                peak = max(peak, memory_mb(pids))
+                await asyncio.sleep(PAUSE_S)
+    took_s = time.perf_counter() - began_s
+    statuses = [login.result() for login in logins]
+    emit("login flood, memory above rest", peak - at_rest, "MB RSS", at_rest_mb=round(at_rest, 1), attempts=ATTEMPTS)
+    emit("login flood, p95 of other calls", percentile(busy, 0.95), "ms", calls=len(busy), calm=percentile(calm, 0.95))
+    emit("login flood, all answered", took_s, "s", good=statuses.count(200), cpu_s=round(cpu_seconds(pids) - cpu_s, 2))
+
+
+async def measure_checks(folder: Path) -> None:
+    """Host, identity, Origin, permission of a request with a token, in the master's own code."""
+    async with run_master(folder) as running:
+        front, token = running.master.front, await running.create_token()
+        headers = {"Host": f"127.0.0.1:{running.opened.port}", "Authorization": f"Bearer {token}"}
+        request = make_mocked_request("GET", "/api/v1/nodes", headers=headers)
+        route = next(route for route in running.master.routes if route.operation_id == "list_nodes")
+        times = []
+        for _ in range(CHECKS):
+            began_s = time.perf_counter()
+            front._check_host(request)
+            principal = await front._identify(request)
+            front._check_caller(request, route, principal)
+            times.append(1e6 * (time.perf_counter() - began_s))
+        mean = sum(times) / len(times)  # with the look into the database once a second
+        emit(
+            "permission check",
+            median(times),
+            "us a request",
+            mean=round(mean, 1),
+            p95=round(percentile(times, 0.95), 1),
+        )
+
+
+async def measure_revocation(fleet: Fleet) -> None:
+    """From the answer to a revocation until the revoked token's open socket is closed."""
+    headers, times = {"Authorization": f"Bearer {fleet.token}"}, []
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for number in range(REVOCATIONS):
+            async with session.post(f"{fleet.url}/api/v1/tokens", json={"name": f"bench-{number}"}) as answer:
+                made = await answer.json()
+            bearer = {"Authorization": f"Bearer {made['token']}"}
+            async with session.ws_connect(f"{fleet.url}/api/v1/live", headers=bearer) as socket:
+                await socket.send_json({"subscribe": ["nodes"]})
+                await socket.receive()
+                began_s = time.perf_counter()
+                async with session.delete(f"{fleet.url}/api/v1/tokens/{made['id']}"):
+                    async for _message in socket:
+                        pass
+                times.append(time.perf_counter() - began_s)
+    emit("revocation closes a socket", median(times), "s", worst=round(max(times), 4))
+
+
+async def run(folder: Path) -> None:
+    """Measure everything once."""
+    await measure_hash()
+    with Fleet(folder) as fleet:
+        fleet.start_master()
+        fleet.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        await measure_flood(fleet)
+        await measure_revocation(fleet)
+    (folder / "second").mkdir()
+    await measure_checks(folder / "second")
+
+
+def main() -> None:
+    """Run it in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
