@@ -2,7 +2,7 @@
 
 master [-config config.yaml] [-port 8080] [-data_dir DIR] …
 master user create NAME --role admin --password-stdin      master token create NAME --role operator [--ttl 90d]
-master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master doctor
+master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master audit verify      master doctor
 """
 
 import asyncio
@@ -74,11 +74,19 @@ _JOIN_TOKEN_CREATE = Command(
         *DATA_FLAGS,
     ),
 )
+_AUDIT_VERIFY = Command(("audit", "verify"), "follow the hash chain of the audit log", (), DATA_FLAGS)
 _DOCTOR = Command(("doctor",), "look at data folder, database, keys and ports", (), DATA_FLAGS)
 PROGRAM = Program(
     NAME,
     "console, API and control plane",
-    (Command((), "run the master", flags=RUN_FLAGS), _USER_CREATE, _TOKEN_CREATE, _JOIN_TOKEN_CREATE, _DOCTOR),
+    (
+        Command((), "run the master", flags=RUN_FLAGS),
+        _USER_CREATE,
+        _TOKEN_CREATE,
+        _JOIN_TOKEN_CREATE,
+        _AUDIT_VERIFY,
+        _DOCTOR,
+    ),
 )
 
 
@@ -97,6 +105,8 @@ def run(argv: list[str]) -> int:
             return create_token(parsed, settings.load(SCHEMA, parsed))
         case ("join-token", "create"):
             return create_join_token(parsed, settings.load(SCHEMA, parsed))
+        case ("audit", "verify"):
+            return verify_audit(settings.load(SCHEMA, parsed))
         case ("doctor",):
             return examine(settings.load(SCHEMA, parsed))
         case _:
@@ -196,6 +206,15 @@ def _role(parsed: Parsed, kind: Kind) -> Role:
     if not parsed.has("role"):
         raise UsageError(f"{NAME} {' '.join(parsed.command)}: -role is missing; write --role {kind.metavar}")
     return Role(str(parsed.read("role", kind, "")))
+
+
+def verify_audit(config: MasterConfig) -> int:
+    """Print whether the chain of the audit log holds; 1 when it does not."""
+    from ops_system.master.audit import offline
+
+    verdict = offline.verify(config.folder())
+    print(offline.render(verdict))
+    return EXIT_FINE if verdict.ok else EXIT_FAILED
 
 
 def examine(config: MasterConfig) -> int:
