@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ops_system import __version__
-from ops_system.master import topics
+from ops_system.master import security, topics
 from ops_system.master.addresses import KnownAddresses
 from ops_system.master.audit import api as audit_api
 from ops_system.master.audit.service import Audit
@@ -53,6 +53,7 @@ from ops_system.master.rollouts import api as rollouts_api
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
+from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.connection import bind
 from ops_system.master.web.doors import LOOPBACK, Doors
@@ -147,6 +148,9 @@ async def open_master(
     """
     _refuse_what_is_not_here(config)
     used_clock = clock or SystemClock()
+    own = OwnCertificate.of(config.server.tls_cert, config.server.tls_key)
+    if own is not None:
+        await asyncio.to_thread(own.read, used_clock.now())
     async with contextlib.AsyncExitStack() as stack:
         folder = config.folder()
         folder.create()
@@ -156,7 +160,7 @@ async def open_master(
         stack.push_async_callback(database.close)
         addresses = KnownAddresses(config.server)
         await asyncio.to_thread(addresses.look)
-        trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock)
+        trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock, own)
         folder.mark_initialized()
         audit = Audit(database, used_clock)
         ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, on_code)
@@ -259,7 +263,7 @@ async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
     )
     ground.parts["nodes"] = nodes.run
     ground.routes += nodes_api.routes(nodes, links)
-    ground.routes += nodes_api.worker_routes(nodes, links)
+    ground.routes += nodes_api.worker_routes(nodes, links, ground.trust.voucher)
     return nodes, links
 
 
@@ -383,6 +387,10 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
     gatekeeper = Gatekeeper(auth, links)
     report = SelfReport(ground.clock.now(), PROTOCOL_VERSION)
     ground.routes += report.routes()
+    require_publisher = ground.config.storage.require_publisher
+    ground.routes += security.routes(
+        ground.trust, lambda: security.listeners_of(doors), require_publisher=require_publisher
+    )
     report.document = functools.cache(lambda: msgspec.json.encode(build_document(ground.routes, __version__)))
     idempotency = Idempotency(ground.database, ground.trust, lambda: to_ms(ground.clock.now()))
     ground.parts["idempotency"] = lambda: every(_SWEEP_KEYS_S, idempotency.sweep, "sweep idempotency keys")

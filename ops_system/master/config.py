@@ -30,6 +30,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
     listen: str
     tls_port: int
+    tls_cert: str
+    tls_key: str
     public_url: str
     data_dir: str
     db_path: str
@@ -101,6 +103,8 @@ OPTIONS = (
     Option("server.port", PORT, "8080", "port of the plain listener on 127.0.0.1", "port"),
     Option("server.listen", TEXT, "0.0.0.0", "address of the TLS listener", "listen"),  # noqa: S104 - contract; opens only once an administrator exists
     Option("server.tls_port", PORT, "8443", "port of the TLS listener", "tls_port"),
+    Option("server.tls_cert", TEXT, "", "an own certificate for the TLS listener (PEM); empty: issued by the master"),
+    Option("server.tls_key", TEXT, "", "the private key of server.tls_cert (PEM)"),
     Option("server.public_url", URL, "", "the address people and workers use, when a proxy stands in front"),
     Option("server.data_dir", TEXT, "./data", "the data folder, made 0700", "data_dir"),
     Option("server.db_path", TEXT, "", "the database file; empty: ops.db in the data folder", "db_path"),

@@ -3,6 +3,7 @@
     worker                                        master
       |  GET  /api/v1/worker/ca (not verified)      |
       |  <------------------------------ CA (PEM)   |   its key's hash must be the one in the token (S4)
+      |                                             |   or one certificate this CA vouches for
       |  POST /api/v1/worker/enrol (verified) --->  |   only now the secret leaves this machine
       |  <-- node id, name, CA, package key, epoch  |
 
@@ -12,11 +13,9 @@ is merely away is waited for.
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import logging
 import random
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -28,7 +27,9 @@ from ops_system import __version__
 from ops_system.model.errors import Unavailable, UsageError
 from ops_system.model.ids import NodeId
 from ops_system.model.nodes import Fingerprint
+from ops_system.protocol.vouchers import Voucher
 from ops_system.worker.identity import Identity
+from ops_system.worker.tls import key_sha256, trust_for
 
 if TYPE_CHECKING:
     import aiohttp
@@ -88,6 +89,7 @@ class CaAnswer(msgspec.Struct, frozen=True):
     """Answer of GET /worker/ca."""
 
     ca_pem: str
+    voucher: Voucher | None = None
 
 
 class Applicant(msgspec.Struct, frozen=True):
@@ -138,23 +140,6 @@ def check_address(url: str, *, allow_plain_http: bool) -> str:
     return url.rstrip("/")
 
 
-def key_sha256(ca_pem: str) -> str:
-    """Return the SHA-256 (hex) of the certificate's SubjectPublicKeyInfo in DER. Raises ValueError."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-def trusting_context(ca_pem: str) -> ssl.SSLContext:
-    """Return a TLS context that trusts this CA and nothing else."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=ca_pem)
-    return context
-
-
 async def enrol(
     url: str, token: JoinToken, applicant: Applicant, dice: Callable[[], float] = random.random
 ) -> Identity:
@@ -178,37 +163,44 @@ async def enrol_once(url: str, token: JoinToken, applicant: Applicant) -> Identi
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session:
         try:
-            ca_pem = await _fetch_ca(session, url, token)
-            return await _apply(session, url, ca_pem, token, applicant)
-        except aiohttp.ClientConnectorCertificateError as problem:
+            ca = await _fetch_pinned_ca(session, url, token)
+            return await _apply(session, url, ca, token, applicant)
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as problem:
             raise _wrong_certificate(url, problem) from problem
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise Unavailable(f"{url} does not answer ({str(problem) or type(problem).__name__})") from problem
 
 
-async def _fetch_ca(session: "aiohttp.ClientSession", url: str, token: JoinToken) -> str:
-    """Fetch the CA without trusting the connection, and believe it by the hash that came with the token."""
+async def fetch_ca(session: "aiohttp.ClientSession", url: str) -> CaAnswer:
+    """Fetch the CA without trusting the connection: nothing of the answer may be believed before it is checked.
+
+    Raises Unavailable, UsageError, and what aiohttp raises.
+    """
     async with session.get(f"{url}/api/v1/worker/ca", ssl=False, allow_redirects=False) as answer:
-        body = await _body(answer)
-    ca_pem = _ca_in(body)
+        return _ca_in(await _body(answer))
+
+
+async def _fetch_pinned_ca(session: "aiohttp.ClientSession", url: str, token: JoinToken) -> CaAnswer:
+    """Fetch the CA and believe it by the hash that came with the token."""
+    ca = await fetch_ca(session, url)
     try:
-        found = key_sha256(ca_pem)
+        found = key_sha256(ca.ca_pem)
     except ValueError as problem:
         raise UsageError(f"{url} does not answer like an ops master; check -master") from problem
     if found != token.ca_key_sha256:
         raise UsageError(f"{url} is not the master this token was made for; nothing was sent to it. Check -master")
-    return ca_pem
+    return ca
 
 
-def _ca_in(body: bytes) -> str:
+def _ca_in(body: bytes) -> CaAnswer:
     """Return the PEM, alone or inside JSON."""
     with contextlib.suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(body, type=CaAnswer).ca_pem
-    return body.decode(errors="replace")
+        return msgspec.json.decode(body, type=CaAnswer)
+    return CaAnswer(body.decode(errors="replace"))
 
 
 async def _apply(
-    session: "aiohttp.ClientSession", url: str, ca_pem: str, token: JoinToken, applicant: Applicant
+    session: "aiohttp.ClientSession", url: str, ca: CaAnswer, token: JoinToken, applicant: Applicant
 ) -> Identity:
     request = EnrolRequest(
         token_id=token.token_id,
@@ -223,7 +215,7 @@ async def _apply(
         f"{url}/api/v1/worker/enrol",
         data=msgspec.json.encode(request),
         headers={"Content-Type": "application/json"},
-        ssl=trusting_context(ca_pem) if url.startswith("https:") else False,
+        ssl=trust_for(url, ca.ca_pem, ca.voucher),
         allow_redirects=False,
     ) as answer:
         found = _decode_answer(url, await _body(answer))
@@ -231,7 +223,7 @@ async def _apply(
         node_id=found.node_id,
         node_name=found.node_name,
         master_url=url,
-        ca_pem=ca_pem,
+        ca_pem=ca.ca_pem,
         signing_public_key=found.signing_public_key,
         enrolled_at=datetime.now(UTC),
         epoch=found.epoch,

@@ -49,8 +49,9 @@ from ops_system.protocol.frames import (
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.link import Link, LinkEnd
 from ops_system.runtime.tasks import every, spawn
-from ops_system.worker.enrol import trusting_context
+from ops_system.worker.enrol import fetch_ca
 from ops_system.worker.identity import Identity, NodeKey
+from ops_system.worker.tls import trust_for
 
 if TYPE_CHECKING:
     import aiohttp
@@ -145,6 +146,7 @@ class Uplink:
         self._is_waking = False
         self._handlers = handlers
         self._dice = dice
+        self._tls = trust_for(identity.master_url, identity.ca_pem)
         self._link: Link | None = None
         self._welcome: Welcome | None = None
         self._run_id = secrets.token_hex(8)
@@ -170,8 +172,7 @@ class Uplink:
         """Give a client session that trusts this master only, with its address as base."""
         import aiohttp
 
-        context = trusting_context(self._identity.ca_pem) if self._identity.master_url.startswith("https:") else False
-        connector = aiohttp.TCPConnector(ssl=context, limit=8)
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=8)
         async with aiohttp.ClientSession(
             self._identity.master_url, connector=connector, trust_env=False, auto_decompress=False
         ) as session:
@@ -248,7 +249,14 @@ class Uplink:
 
         try:
             async with asyncio.timeout(OPENING_S):
-                socket = await session.ws_connect("/api/v1/worker/link", max_msg_size=MAX_FRAME_BYTES, compress=0)
+                socket = await session.ws_connect(
+                    "/api/v1/worker/link", max_msg_size=MAX_FRAME_BYTES, compress=0, ssl=self._tls
+                )
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as problem:
+            await self._learn_trust(session)
+            return LinkEnd(
+                "away", f"{self._identity.master_url} shows a certificate that is not the master's: {problem}"
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             return LinkEnd(
                 "away", f"{self._identity.master_url} does not answer ({str(problem) or 'no answer in time'})"
@@ -263,6 +271,22 @@ class Uplink:
             await socket.close()
             return LinkEnd(refused.goodbye.code, refused.goodbye.message, refused.goodbye)
         return await self._carry(link, welcome)
+
+    async def _learn_trust(self, session: "aiohttp.ClientSession") -> None:
+        """Ask whether the pinned CA vouches for another certificate now; the next dial accepts that one alone.
+
+        Whoever answers can only repeat the CA's own word: a relay's certificate is never vouched for.
+        """
+        import aiohttp
+
+        identity = self._identity
+        try:
+            async with asyncio.timeout(OPENING_S):
+                told = await fetch_ca(session, identity.master_url)
+        except (aiohttp.ClientError, TimeoutError, OSError, OpsError) as problem:
+            _log.debug("no voucher: %r", problem)
+            return
+        self._tls = trust_for(identity.master_url, identity.ca_pem, told.voucher)
 
     async def _open(self, link: Link, certificate_sha256: bytes) -> Welcome:
         """Answer the master's challenge. Raises `_Refused` on a Goodbye, an OpsError on anything unexpected."""

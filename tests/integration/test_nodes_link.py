@@ -69,7 +69,7 @@ async def staged(folder: Path, rival_ping_s: float = 3.0):
             is_own_certificate=rig.certificates.__contains__,
             rival_ping_s=rival_ping_s,
         )
-        table = api.worker_routes(rig.nodes, rig.links) + api.routes(rig.nodes, rig.links)
+        table = api.worker_routes(rig.nodes, rig.links, lambda: None) + api.routes(rig.nodes, rig.links)
         async with (
             serve_table(table, folder / "web") as site,
             aiohttp.ClientSession() as client,
@@ -98,7 +98,7 @@ async def test_a_worker_proves_its_key_and_is_online(stage):
 
 async def test_the_ca_is_open_and_enrolment_answers_in_words(stage):
     async with stage.client.get(f"{stage.site.url}/api/v1/worker/ca") as answer:
-        assert await answer.json() == {"ca_pem": "CA PEM"}
+        assert await answer.json() == {"ca_pem": "CA PEM", "voucher": None}
     with pytest.raises(AssertionError, match=r"401 .*not known here"):
         await SimWorker(stage.site.url, "web").enrol(stage.client, "join_x", "wrong")
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.evil_archives import good_zip
 from tests.fakes.master import ApiError, run_master
 from tests.fakes.packages import SLEEPER, make_zip, service_json
-from tests.fakes.worker import kill_marked, running_worker, worker_config
+from tests.fakes.worker import running_worker, worker_config
 from tests.integration.test_packtool_master import pack_tool
 
 WITHIN_S = 30.0
@@ -72,8 +72,15 @@ async def test_a_worker_that_names_publishers_runs_only_what_they_signed(tmp_pat
                 assert "policy.publisher_keys" in refused["reason"]["message"]
                 assert taken["state"] == "running"
             finally:
-                kill_marked(taken["id"])
+                await api.delete(f"/instances/{taken['id']}?stop=1")
+                await until_gone(api, taken["id"])
         assert not list((tmp_path / "w/versions").glob("plain"))
+
+
+async def until_gone(api, instance_id):
+    async with asyncio.timeout(WITHIN_S):
+        while any(one["id"] == instance_id for one in (await api.get("/instances"))["items"]):  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.05)
 
 
 async def deploy(api, name, node_id):

@@ -1,5 +1,7 @@
 """HTTP of nodes, enrolment, and the WebSocket of workers: parse, call, answer."""
 
+from collections.abc import Callable
+
 import msgspec
 from aiohttp import web
 
@@ -10,15 +12,17 @@ from ops_system.master.web.checks import is_loopback
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.protocol.frames import MAX_FRAME_BYTES
 from ops_system.protocol.requests import ListProcesses, Processes
+from ops_system.protocol.vouchers import Voucher
 
 CLOSE_TIMEOUT_S = 2.0
 PROCESSES_TIMEOUT_S = 10.0
 
 
 class CaAnswer(msgspec.Struct, frozen=True):
-    """The certificate authority of this master."""
+    """The certificate authority of this master, and its word for an own certificate, where one is served."""
 
     ca_pem: str
+    voucher: Voucher | None = None
 
 
 class RemoveQuery(msgspec.Struct, frozen=True):
@@ -27,11 +31,11 @@ class RemoveQuery(msgspec.Struct, frozen=True):
     force: bool = False
 
 
-def worker_routes(nodes: Nodes, links: Links) -> list[Route]:
+def worker_routes(nodes: Nodes, links: Links, voucher: Callable[[], Voucher | None]) -> list[Route]:
     """Return what workers call; open to everyone, because a join token or a node key is shown inside."""
 
     async def get_ca(_call: Call) -> CaAnswer:
-        return CaAnswer(nodes.facts.ca_pem)
+        return CaAnswer(nodes.facts.ca_pem, voucher())
 
     async def enrol(call: Call) -> Enrolled:
         return await nodes.enrol(call.body, call.request.remote or "")

@@ -4,6 +4,7 @@ The CA is made once and pinned by workers through the hash of its public key. Th
 names change, when it is damaged, and when two thirds of its life are over.
 """
 
+import base64
 import hashlib
 import ipaddress
 from collections.abc import Collection
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops_system.master.trust.keys import load_or_make
 from ops_system.model.errors import SafetyRefusal
+from ops_system.protocol.vouchers import Voucher, voucher_text
 from ops_system.runtime.files import write_atomic
 from ops_system.storage.folder import DataFolder
 
@@ -60,15 +62,29 @@ class Authority:
         spki = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(spki).hexdigest()
 
-    def ensure_leaf(self, names: Collection[str], now: datetime) -> bytes:
-        """See to a good leaf for exactly these names and addresses; return its SHA-256. Blocking."""
+    @property
+    def expires_at(self) -> datetime:
+        """The end of the CA certificate."""
+        return self._certificate.not_valid_after_utc
+
+    def vouch(self, certificate: "x509.Certificate") -> Voucher:
+        """Say to workers that this certificate, issued by somebody else, is served here."""
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        sha256, expires_at = fingerprint(certificate).hex(), certificate.not_valid_after_utc
+        signature = self._key.sign(voucher_text(sha256, expires_at), ECDSA(SHA256()))
+        return Voucher(sha256, expires_at, base64.b64encode(signature).decode())
+
+    def ensure_leaf(self, names: Collection[str], now: datetime) -> "x509.Certificate":
+        """See to a good leaf for exactly these names and addresses, and return it. Blocking."""
         leaf = self._read_leaf()
         if leaf is None or not _fits(leaf, names, now):
             key = _make_key()
             leaf = _issue_leaf(_parse_key(key), names, now, self._key, self._certificate)
             write_atomic(self.leaf_key_path, key, 0o600)
             write_atomic(self.leaf_path, _pem(leaf) + _pem(self._certificate), 0o600)
-        return fingerprint(leaf)
+        return leaf
 
     def _read_leaf(self) -> "x509.Certificate | None":
         from cryptography import x509

@@ -38,7 +38,7 @@ class Doors:
         on_tls: Callable[[int], None],
     ) -> None:
         self._front = front
-        self._listen = listen
+        self.listen = listen
         self._wanted_tls_port = tls_port
         self._may_open_tls = may_open_tls
         self._tls = tls
@@ -119,7 +119,7 @@ class Doors:
 
     async def _open_tls(self) -> None:
         with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(bind(self._listen, self._wanted_tls_port))
+            sock = undo.enter_context(bind(self.listen, self._wanted_tls_port))
             context = await asyncio.to_thread(self._tls)
             await self._network.open(sock, context)
             undo.pop_all()
