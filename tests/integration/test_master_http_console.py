@@ -35,7 +35,7 @@ async def fetch(site, path, **headers):
         return answer, await answer.text()
 
 
-@pytest.mark.parametrize("path", ["/", "/setup", "/nodes/nod_1?tab=metrics", "/index.html"])
+@pytest.mark.parametrize("path", ["/", "/setup", "/nodes/nod_1?tab=metrics", "/packages/web/1.0.0", "/index.html"])
 async def test_every_page_is_the_console(site, path):
     answer, text = await fetch(site, path, Accept="text/html")
     assert (answer.status, text) == (200, PAGE)

@@ -69,9 +69,14 @@ class Console:
         return _respond(request, asset)
 
     def _wants_page(self, request: web.Request) -> bool:
+        """Whether this is a page of the console: what a browser goes to, or any path without a file's ending.
+
+        A page's path may end like a file's: /packages/web/1.0.0.
+        """
         accepts = request.headers.get("Accept", "*/*")
-        is_file = "." in request.path.rpartition("/")[2] or request.path.startswith("/assets/")
-        return not is_file and ("text/html" in accepts or "*/*" in accepts)
+        if request.path.startswith("/assets/"):
+            return False
+        return "text/html" in accepts or ("*/*" in accepts and "." not in request.path.rpartition("/")[2])
 
     def _asset(self, name: str) -> _Asset | None:
         path = self._path(name)
