@@ -18,9 +18,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """One headless Chromium for the session."""
+    """One headless Chromium for a file: while Playwright is open, no test of another folder can have an event loop."""
     if CHROMIUM is None:
         pytest.skip("no chromium: install Debian's package `chromium`")
     from playwright.sync_api import sync_playwright
