@@ -415,6 +415,7 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
         on_tls=ground.addresses.note_tls_port,
     )
     ground.bus.subscribe(SetupDone, lambda _event: doors.knock())
+    ground.bus.subscribe(SessionsRevoked, lambda event: front.revoke(event.ids))
     report.checks |= {"database": lambda: ground.database.fetch_one(_LOOK), "listener": doors.check}
     report.gauges += [*ground.gauges, lambda: answer_gauges(front.answers)]
     return Master(ground, auth, front, doors, plain)

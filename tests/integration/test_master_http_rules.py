@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from ops_system.master.web.decode import MAX_BODY_BYTES
+from ops_system.master.web.guard import ANONYMOUS
 from ops_system.master.web.health import SelfReport
 from ops_system.master.web.reply import Cookie, Reply
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
@@ -291,6 +292,33 @@ async def test_a_bug_in_a_socket_closes_it_and_the_rest_goes_on(site, handlers, 
         assert (await ws.receive()).type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
     assert "broken socket" in caplog.text
     await ask(site, "GET", "/api/v1/things", expect=200, **VIEWER)
+
+
+async def test_a_revoked_credential_ends_every_socket_it_opened(site, handlers):
+    revoked = {"Authorization": "Bearer viewer"}
+    async with (
+        site.client.ws_connect(f"{site.url}/api/v1/socket", headers=revoked) as doomed,
+        site.client.ws_connect(f"{site.url}/api/v1/socket", headers=ADMIN) as other,
+    ):
+        site.front.revoke({"tok_v"})
+        async with asyncio.timeout(2):
+            await doomed.receive()
+        assert doomed.closed
+        await other.send_str("still here")
+        assert await other.receive_str(timeout=10) == "ada:still here"
+
+
+async def test_a_credential_revoked_while_a_socket_opens_opens_none(site, handlers):
+    real, asked = site.authenticator.identify, []
+
+    async def identify(credentials):
+        asked.append(credentials)
+        return await real(credentials) if len(asked) == 1 else ANONYMOUS
+
+    site.authenticator.identify = identify
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await site.client.ws_connect(f"{site.url}/api/v1/socket", headers=VIEWER)
+    assert refusal.value.status == 401
 
 
 async def test_sockets_are_closed_at_the_end(site, handlers):

@@ -38,6 +38,7 @@ from ops_system.model.errors import (
 
 COOKIE = "ops_session"
 TLS_COOKIE = "__Host-ops_session"
+REVOKED_GRACE_S = 1.0
 CSRF_HEADER = "X-CSRF-Token"
 REQUEST_ID = web.RequestKey("request_id", str)
 _READ_METHODS = frozenset({"GET", "HEAD"})
@@ -74,7 +75,7 @@ class Front:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._sockets: set[asyncio.Task[Any]] = set()
+        self._sockets: dict[asyncio.Task[Any], Principal] = {}
         self.answers: dict[int, int] = {}  # by HTTP status, for /metrics
 
     def application(self) -> web.Application:
@@ -87,6 +88,19 @@ class Front:
     def close_sockets(self) -> None:
         """End the handlers of all WebSockets, so that stopping does not wait for browsers."""
         for task in tuple(self._sockets):
+            task.cancel()
+
+    def revoke(self, credential_ids: Collection[str]) -> None:
+        """End the WebSockets that sessions and tokens opened which are void now (trust S7), whatever route they serve.
+
+        A handler has `REVOKED_GRACE_S` to say goodbye in its own words.
+        """
+        for task, principal in self._sockets.items():
+            if principal.session_id in credential_ids or principal.id in credential_ids:
+                asyncio.get_running_loop().call_later(REVOKED_GRACE_S, self._end_socket, task)
+
+    def _end_socket(self, task: asyncio.Task[Any]) -> None:
+        if task in self._sockets:
             task.cancel()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -182,12 +196,18 @@ class Front:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served by a task")
-        self._sockets.add(task)
+        self._sockets[task] = principal
         try:
+            if principal.kind != "anonymous":  # from here on a revocation ends it; one a moment ago is seen now
+                await self._check_still_known(request)
             call = Call(principal, found.params, query, None, request, request_id)
             return _finish(await found.route.handler(call), found.route)
         finally:
-            self._sockets.discard(task)
+            del self._sockets[task]
+
+    async def _check_still_known(self, request: web.Request) -> None:
+        if (await self._identify(request)).kind == "anonymous":
+            raise Unauthenticated("the session is over; log in again")
 
     async def _identify(self, request: web.Request) -> Principal:
         authorization = request.headers.get("Authorization")
