@@ -45,6 +45,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
     ips: tuple[str, ...] = ()
     disks: tuple[Disk, ...] = ()
     boot_time_s: float = 0.0  # Unix seconds
+    key_place: str = ""  # which file the node key is: on one machine a copied work folder has another
 
 
 def status_from_silence(

@@ -23,7 +23,7 @@ from ops_system.worker.deploy import Deployer, NodeFacts
 from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, parse_join_token
 from ops_system.worker.fetch import PackageStore, Source
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
-from ops_system.worker.identity import Identity, load_identity, load_key, load_or_make_key, save_identity
+from ops_system.worker.identity import Identity, key_place, load_identity, load_key, load_or_make_key, save_identity
 from ops_system.worker.instances import DesiredStore, Instances
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
@@ -144,7 +144,8 @@ class WorkerApp:
 
     # --- facts ----------------------------------------------------------------------------------------------------
     def _read_fingerprint(self) -> Fingerprint:
-        self._fingerprint = read_fingerprint(self._probe, self._identity.master_url)
+        seen = read_fingerprint(self._probe, self._identity.master_url)
+        self._fingerprint = msgspec.structs.replace(seen, key_place=key_place(self._work_dir))
         return self._fingerprint
 
     def _facts(self) -> NodeFacts:

@@ -88,6 +88,15 @@ def load_key(work_dir: Path) -> NodeKey:
     return NodeKey(key)
 
 
+def key_place(work_dir: Path) -> str:
+    """Return which file the node key is; a copy of the folder on the same machine has another."""
+    try:
+        found = (work_dir / KEY_FILE).stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev:x}-{found.st_ino:x}"
+
+
 def load_or_make_key(work_dir: Path) -> NodeKey:
     """Return the node key, making it at the first call."""
     from cryptography.hazmat.primitives import serialization

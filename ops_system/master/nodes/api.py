@@ -99,7 +99,11 @@ def routes(nodes: Nodes, links: Links) -> list[Route]:
     async def change_node(call: Call) -> Node:
         node = await nodes.change(call.params["id"], call.body, call.principal)
         if node.revoked:
-            links.disconnect(node.id, "forbidden", f"node {node.name} is revoked")
+            links.disconnect(
+                node.id,
+                "forbidden",
+                f"node {node.name} is revoked; to come back: ops-worker leave, then join anew with a fresh token",
+            )
         return node
 
     async def remove_node(call: Call) -> Nothing:

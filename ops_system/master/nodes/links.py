@@ -55,6 +55,7 @@ NEVER = -1.0
 LATER_S = 300.0
 AUDIT_EVERY_S = 60.0
 MAX_FAULT = 500
+_REJOIN = "to come back: ops-worker leave, then join anew with a fresh token"
 _OFFENCES = frozenset({"invalid", "internal"})  # ends of a link that are the worker's doing
 
 _GONE = (TimeoutError, ConnectionError, RuntimeError)  # RuntimeError: aiohttp's word for a socket already closed
@@ -268,9 +269,9 @@ class Links:
             words = f"this master speaks link protocol {PROTOCOL_VERSION}, the worker {proof.protocol}; update one"
             return _Refused("not_allowed", words, LATER_S)
         if record is None or record.public_key is None:
-            return _Refused("forbidden", "this master does not know the node; join anew with a fresh token", NEVER)
+            return _Refused("forbidden", f"this master does not know the node; {_REJOIN}", NEVER)
         if record.is_revoked:
-            return _Refused("forbidden", f"node {record.name} is revoked", NEVER)
+            return _Refused("forbidden", f"node {record.name} is revoked; {_REJOIN}", NEVER)
         return self._find_channel_fault(proof, peer) or _find_key_fault(proof, record.public_key, nonce)
 
     def _find_channel_fault(self, proof: Proof, peer: Peer) -> _Refused | None:
@@ -285,7 +286,7 @@ class Links:
     async def _settle_rival(self, record: NodeRecord, proof: Proof, peer: Peer) -> None:
         """Let the new link in when the old one is dead; else the newcomer is the clone."""
         rival = self._live.get(record.id)
-        is_known_clone = self._nodes.find_clone(record.id, proof.boot_id) is not None
+        is_known_clone = self._nodes.find_clone(record.id, proof) is not None
         if rival is None and not is_known_clone:
             return
         if rival is not None and not await rival.link.ping(self._rival_ping_s):
@@ -351,7 +352,7 @@ class Links:
 
     def _on_removed(self, event: NodeRemoved) -> None:
         self._denied_s.pop(event.node_id, None)
-        self.disconnect(event.node_id, "forbidden", "this node was removed from the master; join anew to come back")
+        self.disconnect(event.node_id, "forbidden", f"this node was removed from the master; {_REJOIN}")
 
 
 def _find_key_fault(proof: Proof, public_key: bytes, nonce: bytes) -> _Refused | None:

@@ -228,7 +228,7 @@ class Nodes:
         """
         async with self._enrolling:
             clones = [record for record in self._records.values() if record.clone_of == original.id]
-            known = self.find_clone(original.id, proof.boot_id) or (clones[-1] if len(clones) >= MAX_CLONES else None)
+            known = self.find_clone(original.id, proof) or (clones[-1] if len(clones) >= MAX_CLONES else None)
             record = NodeRecord(
                 id=known.id if known else _new_id(),
                 name=known.name if known else free_name(f"{original.name}-clone", self._names()),
@@ -251,10 +251,12 @@ class Nodes:
             self._keep(record)
         return record
 
-    def find_clone(self, node_id: NodeId, boot_id: str) -> NodeRecord | None:
-        """Return the quarantined machine with this identity and boot, if it is on record."""
+    def find_clone(self, node_id: NodeId, proof: Proof) -> NodeRecord | None:
+        """Return the quarantined copy with this identity, boot and key file, if it is on record."""
+        shown = (bound_word(proof.boot_id), bound_word(proof.fingerprint.key_place))
         for record in self._records.values():
-            if record.clone_of == node_id and record.fingerprint and record.fingerprint.boot_id == bound_word(boot_id):
+            seen = record.fingerprint
+            if record.clone_of == node_id and seen and (seen.boot_id, seen.key_place) == shown:
                 return record
         return None
 
@@ -269,7 +271,7 @@ class Nodes:
         async with self._enrolling:
             known = next((one for one in self._records.values() if one.public_key == public_key), None)
             if known is not None and known.is_revoked:
-                raise Forbidden(f"the key of node {known.name} is revoked; remove the worker's identity and join anew")
+                raise Forbidden(f"the key of node {known.name} is revoked; ops-worker leave, then join anew")
             if known is None or known.join_token_id != body.token_id:
                 known = await self._take_in(body, known or self._planned(body.name), public_key, labels, address)
         return Enrolled(
