@@ -175,11 +175,12 @@ def span_of(query: MetricsQuery, now_s: float) -> Span:
 
 
 def choose_series(wanted: str, fixed: Iterable[str], existing: Iterable[str]) -> list[str]:
-    """Return the names asked for, in the order they exist; unknown ones are left out."""
+    """Return the names asked for: the fixed ones, which may have no points yet, then those that exist; no others."""
+    known = list(dict.fromkeys([*fixed, *existing]))
     patterns = [word.strip() for word in wanted.split(",") if word.strip()] or list(fixed)
     exact = {word for word in patterns if not word.endswith("*")}
     prefixes = tuple(word[:-1] for word in patterns if word.endswith("*"))
-    return [name for name in existing if name in exact or name.startswith(prefixes)]
+    return [name for name in known if name in exact or name.startswith(prefixes)]
 
 
 _MAX_STEP_S = 86_400

@@ -145,11 +145,11 @@ class MetricsBook:
 
     # --- out ------------------------------------------------------------------------------------------------------
     def query_node(self, node_id: NodeId, query: MetricsQuery) -> Metrics:
-        """Return points of a node; no series when nothing has come. Raises `Invalid`."""
+        """Return points of a node; empty series when nothing has come. Raises `Invalid`."""
         return self._query(self._nodes.get(node_id), query, NODE_SERIES)
 
     def query_instance(self, instance_id: InstanceId, query: MetricsQuery) -> Metrics:
-        """Return points of an instance; no series when nothing has come. Raises `Invalid`."""
+        """Return points of an instance; empty series when nothing has come. Raises `Invalid`."""
         return self._query(self._instances.get(instance_id), query, INSTANCE_SERIES)
 
     def node_of(self, instance_id: InstanceId) -> NodeId:

@@ -152,7 +152,7 @@ def test_a_query_that_means_nothing_is_refused(query):
 
 def test_series_are_chosen_by_name_and_prefix():
     existing = ["cpu_percent", "disk:/:used_percent", "disk:/var:used_percent", "load1"]
-    assert choose_series("", ["load1", "load5"], existing) == ["load1"]
+    assert choose_series("", ["load1", "load5"], existing) == ["load1", "load5"]  # asked for, no points yet
     assert choose_series("load1, nothing,cpu_percent", [], existing) == ["cpu_percent", "load1"]
     assert choose_series("disk:*", [], existing) == existing[1:3]
     assert choose_series("*", [], existing) == existing

@@ -99,7 +99,8 @@ def test_an_instance_belongs_to_one_node(rig):
 def test_an_instance_without_a_sample_has_its_node_and_no_points(rig):
     rig.book.check_owner(lambda instance_id: NODE if instance_id == WEB else None)
     assert rig.book.node_of(WEB) == NODE
-    assert rig.book.query_instance(WEB, MetricsQuery()).series == {}
+    assert set(rig.book.query_instance(WEB, MetricsQuery()).series) == set(INSTANCE_SERIES)
+    assert not any(rig.book.query_instance(WEB, MetricsQuery()).series.values())
 
 
 def test_without_an_owner_check_the_first_node_keeps_it(rig):
