@@ -10,7 +10,7 @@ from ops_system.master.metrics.service import CORE, CURRENT_FOR_S, MetricsBook
 from ops_system.master.nodes.events import NodeRemoved
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.metrics import NODE_SERIES
+from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
 from ops_system.protocol.frames import Sample
 from tests.fakes.clock import FakeClock
 
