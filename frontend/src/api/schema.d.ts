@@ -1299,6 +1299,39 @@ export interface components {
       created_by: string
     }
     /**
+     * SecurityView
+     * @description `ca_key_sha256` stands in every join token; `certificate` is what new TLS connections see, null while closed.
+     */
+    SecurityView: {
+      ca_key_sha256: string
+      ca_expires_at: string
+      signing_key_id: string
+      certificate: components['schemas']['ServedCertificate'] | null
+      listeners: components['schemas']['ListenerView'][]
+      require_publisher: boolean
+    }
+    /**
+     * ServedCertificate
+     * @description The certificate that new TLS connections see. `is_own`: the operator's, not issued by this master.
+     */
+    ServedCertificate: {
+      sha256: string
+      subject: string
+      issuer: string
+      names: string[]
+      expires_at: string
+      is_own: boolean
+    }
+    /**
+     * ListenerView
+     * @description A port that is open now.
+     */
+    ListenerView: {
+      address: string
+      port: number
+      tls: boolean
+    }
+    /**
      * Page[SessionView]
      * @description A list answer.
      */
@@ -1465,10 +1498,21 @@ export interface components {
     }
     /**
      * CaAnswer
-     * @description The certificate authority of this master.
+     * @description The certificate authority of this master, and its word for an own certificate, where one is served.
      */
     CaAnswer: {
       ca_pem: string
+      /** @default null */
+      voucher: components['schemas']['Voucher'] | null
+    }
+    /**
+     * Voucher
+     * @description `signature`: base64 of the CA key's ECDSA (P-256, SHA-256, DER) over `voucher_text`.
+     */
+    Voucher: {
+      certificate_sha256: string
+      expires_at: string
+      signature: string
     }
     /**
      * Enrolled
