@@ -47,7 +47,14 @@ export type ModuleDraft = Pick<
   | 'args'
   | 'env'
   | 'ports'
+  | 'health'
+  | 'restart'
+  | 'config_mounts'
 >
+
+export type ConfigMount = Schemas['ConfigMount']
+export type HealthOverride = Schemas['HealthOverride']
+export type RestartOverride = Schemas['RestartOverride']
 
 export type Instance = Schemas['Instance']
 export type InstanceEvent = Schemas['TimelineEvent']

@@ -85,3 +85,46 @@ describe('the module form', () => {
     expect(wrongFields(text)).toEqual(['name', 'package', 'version', 'replicas', 'env', 'ports'])
   })
 })
+
+describe('what a module changes of its package', () => {
+  const filled = { ...textOf(null), name: 'web', package: 'p', version: '1' }
+  it('is nothing where nothing is written', () => {
+    expect(draftOf(filled)).toMatchObject({ health: null, restart: null, config_mounts: [] })
+  })
+  it('is only what is written, by the server’s types', () => {
+    const draft = draftOf({
+      ...filled,
+      health: { ...filled.health, type: 'http', failures: '5' },
+      restart: { ...filled.restart, success_codes: '0, 3', max_restarts: '2' },
+      mounts: [{ path: ' conf/a.yaml ', content: ' a: 1\n', mode: '0600' }],
+    })
+    expect(draft).toMatchObject({
+      health: { type: 'http', failures: 5 },
+      restart: { success_codes: [0, 3], max_restarts: 2 },
+      config_mounts: [{ path: 'conf/a.yaml', content: ' a: 1\n', mode: '0600' }],
+    })
+  })
+  it('comes back as it was written', () => {
+    const module = {
+      placement: { labels: {} },
+      health: { interval: '5s' },
+      restart: { success_codes: [0, 3] },
+      config_mounts: [{ path: 'a' }],
+    } as unknown as Module
+    const again = textOf(module)
+    expect([again.health.interval, again.health.type]).toEqual(['5s', ''])
+    expect(again.restart.success_codes).toBe('0, 3')
+    expect(again.mounts).toEqual([{ path: 'a', content: '', mode: '0640' }])
+  })
+  it('refuses times, codes, paths and modes that are none', () => {
+    const mount = (path: string, mode = '0640'): object => ({ mounts: [{ path, mode, content: '' }] })
+    const wrong = (more: object): string[] => wrongFields({ ...filled, ...more } as typeof filled)
+    expect(wrong({ health: { ...filled.health, interval: '5' } })).toEqual(['health'])
+    expect(wrong({ health: { ...filled.health, interval: '1m30s' } })).toEqual([])
+    expect(wrong({ restart: { ...filled.restart, success_codes: '0;1' } })).toEqual(['restart'])
+    for (const path of ['', '/etc/passwd', '../a', 'a/../b', 'a/..', 'C:x', 'a\\b', 'a/', 'a//b', './a'])
+      expect(wrong(mount(path)), path).toEqual(['mounts'])
+    for (const path of ['a', 'conf/app.yaml', '..a/b..', '.env']) expect(wrong(mount(path)), path).toEqual([])
+    expect(wrong(mount('a', 'rw'))).toEqual(['mounts'])
+  })
+})

@@ -3,7 +3,7 @@ import type { Instance, Manifest, Module, Node } from '@/api/types'
 import { compareText } from '@/shared/collate'
 
 export type Hindrance =
-  'present' | 'wrong_os' | 'wrong_arch' | 'planned' | 'quarantined' | 'revoked' | 'paused'
+  'present' | 'wrong_os' | 'wrong_arch' | 'planned' | 'quarantined' | 'revoked' | 'paused' | 'draining'
 export type Caution = 'offline' | 'outside'
 
 export interface Candidate {
@@ -18,6 +18,7 @@ function hindranceOf(node: Node, manifest: Manifest | undefined, isPresent: bool
   if (node.revoked) return 'revoked'
   if (node.status === 'planned' || node.status === 'quarantined') return node.status
   if (node.paused) return 'paused'
+  if (node.draining) return 'draining'
   if (os !== 'any' && node.os && os !== node.os) return 'wrong_os'
   if (arch !== 'any' && node.arch && arch !== node.arch) return 'wrong_arch'
   return null

@@ -1,6 +1,20 @@
 /** The module form's text as what the API takes, and back. Pure. */
 import type { Manifest, Module, ModuleDraft } from '@/api/types'
 import { formatLabels, parseLabels } from '@/shared/format'
+import {
+  areMountsFine,
+  healthOf,
+  healthTextOf,
+  isHealthFine,
+  isRestartFine,
+  mountsOf,
+  mountTextsOf,
+  restartOf,
+  restartTextOf,
+  type HealthText,
+  type MountText,
+  type RestartText,
+} from './overrides'
 
 export interface ModuleText {
   name: string
@@ -16,6 +30,9 @@ export interface ModuleText {
   env: string
   /** name=port, by commas. */
   ports: string
+  health: HealthText
+  restart: RestartText
+  mounts: MountText[]
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -36,6 +53,9 @@ export function textOf(module: Module | null): ModuleText {
     ports: formatLabels(
       Object.fromEntries(Object.entries(module?.ports ?? {}).map(([k, v]) => [k, String(v)])),
     ),
+    health: healthTextOf(module?.health),
+    restart: restartTextOf(module?.restart),
+    mounts: mountTextsOf(module?.config_mounts ?? []),
   }
 }
 
@@ -55,7 +75,17 @@ export function parsePorts(text: string): Record<string, number> | null {
   return isFine ? Object.fromEntries(pairs) : null
 }
 
-export type Field = 'name' | 'package' | 'version' | 'replicas' | 'placement' | 'env' | 'ports'
+export type Field =
+  | 'name'
+  | 'package'
+  | 'version'
+  | 'replicas'
+  | 'placement'
+  | 'env'
+  | 'ports'
+  | 'health'
+  | 'restart'
+  | 'mounts'
 
 /** Fields that are filled wrongly. */
 export function wrongFields(text: ModuleText): Field[] {
@@ -67,6 +97,9 @@ export function wrongFields(text: ModuleText): Field[] {
     ['placement', parseLabels(text.placement) !== null],
     ['env', parseEnv(text.env) !== null],
     ['ports', parsePorts(text.ports) !== null],
+    ['health', isHealthFine(text.health)],
+    ['restart', isRestartFine(text.restart)],
+    ['mounts', areMountsFine(text.mounts)],
   ]
   return checks.filter(([, isFine]) => !isFine).map(([field]) => field)
 }
@@ -84,6 +117,9 @@ export function draftOf(text: ModuleText): ModuleDraft {
     args: args.length > 0 ? args : null,
     env: parseEnv(text.env) ?? {},
     ports: parsePorts(text.ports) ?? {},
+    health: healthOf(text.health),
+    restart: restartOf(text.restart),
+    config_mounts: mountsOf(text.mounts),
   }
 }
 
