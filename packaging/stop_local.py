@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ops_system.cli import run_role
 from ops_system.model.errors import SafetyRefusal
-from ops_system.processes.base import Handle, Platform, make_platform
+from ops_system.processes.base import Handle, Platform
 from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.processes.platforms import make_platform
 from ops_system.processes.trees import empty_tree
 from ops_system.worker.picture import JOURNAL, take_lock
 

@@ -151,14 +151,3 @@ def child_env(given: dict[str, str], inherited: dict[str, str], instance_id: Ins
     if sys.platform == "win32":
         env.update({name: inherited[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in inherited})
     return {**env, **given, MARKER: instance_id}
-
-
-def make_platform() -> Platform:
-    """Return the platform of this system."""
-    if sys.platform == "win32":
-        from ops_system.processes.windows import WindowsPlatform
-
-        return WindowsPlatform()
-    from ops_system.processes.posix import PosixPlatform
-
-    return PosixPlatform()

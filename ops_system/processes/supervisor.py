@@ -12,9 +12,10 @@ from pathlib import Path
 
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
-from ops_system.processes.base import Exit, Handle, Member, Platform, make_platform
+from ops_system.processes.base import Exit, Handle, Member, Platform
 from ops_system.processes.care import Care
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
+from ops_system.processes.platforms import make_platform
 from ops_system.processes.spec import Preparer, Progress, RunSpec
 from ops_system.processes.states import Adopted, Exited, Restored, Stage, Wish
 from ops_system.processes.stats import Key, ProcessCounters, StatsReader

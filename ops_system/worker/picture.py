@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal
-from ops_system.processes.base import make_platform
 from ops_system.processes.journal import RunRecord, RunStore
+from ops_system.processes.platforms import make_platform
 from ops_system.runtime.files import write_atomic
 from ops_system.storage.lock import FileLock, acquire
 from ops_system.worker.identity import Identity, forget_identity, load_identity

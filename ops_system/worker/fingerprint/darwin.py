@@ -4,7 +4,7 @@ import platform
 import subprocess
 
 from ops_system.model.nodes import Disk
-from ops_system.worker.fingerprint.base import partitions
+from ops_system.worker.fingerprint.partitions import partitions
 
 _TIMEOUT_S = 5.0
 

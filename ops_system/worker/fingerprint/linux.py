@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.nodes import Disk
-from ops_system.worker.fingerprint.base import partitions
+from ops_system.worker.fingerprint.partitions import partitions
 
 
 class LinuxProbe:

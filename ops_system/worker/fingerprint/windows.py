@@ -6,7 +6,7 @@ import sys
 import psutil
 
 from ops_system.model.nodes import Disk
-from ops_system.worker.fingerprint.base import partitions
+from ops_system.worker.fingerprint.partitions import partitions
 
 
 class WindowsProbe:

@@ -1,1 +1,0 @@
-"""This program as a boot service of the operating system."""
