@@ -94,7 +94,7 @@ class MarkupWorker(SimWorker):
                     await asyncio.sleep(STEP_S)
 
         async def processes(_body: ListProcesses) -> Processes:
-            return Processes((ProcessInfo(7, 1, PLAIN, (MARKUP, PLAIN), PLAIN, 1.0, 1024, None),))
+            return Processes((ProcessInfo(7, 1, PLAIN, (f"argv{MARKUP}", PLAIN), PLAIN, 1.0, 1024, None),))
 
         self.handlers.on_request("logs.list", ListLogs, list_logs)
         self.handlers.on_request("logs.read", ReadLog, read_log)
@@ -104,5 +104,5 @@ class MarkupWorker(SimWorker):
 
 def _marked(seen: Fingerprint) -> Fingerprint:
     disk = Disk(PLAIN, PLAIN, PLAIN, 1000, PLAIN, PLAIN)
-    words = dict.fromkeys(("hostname", "platform", "kernel", "cpu_model"), MARKUP)
+    words = {name: f"{name}{MARKUP}" for name in ("hostname", "platform", "kernel", "cpu_model")}
     return msgspec.structs.replace(seen, **words, macs=(PLAIN,), ips=(PLAIN,), disks=(disk,))
