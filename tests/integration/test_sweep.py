@@ -202,6 +202,13 @@ async def test_a_scope_hides_what_lies_beyond_on_the_live_socket(site: Site) -> 
     assert not any(value.encode() in told for value in site.far.values())
 
 
+async def test_a_node_is_planned_within_the_scope_only(site: Site) -> None:
+    url, headers = f"{site.master.url}/api/v1/nodes", site.caller("scoped operator").headers
+    for name, labels, status in (("a", {}, 403), ("b", {"env": "live"}, 403), ("c", {"env": "test"}, 201)):
+        async with site.session.post(url, json={"name": name, "labels": labels}, headers=headers) as answer:
+            assert answer.status == status, await answer.text()
+
+
 async def change_node(site: Site, node_id: str) -> None:
     url = f"{site.master.url}/api/v1/nodes/{node_id}"
     async with site.session.patch(url, json={"paused": True}, headers=site.caller("admin").headers) as answer:

@@ -6,7 +6,15 @@ import msgspec
 from aiohttp import web
 
 from ops_system.master.nodes.links import Links, Peer
-from ops_system.master.nodes.rules import Enrolled, Enrolment, Node, NodeChange, NodeQuery, PlannedNode
+from ops_system.master.nodes.rules import (
+    Enrolled,
+    Enrolment,
+    Node,
+    NodeChange,
+    NodeQuery,
+    PlannedNode,
+    check_within,
+)
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.web.checks import is_loopback
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
@@ -94,6 +102,7 @@ def routes(nodes: Nodes, links: Links) -> list[Route]:
         return nodes.get(call.params["id"], call.principal)
 
     async def plan_node(call: Call) -> Node:
+        check_within(call.body.labels, call.principal.scope)
         return await nodes.plan(call.body, call.principal)
 
     async def change_node(call: Call) -> Node:

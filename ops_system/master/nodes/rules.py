@@ -224,6 +224,13 @@ def is_in_scope(labels: Mapping[str, str], scope: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in scope.items())
 
 
+def check_within(labels: Mapping[str, str], scope: Mapping[str, str]) -> None:
+    """Raise Forbidden where a principal limited to `scope` would make a node beyond it."""
+    missing = [f"{key}={value}" for key, value in scope.items() if labels.get(key) != value]
+    if missing:
+        raise Forbidden(f"labels: your scope wants {', '.join(missing)} on every node of yours", reason="scope")
+
+
 def select(nodes: Iterable[Node], query: NodeQuery) -> tuple[list[Node], int]:
     """Return one page and how many match. Raises `Invalid` for an unknown status or field."""
     statuses, labels, text = _statuses(query.status), _labels(query.label), query.q.strip().casefold()
