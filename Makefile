@@ -18,7 +18,7 @@ CONSOLE := ops_system/master/console/index.html
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 
-.PHONY: help install run stop test test-long check format lint types imports fast-tests frontend-check build bench api-docs clean
+.PHONY: help install run stop test test-long check format lint types imports fast-tests frontend-check build audit bench api-docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -96,8 +96,12 @@ test-long: $(STAMPS)/dev install ## full repeat counts
 	$(BIN)/python -m pytest -m "not windows and not darwin" --durations=15 $(PYTEST_ARGS)
 
 # --- deliver -------------------------------------------------------------------------------------------------------
-build: $(STAMPS)/dev $(CONSOLE) ## wheel and dist/{master,worker,pack-tool}
+build: $(STAMPS)/dev $(CONSOLE) ## wheel, dist/{master,worker,pack-tool} and the bill of materials dist/sbom.cdx.json
 	$(BIN)/python packaging/build.py
+	$(BIN)/python packaging/sbom.py
+
+audit: $(STAMPS)/dev $(STAMPS)/node ## known holes in the pinned dependencies; says when a database cannot be reached
+	$(BIN)/python packaging/audit.py
 
 bench: $(STAMPS)/dev install ## the numbers of docs/benchmarks.md, beside their peers
 	$(BIN)/python tests/bench/run_all.py
