@@ -11,6 +11,7 @@ from ops_system.model.errors import Invalid, TooLarge, UnsupportedMedia
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_PAGE = 500
+MAX_OFFSET = 2**53  # what JSON readers agree on, and well below what the database can count
 JSON_MEDIA = "application/json"
 
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
@@ -91,7 +92,7 @@ def _check_page(query: msgspec.Struct) -> None:
     problems = []
     if isinstance(limit, int) and not 1 <= limit <= MAX_PAGE:
         problems.append(f"limit: must be from 1 to {MAX_PAGE}")
-    if isinstance(offset, int) and offset < 0:
-        problems.append("offset: must not be negative")
+    if isinstance(offset, int) and not 0 <= offset <= MAX_OFFSET:
+        problems.append(f"offset: must be from 0 to {MAX_OFFSET}")
     if problems:
         raise Invalid(f"the query does not fit: {problems[0]}", problems=problems)

@@ -81,7 +81,8 @@ class Front:
     def application(self) -> web.Application:
         """Return the aiohttp application: one handler, our own table behind it."""
         app = web.Application(client_max_size=decode.MAX_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self.handle, expect_handler=_expect_nothing)
+        every = r"/{path:[\s\S]*}"  # a dot would leave paths with a line break to aiohttp's own answer
+        app.router.add_route("*", every, self.handle, expect_handler=_expect_nothing)
         app.on_response_prepare.append(self._on_prepare)
         return app
 

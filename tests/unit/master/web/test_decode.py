@@ -97,7 +97,8 @@ def test_a_query_becomes_its_struct():
         ({"limit": ["5", "6"]}, "limit: given 2 times"),
         ({"limit": ["0"]}, "limit: must be from 1 to 500"),
         ({"limit": ["501"]}, "limit: must be from 1 to 500"),
-        ({"offset": ["-1"]}, "offset: must not be negative"),
+        ({"offset": ["-1"]}, "offset: must be from 0 to 9007199254740992"),
+        ({"offset": ["9007199254740993"]}, "offset: must be from 0 to 9007199254740992"),
         ({"limit": ["x"]}, "limit: Expected `int`, got `str`"),
     ],
 )
