@@ -671,8 +671,8 @@ export default {
     why: 'With it a stolen password is not enough: signing in also wants a code of your phone.',
   },
   security: {
-    cannotHash: 'Browsers compute hashes only over https or on the machine itself.',
-    certificate: 'SHA-256 of the authority’s certificate',
+    authorityUntil: 'Authority good until',
+    certificate: 'SHA-256 of the certificate it serves',
     check: {
       encrypted: 'This page came over TLS.',
       loopback: 'This page came over plain http, from the machine itself.',
@@ -685,6 +685,7 @@ export default {
       join: '{count} join tokens are open',
       sessions: '{count} sessions',
     },
+    closed: 'The TLS port is closed.',
     checks: 'At a glance',
     identity: 'By what this master is known',
     identityText:
@@ -692,6 +693,12 @@ export default {
     keyHash: 'SHA-256 of the authority’s key',
     look: 'look',
     master: 'This master',
+    notRequired: 'not required',
+    ports: 'Open ports',
+    publishers: 'Publisher signatures',
+    required: 'required',
     runs: 'Running for',
+    signingKey: 'Key that signs packages',
+    until: 'good until {time}',
   },
 }

@@ -666,8 +666,8 @@ const zh: typeof en = {
     why: '开启后，仅有被盗的密码无法登录：还需要手机上的验证码。',
   },
   security: {
-    cannotHash: '浏览器仅在 https 或本机上计算哈希。',
-    certificate: '证书颁发机构证书的 SHA-256',
+    authorityUntil: '颁发机构有效至',
+    certificate: '当前服务证书的 SHA-256',
     check: {
       encrypted: '此页面经 TLS 传输。',
       loopback: '此页面以明文 http 来自本机。',
@@ -680,6 +680,7 @@ const zh: typeof en = {
       join: '{count} 个接入令牌可用',
       sessions: '{count} 个会话',
     },
+    closed: 'TLS 端口未开放。',
     checks: '概览',
     identity: '如何辨认此主控',
     identityText:
@@ -687,7 +688,13 @@ const zh: typeof en = {
     keyHash: '证书颁发机构密钥的 SHA-256',
     look: '查看',
     master: '此主控',
+    notRequired: '不要求',
+    ports: '开放的端口',
+    publishers: '发布者签名',
+    required: '必须',
     runs: '已运行',
+    signingKey: '服务包签名密钥',
+    until: '有效至 {time}',
   },
 }
 

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { ApiToken, JoinToken, Permission, Session, User } from '@/api/types'
 import { accessOf, carriesGrants, changedAccess, grantsAmong } from '@/features/settings/access'
-import { bytesOfPem, publicKeyOf, sha256, withColons } from '@/features/settings/certificate'
 import { checksOf, type Seen } from '@/features/settings/checks'
 import { spellBrowser } from '@/features/settings/userAgent'
 
@@ -48,30 +47,6 @@ describe('a browser by its user agent', () => {
     ['curl/8.9', 'curl/8.9'],
     ['', '–'],
   ])('%s', (agent, words) => expect(spellBrowser(agent)).toBe(words))
-})
-
-// openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=test CA' -days 36500
-const PEM = `-----BEGIN CERTIFICATE-----
-MIIBezCCASGgAwIBAgIULLyCVcEo34Kq4f3THEOjuxraDqYwCgYIKoZIzj0EAwIw
-EjEQMA4GA1UEAwwHdGVzdCBDQTAgFw0yNjExMjEyMDQ4NThaGA8yMTI2MTAyODIw
-NDg1OFowEjEQMA4GA1UEAwwHdGVzdCBDQTBZMBMGByqGSM49AgEGCCqGSM49AwEH
-A0IABMf6/HDvfVbexKDG7Inu9izwg6rLnLqOHHcZtMyimEalczZw4upltj91/0R9
-jqGE2WbTZlIWtNK5yjgSIM7SZ2CjUzBRMB0GA1UdDgQWBBT5vsmJi/EQV9VD412a
-eWTkJ1uJCDAfBgNVHSMEGDAWgBT5vsmJi/EQV9VD412aeWTkJ1uJCDAPBgNVHRMB
-Af8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQCM9t3W0v0sm9t0lzndoWkQnfsv
-UFnnLvd5foYD482ecwIgc2eYAhDVRiMvPTsmSFEXf2XstP2zB77cs4rx51Zo+yw=
------END CERTIFICATE-----`
-
-describe('the hashes of the authority', () => {
-  it('are those openssl prints', async () => {
-    const der = bytesOfPem(PEM)
-    expect(withColons(await sha256(der))).toBe(
-      'F5:8E:BA:48:2A:90:FD:C4:9C:86:55:E2:D3:EE:14:39:BA:5E:3D:92:B2:7D:F0:C2:67:E3:BE:F0:86:A0:64:6E',
-    )
-    expect(await sha256(publicKeyOf(der))).toBe(
-      '3ea7d565e8fcc5ecb3d8112052e675b38dc39ae3a57665ff50ee72df12b0fc7a',
-    )
-  })
 })
 
 describe('the state of security', () => {

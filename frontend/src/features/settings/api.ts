@@ -8,6 +8,7 @@ import type {
   Page,
   Permission,
   Role,
+  SecurityView,
   Session,
   TotpEnrolment,
   TotpStatus,
@@ -59,4 +60,4 @@ export const renewCodes = (): Promise<RecoveryCodes> => http.post('/me/totp/reco
 export const disableTotp = (): Promise<unknown> => http.delete('/me/totp')
 
 export const getVersion = (): Promise<Version> => http.get('/version')
-export const getAuthority = (): Promise<{ ca_pem: string }> => http.get('/worker/ca')
+export const getSecurity = (): Promise<SecurityView> => http.get('/security')
