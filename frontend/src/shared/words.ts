@@ -1,7 +1,7 @@
 /** Codes of the server as words of the person: reasons, errors, states, ages. */
 import { useI18n } from 'vue-i18n'
 import { ApiError } from '@/api/http'
-import type { Operation, Reason } from '@/api/types'
+import type { Reason } from '@/api/types'
 import { formatDuration } from './format'
 import type { StateKind } from './states'
 
@@ -11,8 +11,6 @@ export interface Words {
   errorDetail: (error: unknown) => string
   state: (kind: StateKind, state: string) => string
   operationKind: (kind: string) => string
-  /** What an operation does to what: the kind in the person's language, the names as they are. */
-  operation: (operation: Operation | null | undefined) => string
   step: (name: string) => string
 }
 
@@ -32,11 +30,6 @@ function readable(params: Params = {}): Params {
     key.endsWith('_s') && typeof value === 'number' ? [key, formatDuration(value)] : [key, value],
   )
   return Object.fromEntries(entries) as Params
-}
-
-/** "Deploy web on n3" → "web @ n3": the server's verb gives way to the translated kind. */
-export function objectOf(title: string): string {
-  return title.replace(/^\S+\s+/, '').replace(/ on (?=\S+$)/, ' @ ')
 }
 
 export function useWords(): Words {
@@ -61,8 +54,6 @@ export function useWords(): Words {
     },
     state: (kind, state) => orElse(`state.${kind}.${state}`, state),
     operationKind,
-    operation: (operation) =>
-      operation ? `${operationKind(operation.kind)} ${objectOf(operation.title)}` : '',
     step: (name) => orElse(`step.${name}`, name),
   }
 }

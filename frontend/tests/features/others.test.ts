@@ -7,7 +7,8 @@ import { percentOf } from '@/features/operations/progress'
 import { cellAt, layOut } from '@/features/overview/grid'
 import { topBy } from '@/features/overview/top'
 import { rank } from '@/shared/frame/rank'
-import { isFilled, objectOf } from '@/shared/words'
+import { nameTargets } from '@/shared/useOperationTitle'
+import { isFilled } from '@/shared/words'
 
 describe('where a login leads', () => {
   it.each([
@@ -85,9 +86,13 @@ describe('small rules', () => {
     }))
     expect(rank(commands, 'web restart', 5).map(({ title }) => title)).toEqual(['Restart web @ n3'])
   })
-  it('says an operation in the person’s order of words', () => {
-    expect(objectOf('Deploy web on n3')).toBe('web @ n3')
-    expect(objectOf('Stop shop')).toBe('shop')
+  it('names the first things an operation works on, and counts the others', () => {
+    const target = (name: string, node: string | null): OperationTarget =>
+      ({ name, node_id: node }) as OperationTarget
+    const nodeName = (id: string): string => id.toUpperCase()
+    const targets = [target('web', 'n3'), target('shop', null), target('db', 'n1')]
+    expect(nameTargets(targets, nodeName)).toEqual({ names: 'web @ N3, shop', more: 1 })
+    expect(nameTargets([], nodeName)).toEqual({ names: '', more: 0 })
   })
   it('prefers the server’s words to a sentence with a hole', () => {
     expect(isFilled('exited with code {exit_code}', { exit_code: 0 })).toBe(true)
