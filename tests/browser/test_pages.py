@@ -54,6 +54,15 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "packages": "/packages",
         "instance": f"/instances/{instance['id']}",
         "operations": "/operations",
+        "audit": "/audit",
+        "profile": "/settings/profile",
+        "users": "/settings/users",
+        "user-form": "/settings/users/new",
+        "tokens": "/settings/tokens",
+        "token-form": "/settings/tokens/new",
+        "join-tokens": "/settings/join-tokens",
+        "sessions": "/settings/sessions",
+        "security": "/settings/security",
     }
 
 
