@@ -35,7 +35,7 @@ def audit_python(lock: Path) -> str:
         return say(lock.name, "unknown", first_line(ran.stderr))
     unchecked = [one["name"] for one in found if "skip_reason" in one]
     if unchecked:
-        return say(lock.name, "unknown", f"no answer about {', '.join(unchecked)}")
+        return say(lock.name, "unknown", f"no answer about {len(unchecked)} of {len(found)} packages")
     holes = [f"{one['name']} {one['version']}: {hole['id']}" for one in found for hole in one.get("vulns", [])]
     return say(lock.name, "vulnerable" if holes else "clean", "; ".join(holes) or f"{len(found)} packages")
 
