@@ -2,21 +2,26 @@
 
 import os
 import socket
+import sqlite3
 import ssl
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ops_system.master.config import MasterConfig
+from ops_system.master.config import MasterConfig, ServerConfig
 from ops_system.master.trust.authority import Authority
 from ops_system.master.trust.keys import Sealer, Signer
+from ops_system.master.trust.own import OwnCertificate
+from ops_system.master.trust.service import ServedCertificate, describe
 from ops_system.model.errors import OpsError
 from ops_system.storage.checks import check_database
 from ops_system.storage.folder import DataFolder
 
 _PRIVATE = 0o077  # bits that must be off in DATA and its keys
+_SOON = timedelta(days=14)  # an own certificate is renewed by hand: told so long before
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,10 @@ def examine(config: MasterConfig, folder: DataFolder) -> list[Finding]:
         findings.append(_check_key(folder.master_key, lambda: Sealer.open(folder)))
         findings.append(_check_key(folder.signing_key, lambda: Signer.open(folder)))
         findings.append(_check_ca(folder))
+    if folder.is_initialized or config.server.tls_cert or config.server.tls_key:
+        findings.append(_check_certificate(config.server, folder))
+    if folder.is_initialized and config.storage.require_publisher:
+        findings.append(_check_publishers(folder.database))
     ports = {"port": ("127.0.0.1", config.server.port), "tls_port": (config.server.listen, config.server.tls_port)}
     findings += [_check_port(name, address, port, folder) for name, (address, port) in ports.items()]
     return findings
@@ -100,15 +109,58 @@ def _check_key(path: Path, read: Callable[[], object]) -> Finding:
 
 def _check_ca(folder: DataFolder) -> Finding:
     def look() -> str:
-        Authority.open(folder, datetime.now(UTC))  # makes nothing in a folder that is in use
+        opened = Authority.open(folder, datetime.now(UTC))  # makes nothing in a folder that is in use
         _check_mode(folder.ca)
         authority = folder.ca / "ca.pem"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(authority)
         (found,) = context.get_ca_certs()
-        return f"{authority}, good until {found['notAfter']}"
+        return f"{authority}, good until {found['notAfter']}, key SHA-256 {opened.key_sha256}"
 
     return _judge("certificate authority", look)
+
+
+def _check_certificate(server: ServerConfig, folder: DataFolder) -> Finding:
+    def look() -> str:
+        own = OwnCertificate.of(server.tls_cert, server.tls_key)
+        if own is None:
+            return _spell_leaf(folder)
+        served = describe(own.read(datetime.now(UTC)), is_own=True)
+        _check_mode(own.key)
+        if served.expires_at - datetime.now(UTC) < _SOON:
+            raise ValueError(f"{own.certificate} expires on {served.expires_at:%Y-%m-%d %H:%M} UTC; renew it")
+        return f"{own.certificate} (own), {_spell(served)}"
+
+    return _judge("TLS certificate", look)
+
+
+def _spell_leaf(folder: DataFolder) -> str:
+    from cryptography import x509
+
+    path = folder.ca / "leaf.pem"
+    if not path.exists():
+        return "made when there is an administrator"
+    return f"{path}, {_spell(describe(x509.load_pem_x509_certificate(path.read_bytes()), is_own=False))}"
+
+
+def _spell(served: ServedCertificate) -> str:
+    return f"good until {served.expires_at:%Y-%m-%d %H:%M} UTC, SHA-256 {served.sha256}"
+
+
+def _check_publishers(database: Path) -> Finding:
+    def look() -> str:
+        try:
+            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+                (count,) = connection.execute("SELECT count(*) FROM publisher_keys").fetchone()
+        except sqlite3.Error as error:
+            raise ValueError(f"the trusted publishers cannot be read: {error}") from error
+        if not count:
+            raise ValueError(
+                "storage.require_publisher is on and no key is trusted: no package is taken. Add one under Settings"
+            )
+        return f"only packages signed by one of {count} trusted keys are taken"
+
+    return _judge("publishers", look)
 
 
 def _check_port(name: str, address: str, port: int, folder: DataFolder) -> Finding:

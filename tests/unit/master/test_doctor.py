@@ -1,4 +1,5 @@
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -7,6 +8,7 @@ from ops_system.master.config import SCHEMA
 from ops_system.master.doctor import examine, render
 from ops_system.runtime.config import build
 from ops_system.storage.lock import acquire
+from tests.fakes.certificates import write_certificate
 
 
 def config_of(tmp_path, **texts):
@@ -40,6 +42,7 @@ def test_a_used_folder_is_well(used):
         "master.key",
         "signing.key",
         "certificate authority",
+        "TLS certificate",
         "port",
         "tls_port",
     }
@@ -76,3 +79,25 @@ def test_a_port_of_a_stranger_is_wrong_and_of_our_own_master_is_not(used, tmp_pa
         lock = acquire(config.folder().lock)
         assert verdicts(config)["port"] == (True, f"{config.server.port} is held; a master is running here")
         lock.release()
+
+
+def test_an_own_certificate_is_examined(used, tmp_path):
+    sha256 = write_certificate(tmp_path, datetime.now(UTC))
+    files = {"server.tls_cert": str(tmp_path / "own.pem"), "server.tls_key": str(tmp_path / "own.key")}
+    (tmp_path / "own.key").chmod(0o644)
+    is_well, words = verdicts(config_of(tmp_path, **files))["TLS certificate"]
+    assert (is_well, "chmod" in words) == (False, True)
+    (tmp_path / "own.key").chmod(0o600)
+    is_well, words = verdicts(config_of(tmp_path, **files))["TLS certificate"]
+    assert (is_well, sha256 in words) == (True, True)
+    write_certificate(tmp_path, datetime.now(UTC), timedelta(days=3))
+    (tmp_path / "own.key").chmod(0o600)
+    is_well, words = verdicts(config_of(tmp_path, **files))["TLS certificate"]
+    assert (is_well, "renew it" in words) == (False, True)
+    is_well, words = verdicts(config_of(tmp_path, **{"server.tls_key": files["server.tls_key"]}))["TLS certificate"]
+    assert (is_well, "tls_cert is not" in words) == (False, True)
+
+
+def test_publishers_that_are_required_and_unknown_are_named(used, tmp_path):
+    is_well, words = verdicts(config_of(tmp_path, **{"storage.require_publisher": "1"}))["publishers"]
+    assert (is_well, "no key is trusted" in words) == (False, True)
