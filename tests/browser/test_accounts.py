@@ -299,3 +299,46 @@ def test_the_audit_log_is_filtered_proven_and_exported(admin, fleet):
         admin.get_by_test_id("audit-export-jsonl").click()
     rows = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
     assert [(row["action"], row["details"]["username"]) for row in rows] == [("user.create", "seen")]
+
+
+def test_a_node_is_drained_revoked_and_let_in_again(admin, fleet):
+    node_id = fleet.start_worker("w2")
+    admin.goto(f"{fleet.url}/nodes/{node_id}")
+    admin.get_by_test_id("node-drain").click()
+    admin.get_by_test_id("confirm-ok").click()
+    expect(admin.get_by_test_id("node-drain")).to_have_text("Stop draining")
+    assert fleet.get(f"/nodes/{node_id}")["draining"]
+    admin.get_by_test_id("node-drain").click()
+    expect(admin.get_by_test_id("node-drain")).to_have_text("Drain")
+
+    admin.get_by_test_id("node-revoke").click()
+    admin.get_by_test_id("confirm-ok").click()
+    expect(admin.get_by_test_id("node-revoke")).to_have_text("Re-enable")
+    expect(admin.get_by_test_id("node-status")).not_to_have_attribute("data-state", "online", timeout=READY_MS)
+    admin.get_by_test_id("node-revoke").click()
+    admin.get_by_test_id("confirm-ok").click()
+    expect(admin.get_by_test_id("node-revoke")).to_have_text("Revoke")
+    fleet.stop("w2")
+    assert fleet.start_worker("w2") == node_id
+    expect(admin.get_by_test_id("node-status")).to_have_attribute("data-state", "online", timeout=READY_MS)
+
+
+def test_a_module_overrides_probe_restarts_and_files(admin, fleet):
+    system = fleet.get("/systems")["items"][0]
+    module = fleet.get(f"/systems/{system['id']}/modules")["items"][0]
+    admin.goto(f"{fleet.url}/systems/{system['id']}/modules/{module['id']}/edit")
+    admin.get_by_test_id("module-more").click()
+    admin.get_by_test_id("module-health-interval").fill("often")
+    expect(admin.get_by_test_id("module-save")).to_be_disabled()
+    admin.get_by_test_id("module-health-interval").fill("7s")
+    admin.get_by_test_id("module-restart-policy").select_option("always")
+    admin.get_by_test_id("module-restart-success_codes").fill("0, 3")
+    admin.get_by_test_id("module-mount-add").click()
+    admin.get_by_test_id("module-mount-path-0").fill("conf/extra.yaml")
+    admin.get_by_test_id("module-mount-content-0").fill("port: ${port.http}\n")
+    admin.get_by_test_id("module-save").click()
+    expect(admin.get_by_test_id("module-save")).to_have_count(0)
+    stored = fleet.get(f"/modules/{module['id']}")
+    assert stored["health"] == {"interval": "7s"}
+    assert stored["restart"] == {"policy": "always", "success_codes": [0, 3]}
+    assert stored["config_mounts"] == [{"path": "conf/extra.yaml", "content": "port: ${port.http}\n", "mode": "0640"}]

@@ -269,7 +269,7 @@ export default {
     drainTitle: 'Drain {name}',
     noneForYou: 'An administrator can make a join command; the node then appears here.',
     restore: 'Re-enable',
-    restoreText: 'Its key is accepted again, and its worker may connect.',
+    restoreText: 'Its key is accepted again. Start its worker anew: a refused one does not try again by itself.',
     restoreTitle: 'Re-enable {name}',
     revoke: 'Revoke',
     revokeText:
@@ -556,6 +556,7 @@ export default {
       secrets: 'secrets',
     },
     grants: 'Further grants',
+    reach: 'Nodes it reaches',
     role: 'Role',
     roleMeans: {
       viewer: 'Sees everything that is no secret, changes nothing.',
