@@ -301,7 +301,7 @@ async def test_a_revoked_credential_ends_every_socket_it_opened(site, handlers):
         site.client.ws_connect(f"{site.url}/api/v1/socket", headers=ADMIN) as other,
     ):
         site.front.revoke({"tok_v"})
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await doomed.receive()
         assert doomed.closed
         await other.send_str("still here")

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.master import PASSWORD, run_master
 from tests.integration.test_auth_http import Browser, browser
 
-CLOSED_WITHIN_S = 2.0
+TOO_LONG_S = 20.0  # the promise is 2 s; bench_trust measures it
 NEW_PASSWORD = "another correct horse"
 
 
@@ -32,7 +32,7 @@ async def watching(page: Browser):
 
 
 async def closed(socket):
-    async with asyncio.timeout(CLOSED_WITHIN_S):
+    async with asyncio.timeout(TOO_LONG_S):
         async for _message in socket:
             pass
 
