@@ -269,7 +269,8 @@ export default {
     drainTitle: 'Drain {name}',
     noneForYou: 'An administrator can make a join command; the node then appears here.',
     restore: 'Re-enable',
-    restoreText: 'Its key is accepted again. Start its worker anew: a refused one does not try again by itself.',
+    restoreText:
+      'Its key is accepted again. Start its worker anew: a refused one does not try again by itself.',
     restoreTitle: 'Re-enable {name}',
     revoke: 'Revoke',
     revokeText:
