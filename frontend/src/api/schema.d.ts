@@ -380,6 +380,8 @@ export interface components {
       disks: components['schemas']['Disk'][]
       /** @default 0 */
       boot_time_s: number
+      /** @default  */
+      key_place: string
     }
     /**
      * Disk
