@@ -124,14 +124,15 @@ def list_services(options: argparse.Namespace) -> None:
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the run as Ctrl-C does."""
+    """End the run: Ctrl-C and SIGTERM alike, also where this was started with SIGINT ignored (a job of a script)."""
     raise KeyboardInterrupt
 
 
 def main() -> int:
     """Run both until one ends or a signal comes."""
     options = parse_arguments()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     programs: list[subprocess.Popen[bytes]] = []
     code = 0
     try:

@@ -44,7 +44,7 @@ def running(clone: Path, within_s: float) -> Iterator[Path]:
     output = clone.parent / "run.log"
     with output.open("wb") as log:
         program = subprocess.Popen(
-            ["make", "run", *words],
+            ["sh", "-c", 'trap "" INT; exec "$@"', "sh", "make", "run", *words],  # as a job of a script: SIGINT ignored
             cwd=clone,
             env=environment(),
             stdin=subprocess.DEVNULL,
