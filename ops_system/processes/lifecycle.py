@@ -52,6 +52,7 @@ from ops_system.processes.states import (
     Prepare,
     PrepareDone,
     PrepareError,
+    PrepareWaits,
     ProbeFailed,
     ProbePassed,
     RemoveError,
@@ -86,6 +87,8 @@ def decide(  # noqa: PLR0911, PLR0912, C901 - one line an event
             return launch(replace(view, is_prepared=True)) if view.stage is Stage.PREPARING else (view, ())
         case PrepareError(reason, retry):
             return _on_prepare_error(view, reason, retry, dice)
+        case PrepareWaits(reason):
+            return _on_prepare_waits(view, reason)
         case Spawned():
             return _on_spawned(view, event)
         case LaunchError(reason):
@@ -201,6 +204,12 @@ def _on_prepare_error(view: View, reason: Reason, retry: bool, dice: float) -> D
     history = replace(view.history, in_a_row=view.history.in_a_row + 1)
     view = replace(view, stage=Stage.BACKOFF, state=State.BACKOFF, reason=reason, history=history)
     return view, (Emit("prepare", reason), SetTimer(Timer.BACKOFF, delay_s))
+
+
+def _on_prepare_waits(view: View, reason: Reason | None) -> Decision:
+    if view.stage is not Stage.PREPARING or view.reason == reason:
+        return view, ()
+    return replace(view, reason=reason), ((Emit("prepare", reason),) if reason else ())
 
 
 def _on_spawned(view: View, event: Spawned) -> Decision:

@@ -102,6 +102,12 @@ class PrepareError(msgspec.Struct, frozen=True):
     retry: bool
 
 
+class PrepareWaits(msgspec.Struct, frozen=True):
+    """Preparing waits for something else, `reason` says for what; None: it waits no more."""
+
+    reason: Reason | None
+
+
 class Spawned(msgspec.Struct, frozen=True):
     """The entrypoint has a pid."""
 
@@ -180,6 +186,7 @@ Event = (
     Wish
     | PrepareDone
     | PrepareError
+    | PrepareWaits
     | Spawned
     | LaunchError
     | Exited

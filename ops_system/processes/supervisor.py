@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
+from ops_system.model.reasons import Reason
 from ops_system.processes.base import Exit, Handle, Member, Platform
 from ops_system.processes.care import Care
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.processes.spec import Preparer, Progress, RunSpec
-from ops_system.processes.states import Adopted, Exited, Restored, Stage, Wish
+from ops_system.processes.states import Adopted, Exited, PrepareWaits, Restored, Stage, Wish
 from ops_system.processes.stats import Key, ProcessCounters, StatsReader
 from ops_system.processes.surroundings import Clock, Surroundings, utc_now
 
@@ -105,6 +106,12 @@ class Supervisor:
         care = self._cares.get(instance_id)
         if care is not None and care.view.stage is Stage.REMOVED:
             del self._cares[instance_id]
+
+    def tell_waiting(self, instance_id: InstanceId, reason: Reason | None) -> None:
+        """Show for what the preparation of an instance waits; None: for nothing any more."""
+        care = self._cares.get(instance_id)
+        if care is not None:
+            care.post(PrepareWaits(reason))
 
     # --- what is known
     def reports(self) -> tuple[InstanceReport, ...]:

@@ -21,6 +21,7 @@ from ops_system.processes.states import (
     Prepare,
     PrepareDone,
     PrepareError,
+    PrepareWaits,
     ProbeFailed,
     ProbePassed,
     RemoveError,
@@ -375,3 +376,18 @@ def finish(model, view, spec, now_s):
                 event = FilesRemoved()
         settle(model, event)
     raise AssertionError(f"stuck in {view.stage}")
+
+
+def test_what_a_start_waits_for_is_shown_once_and_only_while_it_prepares():
+    world = World()
+    world.happen(PrepareWaits(WHY))
+    assert (world.view.reason, world.actions) == (None, ())
+    world.happen(Wish(world.spec), PrepareWaits(WHY))
+    assert (world.view.state, world.view.reason) == (State.PREPARING, WHY)
+    assert world.actions == (Emit("prepare", WHY),)
+    world.happen(PrepareWaits(WHY))
+    assert world.actions == ()
+    world.happen(PrepareWaits(None))
+    assert (world.view.reason, world.actions) == (None, ())
+    world.happen(PrepareDone())
+    assert world.view.stage is Stage.LAUNCHING
