@@ -1,9 +1,7 @@
 """Accounts in a browser: users, roles, second factor, fresh proof, API tokens, sessions, the audit log."""
 
-import contextlib
 import json
 import re
-import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +12,7 @@ import pyotp
 import pytest
 from playwright.sync_api import expect
 
+from tests.fakes.console import create_user, let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,32 +39,6 @@ def admin(page, fleet):
     sign_in(page, fleet, "admin")
     expect(page.get_by_test_id("nav-audit")).to_be_visible(timeout=READY_MS)
     return page
-
-
-def sign_in(page, fleet: Fleet, username: str) -> None:
-    """Fill the login form and send it."""
-    page.goto(f"{fleet.url}/login")
-    page.get_by_test_id("login-username").fill(username)
-    page.get_by_test_id("login-password").fill(PASSWORD)
-    page.get_by_test_id("login-submit").click()
-
-
-def create_user(page, fleet: Fleet, name: str, role: str) -> None:
-    """Add a user by the form."""
-    page.goto(f"{fleet.url}/settings/users")
-    page.get_by_test_id("user-create").click()
-    page.get_by_test_id("user-name").fill(name)
-    page.get_by_test_id("user-password").fill(PASSWORD)
-    page.get_by_test_id("access-role").select_option(role)
-    page.get_by_test_id("user-save").click()
-
-
-def let_proofs_age(fleet: Fleet) -> None:
-    """Make every session's proof of the password too old for what wants a fresh one."""
-    fleet.stop("master")
-    with contextlib.closing(sqlite3.connect(fleet.data / "ops.db")) as database, database:
-        database.execute("UPDATE sessions SET proven_ms = 0")
-    fleet.start_master()
 
 
 def call_api(fleet: Fleet, token: str) -> int:

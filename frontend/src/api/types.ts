@@ -20,6 +20,7 @@ export type NewApiToken = Schemas['NewToken']
 export type JoinToken = Schemas['JoinTokenView']
 export type TotpStatus = Schemas['TotpStatus']
 export type TotpEnrolment = Schemas['TotpEnrolment']
+export type PublisherKey = Schemas['PublisherKey']
 export type SecurityView = Schemas['SecurityView']
 export type Version = Schemas['Version']
 export type AuditRow = Omit<Schemas['AuditRow'], 'details'> & { details: Record<string, unknown> }

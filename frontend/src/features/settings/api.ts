@@ -7,6 +7,7 @@ import type {
   NewJoinToken,
   Page,
   Permission,
+  PublisherKey,
   Role,
   SecurityView,
   Session,
@@ -58,6 +59,12 @@ export const enrolTotp = (): Promise<TotpEnrolment> => http.post('/me/totp')
 export const confirmTotp = (totp: string): Promise<RecoveryCodes> => http.post('/me/totp/confirm', { totp })
 export const renewCodes = (): Promise<RecoveryCodes> => http.post('/me/totp/recovery-codes')
 export const disableTotp = (): Promise<unknown> => http.delete('/me/totp')
+
+export const listPublishers = (query: Query): Promise<Page<PublisherKey>> =>
+  http.get('/publisher-keys', query)
+export const addPublisher = (name: string, publicKey: string): Promise<PublisherKey> =>
+  http.post('/publisher-keys', { name, public_key: publicKey })
+export const removePublisher = (id: string): Promise<unknown> => http.delete(`/publisher-keys/${id}`)
 
 export const getVersion = (): Promise<Version> => http.get('/version')
 export const getSecurity = (): Promise<SecurityView> => http.get('/security')

@@ -26,6 +26,7 @@ export const settings: Feature = {
         ...tab('users', () => import('./UsersTab.vue')),
         ...tab('tokens', () => import('./TokensTab.vue')),
         ...tab('join-tokens', () => import('./JoinTokensTab.vue')),
+        ...tab('publishers', () => import('./PublishersTab.vue')),
       ],
     },
   ],
