@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from wine_shim import make_forwarder
 
 ROOT = Path(__file__).resolve().parent.parent
 LANE = ROOT / "test-output" / "wine"
@@ -26,6 +27,7 @@ SITE = LANE / "site"
 PREFIX = LANE / "prefix"
 LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-dev.lock")
 PYTHON_LOCK = ROOT / "packaging" / "requirements-wine.lock"
+RANDOM_DLL = "bcryptprimitives.dll"  # Wine 8 has none
 DEBIAN_PACKAGES = ("wine", "wine64", "xvfb")
 
 # of the development tools only what the tests and PyInstaller need there; the run-time lock is taken whole
@@ -159,6 +161,9 @@ def make_prefix() -> None:
     """Make a Windows 10 as Wine sees it."""
     wine("wineboot", "-i", timeout_s=300)
     wine("wine", "reg", "add", r"HKCU\Software\Wine", "/v", "Version", "/d", "win10", "/f", timeout_s=60)
+    library = PREFIX / "drive_c/windows/system32" / RANDOM_DLL
+    if not library.exists():
+        library.write_bytes(make_forwarder(RANDOM_DLL, "ProcessPrng", "advapi32.SystemFunction036"))
 
 
 def wine(*argv: str, timeout_s: float) -> None:
