@@ -13,6 +13,7 @@ or after the words: `master -data_dir=D token create ci --role viewer`. `--` end
 """
 
 import difflib
+import ipaddress
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,7 @@ class Kind:
 
     metavar: str
     read: Callable[[str], Value]
-    natives: tuple[type, ...] = ()  # YAML scalars that may be written without quotes
+    natives: tuple[type, ...] = ()  # YAML scalars that may be written without quotes; list: a YAML list of texts
     suffix: str = ""
     is_switch: bool = False  # present or not; takes no value
 
@@ -82,6 +83,17 @@ def _read_port(text: str) -> int:
 
 def _read_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _read_networks(text: str) -> tuple[str, ...]:
+    networks = _read_list(text)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            words = f'"{network}" is no address and no network; write 10.0.0.7, 10.0.0.0/24 or fd00::/8'
+            raise Invalid(words) from None
+    return networks
 
 
 def _read_labels(text: str) -> dict[str, str]:
@@ -109,7 +121,8 @@ SECRET = Kind("SECRET", Secret)
 BOOL = Kind("0|1", _read_bool, (bool, int))
 SWITCH = Kind("", _read_bool, is_switch=True)
 PORT = Kind("PORT", _read_port, (int,))
-LIST = Kind("A,B", _read_list)
+LIST = Kind("A,B", _read_list, (list,))
+NETWORKS = Kind("NETWORK,…", _read_networks, (list,))
 LABELS = Kind("K=V,…", _read_labels)
 SIZE = Kind("SIZE", parse_size_bytes, (int,), "_bytes")
 

@@ -55,6 +55,7 @@ from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
 from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import Trust
+from ops_system.master.web.clients import read_networks
 from ops_system.master.web.connection import bind
 from ops_system.master.web.doors import LOOPBACK, Doors
 from ops_system.master.web.health import Gauges, SelfReport, answer_gauges
@@ -402,6 +403,7 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
             idempotency,
             lambda: ground.addresses.names,
             ground.config.server.public_url,
+            read_networks(ground.config.server.trusted_proxies),
             ground.audit.record_denied,
         )
     )

@@ -8,6 +8,7 @@ import msgspec
 from ops_system.cli import (
     BOOL,
     LIST,
+    NETWORKS,
     PORT,
     SECRET,
     SIZE,
@@ -33,6 +34,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_cert: str
     tls_key: str
     public_url: str
+    trusted_proxies: tuple[str, ...]
     data_dir: str
     db_path: str
 
@@ -106,6 +108,7 @@ OPTIONS = (
     Option("server.tls_cert", TEXT, "", "an own certificate for the TLS listener (PEM); empty: issued by the master"),
     Option("server.tls_key", TEXT, "", "the private key of server.tls_cert (PEM)"),
     Option("server.public_url", URL, "", "the address people and workers use, when a proxy stands in front"),
+    Option("server.trusted_proxies", NETWORKS, "", "proxies whose X-Forwarded-For and -Proto are believed"),
     Option("server.data_dir", TEXT, "./data", "the data folder, made 0700", "data_dir"),
     Option("server.db_path", TEXT, "", "the database file; empty: ops.db in the data folder", "db_path"),
     Option("storage.type", choice("local", "minio"), "local", "where packages are kept", "store_type"),

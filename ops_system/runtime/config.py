@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ops_system.cli import LABELS, LIST, SECRET, TEXT, Flag, Kind, Parsed, Value, canonical, nearest, read_value
+from ops_system.cli import LABELS, SECRET, TEXT, Flag, Kind, Parsed, Value, canonical, nearest, read_value
 from ops_system.model.errors import UsageError
 
 MAX_VALUE_FILE_BYTES = 64 * 1024
@@ -211,7 +211,7 @@ class _Walker:
         match value:
             case bool() | int() if type(value) in kind.natives:
                 return str(value)
-            case list() if kind is LIST and all(isinstance(item, str) for item in value):
+            case list() if list in kind.natives and all(isinstance(item, str) for item in value):
                 return ",".join(value)
             case dict() if kind is LABELS:
                 return ",".join(f"{key}={item}" for key, item in value.items())

@@ -99,7 +99,7 @@ async def serve_table(
         denied.append((principal.name, operation, path, error.code))
 
     parts = Parts(
-        Table(routes), authenticator, Console(folder / "console"), idempotency, frozenset, public_url, on_denied
+        Table(routes), authenticator, Console(folder / "console"), idempotency, frozenset, public_url, (), on_denied
     )
     front = Front(parts)
     runner = web.AppRunner(front.application(), shutdown_timeout=1.0)

@@ -17,6 +17,7 @@ from ops_system.master.auth.views import (
     TotpEnrolment,
     TotpStatus,
 )
+from ops_system.master.web.clients import client_of
 from ops_system.master.web.reply import Cookie, Reply
 from ops_system.master.web.route import Call, Nothing, Permission, Route
 from ops_system.master.web.server import COOKIE, TLS_COOKIE
@@ -29,7 +30,7 @@ def routes(service: Auth) -> list[Route]:
 
 
 def _visitor(call: Call) -> Visitor:
-    return Visitor(call.request.remote or "", call.request.headers.get("User-Agent", ""))
+    return Visitor(client_of(call.request).address, call.request.headers.get("User-Agent", ""))
 
 
 def _welcome(call: Call, opened: Opened) -> Reply:
@@ -40,7 +41,7 @@ def _welcome(call: Call, opened: Opened) -> Reply:
 
 
 def _cookie(call: Call, value: str) -> Cookie:
-    is_tls = call.request.secure
+    is_tls = client_of(call.request).is_secure
     return Cookie(TLS_COOKIE if is_tls else COOKIE, value, int(SESSION_LIFE_S) if value else 0, secure=is_tls)
 
 
@@ -99,7 +100,7 @@ def _own_routes(service: Auth) -> list[Route]:
         return Reply(Nothing(), cookies=(_cookie(call, ""),))
 
     async def step_up(call: Call) -> Proof:
-        proven_ms = await service.accounts.step_up(call.principal, call.body, call.request.remote or "")
+        proven_ms = await service.accounts.step_up(call.principal, call.body, client_of(call.request).address)
         return Proof(from_ms(proven_ms + int(STEP_UP_S * 1000)))
 
     async def get_me(call: Call) -> Me:

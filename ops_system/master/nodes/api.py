@@ -16,7 +16,7 @@ from ops_system.master.nodes.rules import (
     check_within,
 )
 from ops_system.master.nodes.service import Nodes
-from ops_system.master.web.checks import is_loopback
+from ops_system.master.web.clients import client_of
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.protocol.frames import MAX_FRAME_BYTES
 from ops_system.protocol.requests import ListProcesses, Processes
@@ -46,13 +46,13 @@ def worker_routes(nodes: Nodes, links: Links, voucher: Callable[[], Voucher | No
         return CaAnswer(nodes.facts.ca_pem, voucher())
 
     async def enrol(call: Call) -> Enrolled:
-        return await nodes.enrol(call.body, call.request.remote or "")
+        return await nodes.enrol(call.body, client_of(call.request).address)
 
     async def open_link(call: Call) -> web.StreamResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=CLOSE_TIMEOUT_S)
         await socket.prepare(call.request)
-        address = call.request.remote or ""
-        await links.serve(socket, Peer(address, call.request.secure, is_loopback(address)))
+        client = client_of(call.request)
+        await links.serve(socket, Peer(client.address, client.is_tls, client.is_local))
         return socket
 
     return [

@@ -1,6 +1,5 @@
 """Who may ask what from where: Host, Origin, permission, in the words of contract section 4 and trust S11. Pure."""
 
-import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -56,19 +55,9 @@ def check_origin(origin: str | None, allowed: Collection[str], *, is_required: b
         raise Forbidden("this page may not call the server: its origin is another one", reason="origin", origin=origin)
 
 
-def is_loopback(address: str) -> bool:
-    """True for an address of this machine's loopback."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback
-
-
-def check_permission(permission: Permission, principal: Principal, client_ip: str) -> None:
+def check_permission(permission: Permission, principal: Principal, *, is_local: bool) -> None:
     """Raise `Unauthenticated` for an anonymous caller, `Forbidden` for one without the permission."""
-    if permission is Permission.OPEN or (permission is Permission.LOOPBACK and is_loopback(client_ip)):
+    if permission is Permission.OPEN or (permission is Permission.LOOPBACK and is_local):
         return
     if principal.kind == "anonymous":
         raise Unauthenticated("log in, or send a valid token")

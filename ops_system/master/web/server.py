@@ -9,7 +9,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ from aiohttp import HttpVersion11, web
 
 from ops_system.master.web import checks, decode
 from ops_system.master.web.answer import Answer, answer_of, as_ops_error, error_answer, http_error_answer
+from ops_system.master.web.clients import CLIENT, Network, client_of, find_client
 from ops_system.master.web.connection import MAX_HEADER_BYTES
 from ops_system.master.web.guard import Authenticator, Credentials
 from ops_system.master.web.idempotency import Idempotency, check_key
@@ -67,6 +68,7 @@ class Parts:
     idempotency: Idempotency
     own_names: Callable[[], Collection[str]]  # host names and addresses of this server
     public_url: str  # empty, or the address people use
+    proxies: Sequence[Network]  # whose X-Forwarded-For and -Proto count
     on_denied: DeniedHook  # principal, operation id, path, error
 
 
@@ -108,6 +110,9 @@ class Front:
         """Serve one request; whatever goes wrong becomes an answer in the product's words."""
         request_id, began_s = secrets.token_hex(8), time.perf_counter()
         request[REQUEST_ID] = request_id
+        request[CLIENT] = find_client(
+            request.remote or "", is_tls=request.secure, headers=request.headers, proxies=self._parts.proxies
+        )
         try:
             response = await self._serve(request, request_id)
         except web.HTTPException as error:
@@ -211,14 +216,14 @@ class Front:
             raise Unauthenticated("the session is over; log in again")
 
     async def _identify(self, request: web.Request) -> Principal:
-        authorization = request.headers.get("Authorization")
+        client, authorization = client_of(request), request.headers.get("Authorization")
         bearer = None
         if authorization is not None:
             scheme, _, value = authorization.partition(" ")
             bearer = value.strip() if scheme.lower() == "bearer" else ""
-        cookie = request.cookies.get(TLS_COOKIE if request.secure else COOKIE)
+        cookie = request.cookies.get(TLS_COOKIE if client.is_secure else COOKIE)
         session = cookie if authorization is None else None
-        return await self._parts.authenticator.identify(Credentials(bearer, session, _client_ip(request)))
+        return await self._parts.authenticator.identify(Credentials(bearer, session, client.address))
 
     def _check_host(self, request: web.Request) -> None:
         own = set(self._parts.own_names())
@@ -236,7 +241,7 @@ class Front:
         if is_act or route.is_websocket:
             origin = request.headers.get("Origin")
             checks.check_origin(origin, self._origins(request), is_required=has_session)
-        checks.check_permission(route.permission, principal, _client_ip(request))
+        checks.check_permission(route.permission, principal, is_local=client_of(request).is_local)
         if is_act and has_session:
             token = request.headers.get(CSRF_HEADER, "")
             if not self._parts.authenticator.verify_csrf(principal, token):
@@ -246,7 +251,7 @@ class Front:
 
     def _check_stranger(self, request: web.Request, route: Route, principal: Principal) -> None:
         try:
-            checks.check_permission(route.permission, principal, _client_ip(request))
+            checks.check_permission(route.permission, principal, is_local=client_of(request).is_local)
         except Unauthenticated:
             if self._parts.authenticator.setup_required():
                 words = "this server has no administrator yet: open /setup on it first"
@@ -254,7 +259,7 @@ class Front:
             raise
 
     def _origins(self, request: web.Request) -> set[str]:
-        own = {checks.origin_of("https" if request.secure else "http", request.headers.get("Host", ""))}
+        own = {checks.origin_of("https" if client_of(request).is_secure else "http", request.headers.get("Host", ""))}
         scheme, _, rest = self._parts.public_url.partition("://")
         if rest:
             own.add(checks.origin_of(scheme, rest.partition("/")[0]))
@@ -303,10 +308,6 @@ async def _read_json(request: web.Request) -> bytes:
     if raw:
         decode.check_media(media, encoding, decode.JSON_MEDIA)
     return bytes(raw)
-
-
-def _client_ip(request: web.Request) -> str:
-    return request.remote or ""
 
 
 def _local_ip(request: web.Request) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
 from ops_system.master.web import checks
+from ops_system.master.web.clients import is_loopback
 from ops_system.master.web.guard import ANONYMOUS
 from ops_system.master.web.route import Permission, Principal
 from ops_system.model.errors import Forbidden, Misdirected, Unauthenticated
@@ -55,7 +56,7 @@ def test_an_origin_must_be_exact():
 
 
 @pytest.mark.parametrize(
-    ("address", "is_loopback"),
+    ("address", "is_own"),
     [
         ("127.0.0.1", True),
         ("127.9.9.9", True),
@@ -66,25 +67,24 @@ def test_an_origin_must_be_exact():
         ("fe80::1%eth0", False),
     ],
 )
-def test_loopback(address, is_loopback):
-    assert checks.is_loopback(address) is is_loopback
+def test_loopback(address, is_own):
+    assert is_loopback(address) is is_own
 
 
 def test_permissions():
-    far = "10.0.0.1"
-    checks.check_permission(Permission.OPEN, ANONYMOUS, far)
-    checks.check_permission(Permission.LOOPBACK, ANONYMOUS, "127.0.0.1")
-    checks.check_permission(Permission.LOOPBACK, VIEWER, far)
-    checks.check_permission(Permission.SELF, VIEWER, far)
-    checks.check_permission(Permission.VIEW, VIEWER, far)
+    checks.check_permission(Permission.OPEN, ANONYMOUS, is_local=False)
+    checks.check_permission(Permission.LOOPBACK, ANONYMOUS, is_local=True)
+    checks.check_permission(Permission.LOOPBACK, VIEWER, is_local=False)
+    checks.check_permission(Permission.SELF, VIEWER, is_local=False)
+    checks.check_permission(Permission.VIEW, VIEWER, is_local=False)
     for permission in (Permission.OPERATE, Permission.ADMIN, Permission.NODE, Permission.REGIONAL):
         with pytest.raises(Forbidden):
-            checks.check_permission(permission, VIEWER, far)
+            checks.check_permission(permission, VIEWER, is_local=False)
     for permission in set(Permission) - {Permission.OPEN}:
         with pytest.raises(Unauthenticated):
-            checks.check_permission(permission, ANONYMOUS, far)
+            checks.check_permission(permission, ANONYMOUS, is_local=False)
     node = Principal("node", "node_1", "web", frozenset({Permission.NODE}))
-    checks.check_permission(Permission.NODE, node, far)
+    checks.check_permission(Permission.NODE, node, is_local=False)
     for permission in set(Permission) - {Permission.OPEN, Permission.NODE}:
         with pytest.raises(Forbidden):
-            checks.check_permission(permission, node, far)
+            checks.check_permission(permission, node, is_local=False)
