@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from ops_system import __version__
-from ops_system.model.instances import InstanceEvent, State
+from ops_system.model.ids import InstanceId
+from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.nodes import Fingerprint
+from ops_system.model.reasons import Reason
 from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
@@ -29,6 +31,7 @@ from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
 from ops_system.worker.picture import DESIRED, JOURNAL, note_port, take_lock
 from ops_system.worker.policy import Policy
+from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
 from ops_system.worker.uplink import Uplink
 from ops_system.worker.words import say
@@ -55,15 +58,21 @@ class WorkerApp:
         handlers = Handlers()
         self.uplink = Uplink(identity, load_key(self._work_dir), self._read_fingerprint, handlers)
         self._deployer = self._make_deployer()
+        self._starts = OrderedStarts(self._deployer, self._tell_waiting)
         self.supervisor = Supervisor(
             self._work_dir / JOURNAL,
-            self._deployer,
-            on_report=self.uplink.send_report,
+            self._starts,
+            on_report=self._on_report,
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
         )
         self.instances = Instances(
-            identity.node_id, self._wishes, self.supervisor, self._deployer.resolve, self.uplink.send_report
+            identity.node_id,
+            self._wishes,
+            self.supervisor,
+            starts=self._starts,
+            resolve=self._deployer.resolve,
+            on_report=self.uplink.send_report,
         )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get)
@@ -111,6 +120,13 @@ class WorkerApp:
         rotate = self._config.log_rotate
         rules = RotateRules(rotate.max_size_bytes, rotate.max_backups, rotate.max_age_s, rotate.compress)
         await self._logs.rotate([spec.instance_id for spec in self._wishes.in_start_order()], rules)
+
+    def _tell_waiting(self, instance_id: InstanceId, reason: Reason | None) -> None:
+        self.supervisor.tell_waiting(instance_id, reason)
+
+    def _on_report(self, report: InstanceReport) -> None:
+        self._starts.see(report)
+        self.uplink.send_report(report)
 
     def _on_event(self, _event: InstanceEvent) -> None:
         self.uplink.wake_events()

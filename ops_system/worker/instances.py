@@ -72,6 +72,16 @@ def refusal(frame: Apply, node_id: NodeId, server_now: datetime) -> str:
     return ""
 
 
+class Order(Protocol):
+    """What is asked of `starts.OrderedStarts`."""
+
+    def begin(self, wishes: Iterable[InstanceSpec]) -> tuple[InstanceSpec, ...]:
+        """Hold back what waits for others, and return the wishes in the order to hand them out."""
+
+    def free(self, instance_id: InstanceId) -> None:
+        """Hold this instance back no longer."""
+
+
 class DesiredStore:
     """The wishes, on disk and in memory. What cannot be read is told and skipped, never saved as an empty state."""
 
@@ -125,6 +135,8 @@ class Instances:
         node_id: NodeId,
         store: DesiredStore,
         supervisor: Supervision,
+        *,
+        starts: Order,
         resolve: Callable[[InstanceSpec], RunSpec],
         on_report: Callable[[InstanceReport], None],
     ) -> None:
@@ -133,11 +145,12 @@ class Instances:
         self._node_id = node_id
         self._store = store
         self._supervisor = supervisor
+        self._starts = starts
         self._resolve = resolve
 
     async def reconcile(self) -> None:
-        """Hand every kept wish to the supervisor, in start order."""
-        for spec in self._store.in_start_order():
+        """Hand every kept wish to the supervisor, in the order they shall come up."""
+        for spec in self._starts.begin(self._store.in_start_order()):
             await self._supervisor.apply(self._resolve(spec))
 
     # --- from the master ------------------------------------------------------------------------------------------
@@ -162,6 +175,7 @@ class Instances:
             self._tell_unsaved(spec, problem)
             return
         self._unsaved.pop(spec.instance_id, None)
+        self._starts.free(spec.instance_id)
         await self._supervisor.apply(self._resolve(spec))
 
     def _tell_unsaved(self, spec: InstanceSpec, problem: OSError) -> None:

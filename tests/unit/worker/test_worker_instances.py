@@ -11,6 +11,8 @@ from ops_system.model.packages import PackageRef
 from ops_system.processes.spec import RunSpec
 from ops_system.protocol.frames import Apply
 from ops_system.worker.instances import DesiredStore, Instances, is_newer, join_statuses, refusal
+from ops_system.worker.starts import OrderedStarts
+from tests.fakes.processes import FakePreparer
 from tests.fakes.wishes import PACKAGE, wish
 
 NODE = NodeId("node_1")
@@ -51,7 +53,9 @@ def make(folder: Path) -> tuple[Instances, Obedient, DesiredStore]:
     supervisor, store = Obedient(), DesiredStore(folder)
     store.load()
     resolve = lambda spec: RunSpec(source=spec, entrypoint="run.sh")  # noqa: E731 - a one-line stand-in
-    return Instances(NODE, store, supervisor, resolve, supervisor.told.append), supervisor, store
+    starts = OrderedStarts(FakePreparer(folder / "instances"), lambda *_: None)
+    instances = Instances(NODE, store, supervisor, starts=starts, resolve=resolve, on_report=supervisor.told.append)
+    return instances, supervisor, store
 
 
 async def test_a_wish_is_on_the_disk_before_it_is_carried_out(tmp_path: Path) -> None:
