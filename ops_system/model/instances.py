@@ -20,6 +20,7 @@ from ops_system.model.ids import InstanceId, ModuleId, SystemId
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import PackageRef
 from ops_system.model.reasons import Reason
+from ops_system.model.takeover import Takeover
 
 
 class Desired(StrEnum):
@@ -91,6 +92,8 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     start_order: int = 0
     depends_on: tuple[InstanceId, ...] = ()
     config_files: tuple[ConfigFile, ...] = ()
+    takeover: Takeover | None = None  # how to find and steer it when others started it
+    lets_go: bool = False  # with `absent`: forget it and leave the process as it is
 
 
 class InstanceReport(msgspec.Struct, frozen=True):

@@ -54,10 +54,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Argv lists run in the instance's directory before a start and after a stop."""
+    """Argv lists run in the instance's directory: before a start, after a stop, and to reload while it runs."""
 
     pre_start: tuple[str, ...] = ()
     post_stop: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

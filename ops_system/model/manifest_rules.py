@@ -162,7 +162,7 @@ def _program_problems(manifest: Manifest) -> Iterator[Problem]:
         yield "$.stop_args", "mean nothing without stop_entrypoint"
     yield from _text_list_problems("$.args", manifest.args)
     yield from _text_list_problems("$.stop_args", manifest.stop_args)
-    for path, command in (("pre_start", manifest.hooks.pre_start), ("post_stop", manifest.hooks.post_stop)):
+    for path, command in msgspec.structs.asdict(manifest.hooks).items():
         if command and not command[0]:
             yield f"$.hooks.{path}[0]", "is empty; name the command to run"
 
