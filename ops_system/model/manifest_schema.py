@@ -91,6 +91,7 @@ _FIELDS: dict[str, dict[str, Node]] = {
     "Hooks": {
         "pre_start": {"description": "Command as a list, run in the instance's folder before each start."},
         "post_stop": {"description": "Command as a list, run after each stop."},
+        "reload": {"description": "The command that makes a running service read its configuration again."},
     },
 }
 

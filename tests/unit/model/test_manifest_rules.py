@@ -46,7 +46,11 @@ FULL = {
     "stop": {"signal": "SIGINT", "timeout": "10s"},
     "limits": {"memory": "512MB", "cpu_percent": 100, "pids": 256, "nofile": 4096},
     "user": "www-data",
-    "hooks": {"pre_start": ["bin/migrate", "--now"], "post_stop": ["sh", "-c", "rm -f ${TMP}"]},
+    "hooks": {
+        "pre_start": ["bin/migrate", "--now"],
+        "post_stop": ["sh", "-c", "rm -f ${TMP}"],
+        "reload": ["bin/app", "--reload"],
+    },
     "is_external": False,
     "external_work_dir": "",
     "pid_strategy": "spawn",
