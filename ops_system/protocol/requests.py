@@ -1,10 +1,13 @@
 """Questions a master asks a worker over the link: the structs of `Request.body` and of `Reply.body`, by kind."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from ops_system.model.ids import InstanceId
+from ops_system.model.reasons import Reason
+from ops_system.model.takeover import Learned, Takeover
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -66,10 +69,11 @@ class ReadLogBytes(msgspec.Struct, frozen=True):
 
 
 class LogBytes(msgspec.Struct, frozen=True):
-    """Answer of `logs.bytes`; empty `data` at the end."""
+    """Answer of `logs.bytes`; empty `data` at the end. `offset`: where `data` starts, when earlier bytes are gone."""
 
     data: bytes
     size_bytes: int
+    offset: int | None = None
 
 
 class FollowLog(msgspec.Struct, frozen=True):
@@ -84,8 +88,20 @@ class ListProcesses(msgspec.Struct, frozen=True):
     """kind `processes.list`."""
 
 
+class ListeningPort(msgspec.Struct, frozen=True):
+    """A port a process listens on (UDP: is bound to)."""
+
+    protocol: Literal["tcp", "udp"]
+    address: str
+    port: int
+
+
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """One process of the node."""
+    """One process of the node.
+
+    `unit` is the systemd unit its control group belongs to. `is_adoptable`: it may be taken over; else `why_not` has
+    the code: `init kernel_thread worker worker_ancestor master keeper already_in_care other_user ended`.
+    """
 
     pid: int
     ppid: int
@@ -96,9 +112,75 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     mem_bytes: int
     started_at: datetime | None
     instance_id: InstanceId | None = None
+    uid: int | None = None
+    exe: str = ""
+    cwd: str = ""
+    cgroup: str = ""
+    unit: str = ""
+    ports: tuple[ListeningPort, ...] = ()
+    is_adoptable: bool = False
+    why_not: str = ""
 
 
 class Processes(msgspec.Struct, frozen=True):
     """Answer of `processes.list`."""
 
     items: tuple[ProcessInfo, ...]
+
+
+class RunCommand(msgspec.Struct, frozen=True):
+    """StreamOpen kind `exec`: run one command. The stream carries `protocol.pieces`: output, at last a `CommandEnd`.
+
+    `argv` runs as it is; where it is empty, `command` goes to the system's shell. Closing the stream ends the command
+    and all it started.
+    """
+
+    argv: tuple[str, ...] = ()
+    command: str = ""
+    timeout_s: float = 60.0
+    max_output_bytes: int = 1024 * 1024
+    user: str = ""
+    asked_by: str = ""
+
+
+class CommandEnd(msgspec.Struct, frozen=True):
+    """How a command ended; exactly one of `exit_code`, `exit_signal` and `timed_out` tells."""
+
+    exit_code: int | None
+    exit_signal: str | None
+    timed_out: bool
+    truncated: bool  # it said more than was asked for; the rest was thrown away
+    duration_s: float
+
+
+class MatchProcess(msgspec.Struct, frozen=True):
+    """kind `takeover.match`: whom would this takeover take? Touches nothing."""
+
+    takeover: Takeover
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """Answer of `takeover.match`. Exactly one of `leader` and `refusal` is set.
+
+    `tree`: the leader's own children and theirs, which come with it. `candidates`: those among which no choice is made.
+    """
+
+    leader: ProcessInfo | None = None
+    tree: tuple[ProcessInfo, ...] = ()
+    learned: Learned | None = None
+    candidates: tuple[ProcessInfo, ...] = ()
+    refusal: Reason | None = None
+
+
+class ReloadInstance(msgspec.Struct, frozen=True):
+    """kind `instances.reload`: run the instance's reload command."""
+
+    instance_id: InstanceId
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """Answer of `instances.reload`. `output`: the last 4 KiB of what the command said."""
+
+    exit_code: int
+    output: str
+    duration_s: float

@@ -15,6 +15,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.nodes import Fingerprint
 from ops_system.model.reasons import Reason
+from ops_system.processes.platforms import make_platform
 from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
@@ -23,6 +24,7 @@ from ops_system.worker.commands import register
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.deploy import Deployer, NodeFacts
 from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, parse_join_token
+from ops_system.worker.execution import Execution
 from ops_system.worker.fetch import PackageStore, Source
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, key_place, load_identity, load_key, load_or_make_key, save_identity
@@ -57,14 +59,17 @@ class WorkerApp:
         self._wishes = DesiredStore(self._work_dir / DESIRED)
         handlers = Handlers()
         self.uplink = Uplink(identity, load_key(self._work_dir), self._read_fingerprint, handlers)
+        self._policy = Policy(config.policy)
         self._deployer = self._make_deployer()
         self._starts = OrderedStarts(self._deployer, self._tell_waiting)
+        platform = make_platform()
         self.supervisor = Supervisor(
             self._work_dir / JOURNAL,
             self._starts,
             on_report=self._on_report,
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
+            platform=platform,
         )
         self.instances = Instances(
             identity.node_id,
@@ -76,14 +81,14 @@ class WorkerApp:
         )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get)
-        register(handlers, self._logs)
+        register(handlers, self._logs, Execution(self._policy, platform.user_prefix))
 
     def _make_deployer(self) -> Deployer:
         source = Source(self.uplink.http, self.uplink.session_token)
         return Deployer(
             self._work_dir,
             PackageStore(self._work_dir, source, self._identity.signing_public_key),
-            Policy(self._config.policy),
+            self._policy,
             facts=self._facts,
             in_use=self._wishes.packages_in_use,
         )

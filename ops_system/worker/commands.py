@@ -2,18 +2,28 @@
 
 import asyncio
 
-from ops_system.protocol.requests import FollowLog, ListLogs, ListProcesses, Processes, ReadLog, ReadLogBytes
+from ops_system.protocol.requests import (
+    FollowLog,
+    ListLogs,
+    ListProcesses,
+    Processes,
+    ReadLog,
+    ReadLogBytes,
+    RunCommand,
+)
 from ops_system.runtime.handlers import Handlers
+from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.processlist import list_processes
 
 
-def register(handlers: Handlers, logs: InstanceLogs) -> None:
+def register(handlers: Handlers, logs: InstanceLogs, execution: Execution) -> None:
     """Fill the table of the link."""
     handlers.on_request("logs.list", ListLogs, logs.list_logs)
     handlers.on_request("logs.read", ReadLog, logs.read_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
     handlers.on_stream("log", FollowLog, logs.follow_log)
+    handlers.on_stream("exec", RunCommand, execution.run)
     handlers.on_request("processes.list", ListProcesses, _list_processes)
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from ops_system.model.errors import UsageError
+from ops_system.model.errors import Forbidden, UsageError
 from ops_system.model.packages import PackageRef, publisher_text
 from ops_system.model.reasons import Reason
 from ops_system.runtime.signatures import is_by_publisher
@@ -51,6 +51,21 @@ class Policy:
             'this node does not run services as root (policy.run_as_root); set "user" in service.json',
             {"policy": "run_as_root"},
         )
+
+    def check_exec(self, user: str) -> None:
+        """Raise `Forbidden` when this node runs no commands, or none as `user` (empty: the worker's own)."""
+        self._check_switch("exec", is_on=self._config.exec, what="run commands")
+        refused = self.refusal_to_run_as(user)
+        if refused is not None:
+            raise Forbidden(refused.message, **refused.params)
+
+    @staticmethod
+    def _check_switch(name: str, *, is_on: bool, what: str) -> None:
+        if not is_on:
+            _log.warning("policy.%s is off: refused to %s for the master", name, what)
+            raise Forbidden(
+                f"this node does not {what} for a master (policy.{name} is off in worker.yaml)", policy=name
+            )
 
 
 def read_key_id(text: str) -> str:
