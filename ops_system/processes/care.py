@@ -6,6 +6,7 @@ hooks, probes, emptying a tree) runs as one named task per errand and answers wi
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Awaitable, Coroutine
 from typing import Any, assert_never
@@ -17,6 +18,7 @@ from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.processes import lifecycle
 from ops_system.processes.base import Exit, Handle, Launch, child_env
+from ops_system.processes.crashes import Ending, crash_of
 from ops_system.processes.journal import RunRecord
 from ops_system.processes.ports import find_taken
 from ops_system.processes.probes import Failed, Passed, probe
@@ -73,6 +75,7 @@ class Care:
         self._launched: RunSpec | None = record.spec if record else None  # what runs, while the wish may be newer
         self._prepared: PreparedInstance | None = record.prepared if record else None
         self._exited = asyncio.Event()
+        self._spawned_s: float | None = None  # None: an earlier supervisor started it
         self._inbox: deque[Event] = deque()
         self._is_deciding = False
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -98,8 +101,25 @@ class Care:
     def _decide(self, event: Event) -> None:
         before = self.view
         self.view, actions = lifecycle.decide(before, event, self._loop.time(), self._around.dice())
+        if isinstance(event, Exited) and self.view.ended is not None:
+            self._note_crash(before)
         for action in actions:
             self._do(action)
+
+    def _note_crash(self, before: View) -> None:
+        ending = Ending(
+            before=before,
+            after=self.view,
+            spec=self._launched or before.spec,
+            handle=self.handle,
+            env_names=self._env(self._prepared) if self._prepared else (),
+            at=self._around.clock(),
+            running_s=None if self._spawned_s is None else self._loop.time() - self._spawned_s,
+            own_pid=os.getpid(),
+        )
+        crash = crash_of(ending)
+        if crash is not None:
+            self._around.on_crash(crash)
 
     def _tell(self) -> None:
         report = report_of(self.view, self._around.clock())
@@ -269,6 +289,7 @@ class Care:
         try:
             launch = self._make_launch()
             self._exited.clear()
+            self._spawned_s = self._loop.time()
             self.handle = self._around.platform.spawn(launch, self._on_pid, self._on_exit)
             self._tell_unenforced()
             self._launched = self.view.spec

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ops_system.model.crashes import Crash
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
@@ -37,6 +38,7 @@ class Supervisor:
         on_report: Callable[[InstanceReport], None],
         on_event: Callable[[InstanceEvent], None],
         on_progress: Progress = lambda _progress: None,
+        on_crash: Callable[[Crash], None] = lambda _crash: None,
         platform: Platform | None = None,
         clock: Clock = utc_now,
         dice: Callable[[], float] = random.random,
@@ -47,6 +49,7 @@ class Supervisor:
         self._on_report = on_report
         self._on_event = on_event
         self._on_progress = on_progress
+        self._on_crash = on_crash
         self._platform = platform or make_platform()
         self._clock = clock
         self._dice = dice
@@ -90,6 +93,7 @@ class Supervisor:
             clock=self._clock,
             inherited_env=self._inherited_env,
             group=group,
+            on_crash=self._on_crash,
         )
 
     # --- wishes

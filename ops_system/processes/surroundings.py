@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops_system.model.crashes import Crash
 from ops_system.model.errors import OpsError
 from ops_system.model.instances import InstanceEvent, InstanceReport
 from ops_system.model.reasons import Reason
@@ -41,6 +42,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     clock: Clock
     inherited_env: Mapping[str, str]
     group: asyncio.TaskGroup
+    on_crash: Callable[[Crash], None]
 
 
 class EntrypointMissing(OSError):
