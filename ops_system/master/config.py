@@ -75,6 +75,13 @@ class ProvisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     etcd: tuple[str, ...]
 
 
+class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the master may call on behalf of people: channels and the like."""
+
+    allow: tuple[str, ...]
+    ca_file: str
+
+
 class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a master is told at start."""
 
@@ -82,6 +89,7 @@ class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storage: StorageConfig
     logic: LogicConfig
     provision: ProvisionConfig
+    outbound: OutboundConfig
     log: LogConfig
 
     def data_dir(self) -> Path:
@@ -126,6 +134,15 @@ OPTIONS = (
     Option("logic.metrics_memory", SIZE, "512MB", "memory for metric history"),
     Option("provision.store", choice("embedded", "etcd"), "embedded", "where installations are kept"),
     Option("provision.etcd", LIST, "", "addresses of the etcd cluster; sets provision.store to etcd", "etcd"),
+    Option(
+        "outbound.allow",
+        LIST,
+        "",
+        "hosts, addresses and networks that may be called although they are this machine or its link",
+    ),
+    Option(
+        "outbound.ca_file", TEXT, "", "certificate authorities (PEM) trusted for outbound calls beside the system's"
+    ),
     *LOG_OPTIONS,
 )
 

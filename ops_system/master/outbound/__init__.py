@@ -1,0 +1,1 @@
+"""The one way out: how the master calls addresses that operators typed (trust S18)."""
