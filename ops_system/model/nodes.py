@@ -1,6 +1,7 @@
 """A node: one enrolled machine, what it is made of, and whether we hear from it."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +29,15 @@ class Disk(msgspec.Struct, frozen=True):
     model: str = ""
 
 
+class BootService(msgspec.Struct, frozen=True):
+    """How a role is started at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs."""
+
+    kind: Literal["systemd", "launchd", "windows", ""] = ""  # empty: this machine has none of them
+    state: Literal["absent", "installed", "enabled", "active"] = "absent"
+    unit: str = ""
+    path: str = ""
+
+
 class Fingerprint(msgspec.Struct, frozen=True):
     """What the machine is, as the worker read it at start."""
 
@@ -46,6 +56,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
     disks: tuple[Disk, ...] = ()
     boot_time_s: float = 0.0  # Unix seconds
     key_place: str = ""  # which file the node key is: on one machine a copied work folder has another
+    boot_service: BootService | None = None  # None: a worker too old to say
 
 
 def status_from_silence(

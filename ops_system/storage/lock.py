@@ -45,6 +45,18 @@ def acquire(path: Path) -> FileLock:
     return FileLock(path, file)
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a running process holds the lock at `path`; False also where there is no such file."""
+    if not path.exists():
+        return False
+    with _open(path) as file:
+        try:
+            _lock(file, wait=False)
+        except OSError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Wait for the lock at `path` and hold it over a short piece of blocking work."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # 6 MB of cryptography are loaded when the first key is
 
 KEY_FILE = "node.key"
 IDENTITY_FILE = "node.json"
+LOCK_FILE = "lock"  # held by the running worker
 
 
 class Identity(msgspec.Struct, frozen=True):

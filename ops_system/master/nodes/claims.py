@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from ops_system.model.nodes import Disk, Fingerprint
+from ops_system.model.nodes import BootService, Disk, Fingerprint
 
 MAX_WORD = 256
 MAX_ITEMS = 128
@@ -22,6 +22,7 @@ def bound_fingerprint(seen: Fingerprint) -> Fingerprint:
         ips=_bound_words(seen.ips),
         disks=tuple(bound_disk(disk) for disk in seen.disks[:MAX_ITEMS]),
         boot_time_s=seen.boot_time_s if math.isfinite(seen.boot_time_s) else 0.0,
+        boot_service=_bound_boot_service(seen.boot_service),
     )
 
 
@@ -42,6 +43,12 @@ def bound_word(word: str) -> str:
 def bound_number(number: int) -> int:
     """Return the count, never below zero and never more than JSON readers agree on."""
     return min(max(number, 0), MAX_NUMBER)
+
+
+def _bound_boot_service(seen: BootService | None) -> BootService | None:
+    if seen is None:
+        return None
+    return msgspec.structs.replace(seen, unit=bound_word(seen.unit), path=bound_word(seen.path))
 
 
 def _bound_words(words: tuple[str, ...]) -> tuple[str, ...]:

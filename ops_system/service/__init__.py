@@ -1,0 +1,1 @@
+"""This program as a boot service: systemd, launchd, Windows. The roles' `main` and `worker leave` call it."""
