@@ -222,6 +222,10 @@ class Care:
             handle.cancel()
         self._timers.clear()
 
+    def note(self, reason: Reason) -> None:
+        """Write a line into the timeline."""
+        self._emit("state", reason)
+
     def _emit(self, kind: str, reason: Reason | None) -> None:
         view = self.view
         event = InstanceEvent(

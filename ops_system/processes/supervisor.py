@@ -117,6 +117,12 @@ class Supervisor:
         if care is not None:
             care.post(PrepareWaits(reason))
 
+    def note(self, instance_id: InstanceId, reason: Reason) -> None:
+        """Write a line into the timeline of an instance that changes nothing else."""
+        care = self._cares.get(instance_id)
+        if care is not None:
+            care.note(reason)
+
     # --- what is known
     def reports(self) -> tuple[InstanceReport, ...]:
         """Return the newest picture of every instance."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from ops_system.model.crashes import Crash
 from ops_system.model.ids import InstanceId
 from ops_system.model.reasons import Reason
 from ops_system.model.takeover import Learned, Takeover
@@ -184,3 +185,15 @@ class Reloaded(msgspec.Struct, frozen=True):
     exit_code: int
     output: str
     duration_s: float
+
+
+class ListCrashes(msgspec.Struct, frozen=True):
+    """kind `crashes.list`."""
+
+    instance_id: InstanceId
+
+
+class Crashes(msgspec.Struct, frozen=True):
+    """Answer of `crashes.list`: the last five, the newest first."""
+
+    items: tuple[Crash, ...]

@@ -41,7 +41,7 @@ from ops_system.worker.words import say
 _log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
-ROTATE_EVERY_S = 2.0
+ROTATE_EVERY_S = 0.5
 RETRY_SAVE_EVERY_S = 5.0
 PRIVATE_FOLDERS = ("state", "downloads", "versions")
 
@@ -80,7 +80,7 @@ class WorkerApp:
             on_report=self.uplink.send_report,
         )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
-        self._logs = InstanceLogs(self._work_dir, self._wishes.get)
+        self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
         register(handlers, self._logs, Execution(self._policy, platform.user_prefix))
 
     def _make_deployer(self) -> Deployer:

@@ -2,21 +2,24 @@
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
 only to regular files inside the instance's folder, and no part of the path may be a link. The folder of stdout and
-stderr is the worker's own; their rotation by size is here too.
+stderr is the worker's own; their rotation by size is here too, one file at a time. What a rotation could not keep is
+told to `on_note`, which the app takes into the instance's timeline.
 """
 
 import asyncio
 import logging
 import stat
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from ops_system.model.errors import Invalid, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
-from ops_system.processes.rotate import RotateRules, rotate_if_large
+from ops_system.model.reasons import Reason
+from ops_system.processes.rotate import OutputLog, RotateRules, Rotation
 from ops_system.processes.surroundings import STDERR_NAME, STDOUT_NAME
-from ops_system.processes.tail import describe, follow, read_bytes, read_lines
+from ops_system.processes.tail import Log, describe, follow, read_bytes, read_lines
 from ops_system.protocol.requests import (
     FollowLog,
     ListLogs,
@@ -32,14 +35,27 @@ from ops_system.runtime.streams import Stream
 _log = logging.getLogger(__name__)
 
 _OUTPUTS = {"stdout": STDOUT_NAME, "stderr": STDERR_NAME}
+QUIET_S = 60.0  # between two lines of one instance's timeline about the same trouble
+
+OnNote = Callable[[InstanceId, Reason], None]
 
 
 class InstanceLogs:
-    """The logs below one `work_dir`. `find` gives an instance's wish, which names its logs."""
+    """The logs below one `work_dir`. `find` gives an instance's wish, which names its logs; `clock` is monotonic."""
 
-    def __init__(self, work_dir: Path, find: Callable[[InstanceId], InstanceSpec | None]) -> None:
+    def __init__(
+        self,
+        work_dir: Path,
+        find: Callable[[InstanceId], InstanceSpec | None],
+        on_note: OnNote = lambda _instance_id, _reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._work_dir = work_dir
         self._find = find
+        self._on_note = on_note
+        self._clock = clock
+        self._outputs: dict[Path, OutputLog] = {}
+        self._unsaid = Troubles()
 
     def paths(self, instance_id: InstanceId) -> dict[str, tuple[Path, PurePosixPath]]:
         """Return every named log as the folder it must stay in and the path below. Raises NotFound."""
@@ -50,14 +66,17 @@ class InstanceLogs:
         named = {name: (own, PurePosixPath(path)) for name, path in spec.service.log_paths.items()}
         return {**{name: (output, PurePosixPath(file)) for name, file in _OUTPUTS.items()}, **named}
 
-    def path(self, instance_id: InstanceId, name: str) -> Path:
-        """Return the file of a log. Raises NotFound (also before a named log is written), Invalid for a way out."""
+    def log(self, instance_id: InstanceId, name: str) -> Log:
+        """Return what a log is read from. Raises NotFound (a named log not written yet), Invalid for a way out."""
         paths = self.paths(instance_id)
         if name not in paths:
             known = ", ".join(paths)
             raise NotFound(f'instance {instance_id} has no log "{name}"; it has {known}', id=instance_id, name=name)
         folder, inner = paths[name]
-        return folder / inner if name in _OUTPUTS else safe_file(folder, inner)
+        return self._output(folder / inner) if name in _OUTPUTS else safe_file(folder, inner)
+
+    def _output(self, path: Path) -> OutputLog:
+        return self._outputs.setdefault(path, OutputLog(path))
 
     async def list_logs(self, body: ListLogs) -> LogFiles:
         """Answer `logs.list`. A log that was not written yet has no time and no bytes."""
@@ -66,48 +85,85 @@ class InstanceLogs:
 
     async def read_log(self, body: ReadLog) -> LogLines:
         """Answer `logs.read`."""
-        path = self.path(body.instance_id, body.name)
-        return await asyncio.to_thread(read_lines, path, body.tail, body.before, body.q)
+        log = self.log(body.instance_id, body.name)
+        return await asyncio.to_thread(read_lines, log, body.tail, body.before, body.q)
 
     async def read_log_bytes(self, body: ReadLogBytes) -> LogBytes:
         """Answer `logs.bytes`."""
-        path = self.path(body.instance_id, body.name)
-        return await asyncio.to_thread(read_bytes, path, body.offset, body.length)
+        log = self.log(body.instance_id, body.name)
+        return await asyncio.to_thread(read_bytes, log, body.offset, body.length)
 
     async def follow_log(self, stream: Stream, body: FollowLog) -> None:
         """Feed the stream `log` until the reader goes."""
-        path = self.path(body.instance_id, body.name)
-        async for data in follow(path, body.offset):
+        log = self.log(body.instance_id, body.name)
+        async for data in follow(log, body.offset):
             await stream.write(data)
 
     # --- rotation -------------------------------------------------------------------------------------------------
     async def rotate(self, instance_ids: Iterable[InstanceId], rules: RotateRules) -> None:
-        """Rotate the output files that have reached their size. A full disk is logged; the log goes on growing."""
+        """Rotate the output files that have reached their size. A full disk is logged; the log goes on growing.
+
+        Call it a few times a second: what a flood writes between two calls comes on top of the bound.
+        """
+        kept: set[Path] = set()
         for instance_id in instance_ids:
             for file in _OUTPUTS.values():
                 path = self._work_dir / "logs" / instance_id / file
-                if _size_of(path) >= rules.max_size_bytes:
-                    await self._rotate(path, rules)
+                kept.add(path)
+                log = self._output(path)
+                if log.is_large(rules):
+                    await self._rotate(instance_id, log, rules)
+        self._outputs = {path: log for path, log in self._outputs.items() if path in kept}
 
-    async def _rotate(self, path: Path, rules: RotateRules) -> None:
+    async def _rotate(self, instance_id: InstanceId, log: OutputLog, rules: RotateRules) -> None:
         try:
-            await asyncio.to_thread(rotate_if_large, path, rules)
+            done = await asyncio.to_thread(log.rotate, rules)
         except OSError as problem:
-            _log.warning("%s cannot be rotated: %s", path, problem)
+            _log.warning("%s cannot be rotated: %s", log.path, problem)
+            return
+        for reason in self._unsaid.take(log.path, done, self._clock()):
+            self._on_note(instance_id, reason)
 
-    @staticmethod
-    def _describe(name: str, folder: Path, inner: PurePosixPath) -> LogFile:
+    def _describe(self, name: str, folder: Path, inner: PurePosixPath) -> LogFile:
         try:
-            return describe(folder / inner if name in _OUTPUTS else safe_file(folder, inner), name)
+            return describe(self._output(folder / inner) if name in _OUTPUTS else safe_file(folder, inner), name)
         except (NotFound, Invalid):
             return LogFile(name, 0, None)
 
 
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+class Troubles:
+    """Counts what rotations could not keep, and says it once in `QUIET_S` for each log and kind."""
+
+    def __init__(self) -> None:
+        self._said_s: dict[tuple[Path, str], float] = {}
+        self._dropped_bytes: dict[Path, int] = {}
+
+    def take(self, path: Path, done: Rotation, now_s: float) -> list[Reason]:
+        """Return what is to be said now. `now_s` is monotonic."""
+        self._dropped_bytes[path] = self._dropped_bytes.get(path, 0) + done.dropped_bytes
+        found = [reason for reason in self._reasons(path, done) if self._is_due(path, reason.code, now_s)]
+        if any(reason.code == "log_dropped" for reason in found):
+            del self._dropped_bytes[path]
+        return found
+
+    def _reasons(self, path: Path, done: Rotation) -> Iterator[Reason]:
+        name = path.name
+        if dropped_bytes := self._dropped_bytes[path]:
+            message = f"{dropped_bytes} bytes of {name} were dropped; they came faster than they could be archived"
+            yield Reason("log_dropped", message, {"name": name, "bytes": dropped_bytes})
+        if done.is_line_cut:
+            message = f"a line of {name} is longer than log_rotate.max_size and was cut"
+            yield Reason("log_line_cut", message, {"name": name})
+        if done.is_lossy:
+            message = f"{name} lies on a file system that cannot free the head of a file; a rotation may lose lines"
+            yield Reason("log_rotation_lossy", message, {"name": name})
+
+    def _is_due(self, path: Path, code: str, now_s: float) -> bool:
+        said_s = self._said_s.get((path, code))
+        if said_s is not None and (code == "log_rotation_lossy" or now_s - said_s < QUIET_S):
+            return False
+        self._said_s[path, code] = now_s
+        return True
 
 
 def safe_file(folder: Path, inner: PurePosixPath) -> Path:

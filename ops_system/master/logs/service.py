@@ -14,7 +14,9 @@ from ops_system.master.logs.rules import MAX_TAIL, FollowedLine, LineSplitter, L
 from ops_system.model.errors import Invalid
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.protocol.requests import (
+    Crashes,
     FollowLog,
+    ListCrashes,
     ListLogs,
     LogBytes,
     LogFiles,
@@ -78,6 +80,12 @@ class Logs:
         timeout_s = SEARCH_WITHIN_S if query.q else ANSWER_WITHIN_S
         return await self._links.request(node_id, "logs.read", body, LogLines, timeout_s)
 
+    async def list_crashes(self, instance_id: str) -> Crashes:
+        """Return the last unexpected ends with the output before them, the newest first."""
+        node_id = await self._whereabouts.node_of(instance_id)
+        body = ListCrashes(instance_id=InstanceId(instance_id))
+        return await self._links.request(node_id, "crashes.list", body, Crashes, ANSWER_WITHIN_S)
+
     async def download(self, instance_id: str, name: str) -> AsyncIterator[bytes]:
         """Yield the bytes the log has now, piece by piece; what is written meanwhile is not waited for."""
         node_id = await self._whereabouts.node_of(instance_id)
@@ -89,7 +97,7 @@ class Logs:
             if not answer.data:
                 return
             size_bytes = answer.size_bytes if offset == 0 else size_bytes
-            offset += len(answer.data)
+            offset = (offset if answer.offset is None else answer.offset) + len(answer.data)
             yield answer.data
 
     async def open_follow(self, instance_id: str, name: str) -> Stream:

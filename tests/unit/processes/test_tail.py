@@ -1,5 +1,4 @@
 import asyncio
-import gzip
 import os
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from ops_system.model.errors import NotFound
 from ops_system.processes import tail
-from ops_system.processes.rotate import RotateRules, backups, rotate_if_large
 from ops_system.processes.tail import describe, follow, read_bytes, read_lines
 
 
@@ -121,57 +119,3 @@ async def test_follow_waits_for_a_file_that_is_not_there_yet(tmp_path):
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(write())
         assert await anext(follow(log)) == b"here"
-
-
-def test_rotation_numbers_and_packs(tmp_path):
-    log = tmp_path / "stdout.log"
-    rules = RotateRules(max_size_bytes=10, max_backups=2)
-    for round_ in range(4):
-        with log.open("ab") as writer:
-            writer.write(b"round %d is long enough\n" % round_)
-            writer.flush()
-            assert rotate_if_large(log, rules)
-            writer.write(b"on\n")
-        assert log.read_bytes() == b"on\n"
-        log.write_bytes(b"")
-    assert [path.name for path in backups(log)] == ["stdout.log.1.gz", "stdout.log.2.gz"]
-    assert gzip.decompress(backups(log)[0].read_bytes()) == b"round 3 is long enough\n"
-    assert not rotate_if_large(log, rules)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stdout.log", "stdout.log.1.gz", "stdout.log.2.gz"]
-
-
-def test_a_full_disk_leaves_the_log_whole(tmp_path, monkeypatch):
-    log = tmp_path / "stdout.log"
-    log.write_bytes(b"keep me\n")
-
-    def no_space(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ops_system.processes.rotate.os.write", no_space)
-    with pytest.raises(OSError, match="No space"):
-        rotate_if_large(log, RotateRules(max_size_bytes=1))
-    assert log.read_bytes() == b"keep me\n"
-    assert list(tmp_path.iterdir()) == [log]
-
-
-def test_what_cannot_be_packed_is_kept_plain(tmp_path, monkeypatch):
-    log = tmp_path / "stdout.log"
-    log.write_bytes(b"keep me\n")
-
-    def no_space(*_args, **_options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ops_system.processes.rotate.gzip.open", no_space)
-    with pytest.raises(OSError, match="No space"):
-        rotate_if_large(log, RotateRules(max_size_bytes=1))
-    assert [path.read_bytes() for path in backups(log)] == [b"keep me\n"]
-
-
-def test_old_files_go_by_age(tmp_path):
-    log = tmp_path / "stdout.log"
-    log.write_bytes(b"now\n")
-    old = tmp_path / "stdout.log.1"
-    old.write_bytes(b"old\n")
-    os.utime(old, (1000, 1000))
-    assert rotate_if_large(log, RotateRules(max_size_bytes=1, max_age_s=100))
-    assert [path.name for path in backups(log)] == ["stdout.log.1.gz"]

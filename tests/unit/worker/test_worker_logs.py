@@ -76,6 +76,19 @@ async def test_output_is_rotated_by_size(logs: InstanceLogs, tmp_path: Path) -> 
     out.write_text("line\n" * 100)
     await logs.rotate([ID, InstanceId("gone")], RotateRules(max_size_bytes=1000, compress=False))
     assert out.stat().st_size == 500
+    assert not out.with_name("stdout.log.1").exists()
     await logs.rotate([ID], RotateRules(max_size_bytes=500, compress=False))
-    assert out.stat().st_size == 0
     assert out.with_name("stdout.log.1").stat().st_size == 500
+    assert len((await logs.read_log(ReadLog(ID, "stdout"))).lines) == 100
+    assert (await logs.list_logs(ListLogs(ID))).items[0].size_bytes == 500
+
+
+async def test_what_a_flood_dropped_is_said_once_a_minute(logs: InstanceLogs, tmp_path: Path) -> None:
+    said, now_s = [], 0.0
+    logs = InstanceLogs(tmp_path, lambda _id: None, lambda _id, reason: said.append(reason), lambda: now_s)
+    out = tmp_path / "logs" / ID / "stdout.log"
+    for now_s, lines in ((0.0, 1000), (1.0, 1000), (70.0, 700)):
+        with out.open("ab") as file:
+            file.write(b"line\n" * lines)
+        await logs.rotate([ID], RotateRules(max_size_bytes=1000))
+    assert [(reason.code, reason.params["bytes"]) for reason in said] == [("log_dropped", 4000), ("log_dropped", 6500)]
