@@ -84,10 +84,11 @@ async def test_output_is_rotated_by_size(logs: InstanceLogs, tmp_path: Path) -> 
 
 
 async def test_what_a_flood_dropped_is_said_once_a_minute(logs: InstanceLogs, tmp_path: Path) -> None:
-    said, now_s = [], 0.0
-    logs = InstanceLogs(tmp_path, lambda _id: None, lambda _id, reason: said.append(reason), lambda: now_s)
+    said, times_s = [], []
+    logs = InstanceLogs(tmp_path, lambda _id: None, lambda _id, reason: said.append(reason), lambda: times_s[-1])
     out = tmp_path / "logs" / ID / "stdout.log"
-    for now_s, lines in ((0.0, 1000), (1.0, 1000), (70.0, 700)):
+    for at_s, lines in ((0.0, 1000), (1.0, 1000), (70.0, 700)):
+        times_s.append(at_s)
         with out.open("ab") as file:
             file.write(b"line\n" * lines)
         await logs.rotate([ID], RotateRules(max_size_bytes=1000))
