@@ -119,7 +119,7 @@ class Care:
         )
         crash = crash_of(ending)
         if crash is not None:
-            self._around.on_crash(crash)
+            self._around.on_crash(before.spec.instance_id, crash)
 
     def _tell(self) -> None:
         report = report_of(self.view, self._around.clock())

@@ -38,7 +38,7 @@ class Supervisor:
         on_report: Callable[[InstanceReport], None],
         on_event: Callable[[InstanceEvent], None],
         on_progress: Progress = lambda _progress: None,
-        on_crash: Callable[[Crash], None] = lambda _crash: None,
+        on_crash: Callable[[InstanceId, Crash], None] = lambda _instance_id, _crash: None,
         platform: Platform | None = None,
         clock: Clock = utc_now,
         dice: Callable[[], float] = random.random,

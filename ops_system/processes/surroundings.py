@@ -10,6 +10,7 @@ import msgspec
 
 from ops_system.model.crashes import Crash
 from ops_system.model.errors import OpsError
+from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport
 from ops_system.model.reasons import Reason
 from ops_system.processes.base import Launch, Platform
@@ -42,7 +43,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     clock: Clock
     inherited_env: Mapping[str, str]
     group: asyncio.TaskGroup
-    on_crash: Callable[[Crash], None]
+    on_crash: Callable[[InstanceId, Crash], None]
 
 
 class EntrypointMissing(OSError):

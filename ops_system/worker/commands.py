@@ -4,6 +4,7 @@ import asyncio
 
 from ops_system.protocol.requests import (
     FollowLog,
+    ListCrashes,
     ListLogs,
     ListProcesses,
     Processes,
@@ -12,18 +13,20 @@ from ops_system.protocol.requests import (
     RunCommand,
 )
 from ops_system.runtime.handlers import Handlers
+from ops_system.worker.crashes import CrashStore
 from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.processlist import list_processes
 
 
-def register(handlers: Handlers, logs: InstanceLogs, execution: Execution) -> None:
+def register(handlers: Handlers, logs: InstanceLogs, crashes: CrashStore, execution: Execution) -> None:
     """Fill the table of the link."""
     handlers.on_request("logs.list", ListLogs, logs.list_logs)
     handlers.on_request("logs.read", ReadLog, logs.read_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
     handlers.on_stream("log", FollowLog, logs.follow_log)
     handlers.on_stream("exec", RunCommand, execution.run)
+    handlers.on_request("crashes.list", ListCrashes, crashes.list_crashes)
     handlers.on_request("processes.list", ListProcesses, _list_processes)
 
 

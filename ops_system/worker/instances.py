@@ -104,6 +104,11 @@ class DesiredStore:
         """Return the kept wish."""
         return self._specs.get(instance_id)
 
+    def is_wanted(self, instance_id: InstanceId) -> bool:
+        """Whether the instance is kept here and not on its way out."""
+        spec = self._specs.get(instance_id)
+        return spec is not None and spec.desired is not Desired.ABSENT
+
     def in_start_order(self) -> list[InstanceSpec]:
         """Return all wishes, those to start first in front."""
         return sorted(self._specs.values(), key=lambda spec: (spec.start_order, spec.instance_id))

@@ -18,6 +18,7 @@ from ops_system.worker.words import say
 
 LOCK_FILE = "lock"
 PORT_FILE = "status-port"  # where the running worker answers; a stale one is harmless, the answer names its node
+CRASHES = Path("state") / "crashes"
 DESIRED = Path("state") / "desired"
 JOURNAL = Path("state") / "processes"
 _TIMEOUT_S = 3.0

@@ -382,6 +382,8 @@ export interface components {
       boot_time_s: number
       /** @default  */
       key_place: string
+      /** @default null */
+      boot_service: components['schemas']['BootService'] | null
     }
     /**
      * Disk
@@ -399,6 +401,26 @@ export interface components {
       serial: string
       /** @default  */
       model: string
+    }
+    /**
+     * BootService
+     * @description How a role is started at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs.
+     */
+    BootService: {
+      /**
+       * @default
+       * @enum {unknown}
+       */
+      kind: '' | 'launchd' | 'systemd' | 'windows'
+      /**
+       * @default absent
+       * @enum {unknown}
+       */
+      state: 'absent' | 'active' | 'enabled' | 'installed'
+      /** @default  */
+      unit: string
+      /** @default  */
+      path: string
     }
     /**
      * AuditQuery
@@ -792,6 +814,72 @@ export interface components {
       reason: components['schemas']['Reason'] | null
     }
     /**
+     * Crashes
+     * @description Answer of `crashes.list`: the last five, the newest first.
+     */
+    Crashes: {
+      items: components['schemas']['Crash'][]
+    }
+    /**
+     * Crash
+     * @description One unexpected end. `pid` is None when it ended before its number was known.
+     *
+     *         `parents`: nearest first, as they were when it ended; `env_names`: without values, which may be secret; `lines`: the
+     *         last output, stdout before stderr, each in its own order.
+     */
+    Crash: {
+      at: string
+      exit_code: number | null
+      exit_signal: string | null
+      reason: components['schemas']['Reason']
+      oom_killed: boolean
+      pid: number | null
+      started_at: string | null
+      uptime_s: number | null
+      restarts: number
+      version: string
+      generation: number
+      limits: components['schemas']['Limits']
+      /** @default [] */
+      parents: components['schemas']['CrashParent'][]
+      /** @default [] */
+      env_names: string[]
+      /** @default [] */
+      lines: components['schemas']['CrashLine'][]
+    }
+    /**
+     * Limits
+     * @description Upper bounds; None is unlimited. `memory` is a size string.
+     */
+    Limits: {
+      /** @default null */
+      memory: string | null
+      /** @default null */
+      cpu_percent: number | null
+      /** @default null */
+      pids: number | null
+      /** @default null */
+      nofile: number | null
+    }
+    /**
+     * CrashParent
+     * @description One process above the one that ended.
+     */
+    CrashParent: {
+      pid: number
+      name: string
+      /** @default [] */
+      cmdline: string[]
+    }
+    /**
+     * CrashLine
+     * @description One line of the last output. `stream` is `stdout` or `stderr`.
+     */
+    CrashLine: {
+      stream: string
+      text: string
+    }
+    /**
      * Page[TimelineEvent]
      * @description A list answer.
      */
@@ -1042,6 +1130,9 @@ export interface components {
     /**
      * ProcessInfo
      * @description One process of the node.
+     *
+     *         `unit` is the systemd unit its control group belongs to. `is_adoptable`: it may be taken over; else `why_not` has
+     *         the code: `init kernel_thread worker worker_ancestor master keeper already_in_care other_user ended`.
      */
     ProcessInfo: {
       pid: number
@@ -1054,6 +1145,32 @@ export interface components {
       started_at: string | null
       /** @default null */
       instance_id: string | null
+      /** @default null */
+      uid: number | null
+      /** @default  */
+      exe: string
+      /** @default  */
+      cwd: string
+      /** @default  */
+      cgroup: string
+      /** @default  */
+      unit: string
+      /** @default [] */
+      ports: components['schemas']['ListeningPort'][]
+      /** @default false */
+      is_adoptable: boolean
+      /** @default  */
+      why_not: string
+    }
+    /**
+     * ListeningPort
+     * @description A port a process listens on (UDP: is bound to).
+     */
+    ListeningPort: {
+      /** @enum {unknown} */
+      protocol: 'tcp' | 'udp'
+      address: string
+      port: number
     }
     /**
      * Page[Operation]
@@ -1172,7 +1289,8 @@ export interface components {
       /**
        * @default {
        *       "pre_start": [],
-       *       "post_stop": []
+       *       "post_stop": [],
+       *       "reload": []
        *     }
        */
       hooks: components['schemas']['Hooks']
@@ -1247,28 +1365,16 @@ export interface components {
       timeout: string
     }
     /**
-     * Limits
-     * @description Upper bounds; None is unlimited. `memory` is a size string.
-     */
-    Limits: {
-      /** @default null */
-      memory: string | null
-      /** @default null */
-      cpu_percent: number | null
-      /** @default null */
-      pids: number | null
-      /** @default null */
-      nofile: number | null
-    }
-    /**
      * Hooks
-     * @description Argv lists run in the instance's directory before a start and after a stop.
+     * @description Argv lists run in the instance's directory: before a start, after a stop, and to reload while it runs.
      */
     Hooks: {
       /** @default [] */
       pre_start: string[]
       /** @default [] */
       post_stop: string[]
+      /** @default [] */
+      reload: string[]
     }
     /**
      * PublisherSignature

@@ -8,7 +8,7 @@ from ops_system.master.logs.rules import LogQuery, file_name
 from ops_system.master.logs.service import Logs
 from ops_system.master.logs.viewers import Viewers
 from ops_system.master.web.route import Call, Permission, Principal, Route
-from ops_system.protocol.requests import LogFiles, LogLines
+from ops_system.protocol.requests import Crashes, LogFiles, LogLines
 
 _ERRORS = ("not_found", "node_offline", "timeout")
 
@@ -18,7 +18,7 @@ Check = Callable[[str, Principal], Awaitable[object]]
 
 
 def routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]:
-    """Return the routes of `/instances/{id}/logs`."""
+    """Return the routes of `/instances/{id}/logs` and `/crashes`."""
 
     async def list_logs(call: Call) -> LogFiles:
         await check(call.params["id"], call.principal)
@@ -27,6 +27,10 @@ def routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]:
     async def read_log(call: Call) -> LogLines:
         await check(call.params["id"], call.principal)
         return await service.read(call.params["id"], call.params["name"], call.query)
+
+    async def list_crashes(call: Call) -> Crashes:
+        await check(call.params["id"], call.principal)
+        return await service.list_crashes(call.params["id"])
 
     async def download_log(call: Call) -> web.StreamResponse:
         instance_id, name = call.params["id"], call.params["name"]
@@ -60,6 +64,17 @@ def routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]:
             "List an instance's named logs, stdout and stderr first",
             "list_logs",
             answer=LogFiles,
+            tag="logs",
+            errors=_ERRORS,
+        ),
+        Route(
+            "GET",
+            "/instances/{id}/crashes",
+            Permission.VIEW,
+            list_crashes,
+            "Show the last five unexpected ends, the newest first: exit, limits, parents, the last 200 lines of output",
+            "list_crashes",
+            answer=Crashes,
             tag="logs",
             errors=_ERRORS,
         ),

@@ -20,7 +20,7 @@ def with_limits(spec):
 
 async def test_an_unasked_end_is_remembered_with_all_that_explains_it(tmp_path):
     crashes = []
-    async with running_rig(tmp_path, on_crash=crashes.append) as rig:
+    async with running_rig(tmp_path, on_crash=lambda _id, crash: crashes.append(crash)) as rig:
         spec = with_limits(make_spec(argv=(SH, "-c", "sleep 0.2; exit 7"), restart=ONCE, env={"SECRET": "s3cret"}))
         await rig.supervisor.apply(spec)
         pid = await rig.until_pid()
@@ -38,7 +38,7 @@ async def test_an_unasked_end_is_remembered_with_all_that_explains_it(tmp_path):
 
 async def test_every_end_of_a_crash_loop_is_told(tmp_path):
     crashes = []
-    async with running_rig(tmp_path, on_crash=crashes.append) as rig:
+    async with running_rig(tmp_path, on_crash=lambda _id, crash: crashes.append(crash)) as rig:
         rules = RestartRules(policy="always", delay_s=0, max_restarts=3)
         await rig.supervisor.apply(make_spec(argv=(SH, "-c", "exit 3"), restart=rules))
         await rig.until_state(State.FAILED)
@@ -47,7 +47,7 @@ async def test_every_end_of_a_crash_loop_is_told(tmp_path):
 
 async def test_a_service_that_never_answers_is_remembered_too(tmp_path):
     crashes = []
-    async with running_rig(tmp_path, on_crash=crashes.append) as rig:
+    async with running_rig(tmp_path, on_crash=lambda _id, crash: crashes.append(crash)) as rig:
         probe = ProbeRules("tcp", "127.0.0.1:1", start_timeout_s=0.3)
         await rig.supervisor.apply(make_spec(restart=ONCE, probe=probe))
         await rig.until_state(State.FAILED)
@@ -56,7 +56,7 @@ async def test_a_service_that_never_answers_is_remembered_too(tmp_path):
 
 async def test_an_end_that_was_asked_for_is_none(tmp_path):
     crashes = []
-    async with running_rig(tmp_path, on_crash=crashes.append) as rig:
+    async with running_rig(tmp_path, on_crash=lambda _id, crash: crashes.append(crash)) as rig:
         spec = make_spec()
         await rig.supervisor.apply(spec)
         await rig.until_state(State.RUNNING)
