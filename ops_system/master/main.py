@@ -2,6 +2,7 @@
 
 master [-config config.yaml] [-port 8080] [-data_dir DIR] …
 master user create NAME --role admin --password-stdin      master token create NAME --role operator [--ttl 90d]
+       … both take [--grants exec,terminal] [--scope k=v,…]
 master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master audit verify      master doctor
 """
 
@@ -23,25 +24,43 @@ from ops_system.cli import (
     Parsed,
     Program,
     choice,
+    choices,
     duration,
     integer,
     parse,
     run_role,
 )
+from ops_system.master.auth.rules import GRANTS
 from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, MasterConfig
 from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
+from ops_system.service.autostart import make_unit
+from ops_system.service.base import local_services
+from ops_system.service.manager import Manager, with_manager
+from ops_system.service.words import tell_change
+from ops_system.storage.lock import is_held
 
 NAME = "ops-master"
 _USER_ROLES = choice("admin", "operator", "viewer")
 _TOKEN_ROLES = choice("admin", "operator", "viewer", "regional")
+_GRANTS = choices(*sorted(GRANTS))
 _LIFE = duration(1.0)
 _USES = integer(1, 100_000)
 
+_OTHER_KIND = "the command line read another kind than it was told"
 _RARE_COLLECTIONS = (20_000, 50, 1_000)  # a full one stops the loop for 10 ms and more
 
+_REACH = (
+    Flag(
+        "grants",
+        _GRANTS,
+        f"what it may do beyond the role: {', '.join(sorted(GRANTS))}",
+        "a token with role admin: all",
+    ),
+    Flag("scope", LABELS, "limits it to the nodes with these labels"),
+)
 _USER_CREATE = Command(
     ("user", "create"),
     "make a user; a running master knows it at once",
@@ -49,6 +68,7 @@ _USER_CREATE = Command(
     (
         Flag("role", _USER_ROLES, "what the user or token may do"),
         Flag("password-stdin", SWITCH, "read the password from standard input"),
+        *_REACH,
         *DATA_FLAGS,
     ),
 )
@@ -58,6 +78,7 @@ _TOKEN_CREATE = Command(
     (Argument("NAME"),),
     (
         Flag("role", _TOKEN_ROLES, "what the user or token may do"),
+        *_REACH,
         Flag("idc", TEXT, "the data centre of a regional client"),
         Flag("ttl", _LIFE, "how long a token is good", "an API token for ever, a join token 1h"),
         *DATA_FLAGS,
@@ -115,19 +136,48 @@ def run(argv: list[str]) -> int:
 
 def run_master(parsed: Parsed) -> int:
     """Serve until a signal."""
-    if parsed.has("autostart"):
-        raise UsageError("-autostart: this version does not install the boot service yet; run the master by hand")
+    if parsed.has("autostart") and not parsed.switch("autostart"):
+        return remove_boot_service()
     config = settings.load(SCHEMA, parsed)
+    if parsed.has("autostart"):
+        return install_boot_service(parsed, config)
     gc.set_threshold(*_RARE_COLLECTIONS)
     logs.set_up(config.log)
     from ops_system.master.welcome import has_desktop
 
     shows_browser = parsed.switch("open_browser", default=has_desktop(os.environ, sys.platform))
-    tasks.run_role(_serve(config, shows_browser=shows_browser), loop_factory=_fast_loop())
+
+    def run_managed(manager: Manager) -> int:
+        tasks.run_role(_serve(config, manager, shows_browser=shows_browser), loop_factory=_fast_loop())
+        return EXIT_FINE
+
+    return with_manager(run_managed)
+
+
+def install_boot_service(parsed: Parsed, config: MasterConfig) -> int:
+    """Install the boot service that starts the master as this command line would."""
+    folder = config.folder()
+    unit = make_unit(
+        "master",
+        SCHEMA,
+        parsed,
+        os.environ,
+        folders={"data_dir": config.data_dir().absolute()},
+        path_flags=("db_path", "upload_dir"),
+        used_once=("open_browser",),
+        log_file=str(config.data_dir().absolute() / "master.log"),
+    )
+    print(tell_change(local_services().install(unit, may_start=not is_held(folder.lock))))
     return EXIT_FINE
 
 
-async def _serve(config: MasterConfig, *, shows_browser: bool) -> None:
+def remove_boot_service() -> int:
+    """Stop the boot service and remove it; data stays."""
+    print(tell_change(local_services().remove("master")))
+    return EXIT_FINE
+
+
+async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool) -> None:
     from ops_system.master.app import Opened, open_master
     from ops_system.master.welcome import Welcome
 
@@ -136,9 +186,14 @@ async def _serve(config: MasterConfig, *, shows_browser: bool) -> None:
     def on_ready(opened: Opened) -> None:
         welcome.greet(f"http://127.0.0.1:{opened.port}", opened.network_url, opened.setup_code)
         calm_the_collector()
+        manager.tell_ready()
 
-    async with open_master(config, on_code=welcome.tell_code) as master:
-        await master.run(on_ready)
+    stop = tasks.StopRequest()
+    async with (
+        tasks.running(manager.run(stop), "service manager"),
+        open_master(config, on_code=welcome.tell_code) as master,
+    ):
+        await master.run(on_ready, stop)
 
 
 def calm_the_collector() -> None:
@@ -168,7 +223,8 @@ def create_user(parsed: Parsed, config: MasterConfig) -> int:
     if not parsed.switch("password-stdin"):
         raise UsageError(f"{NAME} user create: give the password by standard input and say --password-stdin")
     password = sys.stdin.readline().rstrip("\r\n")
-    user = offline.create_user(config.folder(), parsed.arguments["NAME"], role, password)
+    name, grants, scope = parsed.arguments["NAME"], _grants(parsed), _labels(parsed, "scope")
+    user = offline.create_user(config.folder(), name, role, password, grants=grants or (), scope=scope)
     print(f"created {user.role} {user.username}")
     return EXIT_FINE
 
@@ -179,8 +235,9 @@ def create_token(parsed: Parsed, config: MasterConfig) -> int:
 
     role = _role(parsed, _TOKEN_ROLES)
     ttl_s = _seconds(parsed) if parsed.has("ttl") else None
-    idc = parsed.text("idc") or None
-    print(offline.create_token(config.folder(), parsed.arguments["NAME"], role, idc=idc, ttl_s=ttl_s))
+    name, idc = parsed.arguments["NAME"], parsed.text("idc") or None
+    grants, scope = _grants(parsed), _labels(parsed, "scope")
+    print(offline.create_token(config.folder(), name, role, grants=grants, scope=scope, idc=idc, ttl_s=ttl_s))
     return EXIT_FINE
 
 
@@ -188,17 +245,35 @@ def create_join_token(parsed: Parsed, config: MasterConfig) -> int:
     """Print a new join token, alone on standard output."""
     from ops_system.master.auth import offline
 
-    labels, uses = parsed.read("labels", LABELS, ""), parsed.read("uses", _USES, "1")
-    if not isinstance(labels, dict) or not isinstance(uses, int):
-        raise TypeError("the command line read another kind than it was told")
+    uses = parsed.read("uses", _USES, "1")
+    if not isinstance(uses, int):
+        raise TypeError(_OTHER_KIND)
+    labels = _labels(parsed, "labels")
     print(offline.create_join_token(config.folder(), uses=uses, ttl_s=_seconds(parsed), labels=labels))
     return EXIT_FINE
+
+
+def _grants(parsed: Parsed) -> tuple[str, ...] | None:
+    """Return the named grants; None where none were asked for."""
+    if not parsed.has("grants"):
+        return None
+    grants = parsed.read("grants", _GRANTS, "")
+    if not isinstance(grants, tuple):
+        raise TypeError(_OTHER_KIND)
+    return grants
+
+
+def _labels(parsed: Parsed, flag: str) -> dict[str, str]:
+    labels = parsed.read(flag, LABELS, "")
+    if not isinstance(labels, dict):
+        raise TypeError(_OTHER_KIND)
+    return labels
 
 
 def _seconds(parsed: Parsed) -> float:
     ttl_s = parsed.read("ttl", _LIFE, "1h")
     if not isinstance(ttl_s, float):
-        raise TypeError("the command line read another kind than it was told")
+        raise TypeError(_OTHER_KIND)
     return ttl_s
 
 

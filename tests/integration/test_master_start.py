@@ -204,7 +204,7 @@ def test_a_port_in_use_is_exit_3_and_named(tmp_path):
         (["user", "create", "x", "--role", "admin"], "password-stdin"),
         (["token", "create", "x"], "-role"),
         (["-config", "missing.yaml"], "missing.yaml"),
-        (["-autostart", "1"], "autostart"),
+        (["-autostart", "1", "-minio_sk", "in-clear"], "-minio_sk=@FILE"),
     ],
 )
 def test_a_wrong_command_line_is_exit_2_in_one_line(tmp_path, words, said):
