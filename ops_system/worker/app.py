@@ -5,27 +5,28 @@
 A stop ends the parts and never the services: they belong to themselves (R1).
 """
 
+import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
 
 from ops_system import __version__
-from ops_system.model.crashes import Crash
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
-from ops_system.model.nodes import Fingerprint
+from ops_system.model.nodes import BootService, Fingerprint
 from ops_system.model.reasons import Reason
 from ops_system.processes.platforms import make_platform
 from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, serve
+from ops_system.service.base import local_services
 from ops_system.worker.commands import register
 from ops_system.worker.config import OPTIONS, WorkerConfig
-from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
-from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, parse_join_token
+from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, enrol_once, parse_join_token
 from ops_system.worker.execution import Execution
 from ops_system.worker.fetch import PackageStore, Source
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
@@ -33,7 +34,7 @@ from ops_system.worker.identity import Identity, key_place, load_identity, load_
 from ops_system.worker.instances import DesiredStore, Instances
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
-from ops_system.worker.picture import CRASHES, DESIRED, JOURNAL, note_port, take_lock
+from ops_system.worker.picture import DESIRED, JOURNAL, note_port, take_lock
 from ops_system.worker.policy import Policy
 from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
@@ -51,9 +52,18 @@ PRIVATE_FOLDERS = ("state", "downloads", "versions")
 class WorkerApp:
     """Everything a joined worker is made of. Before `run` only the key and the fingerprint are read."""
 
-    def __init__(self, config: WorkerConfig, identity: Identity) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        identity: Identity,
+        *,
+        boot_service: BootService | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
         self._identity = identity
+        self._boot_service = boot_service
+        self._on_ready = on_ready
         self._work_dir = config.work_dir().absolute()
         self._probe = local_probe()
         self._fingerprint = self._read_fingerprint()
@@ -71,7 +81,6 @@ class WorkerApp:
             on_report=self._on_report,
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
-            on_crash=self._on_crash,
             platform=platform,
         )
         self.instances = Instances(
@@ -84,8 +93,7 @@ class WorkerApp:
         )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
-        self._crashes = CrashStore(self._work_dir / CRASHES, self._logs.read_log, self._wishes.is_wanted)
-        register(handlers, self._logs, self._crashes, Execution(self._policy, platform.user_prefix))
+        register(handlers, self._logs, Execution(self._policy, platform.user_prefix))
 
     def _make_deployer(self) -> Deployer:
         source = Source(self.uplink.http, self.uplink.session_token)
@@ -108,7 +116,6 @@ class WorkerApp:
         parts: dict[str, Part] = {
             "supervisor": self.supervisor.run,
             "uplink": self._run_uplink,
-            "crashes": self._crashes.run,
             "sampler": lambda: self.sampler.run(interval_s),
             "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
@@ -119,6 +126,7 @@ class WorkerApp:
     async def _run_uplink(self) -> None:
         """Take care of what should run here first, then talk about it."""
         await self.instances.reconcile()
+        self._on_ready()
         if strays := self.supervisor.unclaimed():
             _log.warning(
                 "services without a wish on this disk (another worker's, or the state was lost) are left alone: %s",
@@ -136,12 +144,7 @@ class WorkerApp:
 
     def _on_report(self, report: InstanceReport) -> None:
         self._starts.see(report)
-        if report.removed:
-            self._crashes.forget(report.instance_id)
         self.uplink.send_report(report)
-
-    def _on_crash(self, instance_id: InstanceId, crash: Crash) -> None:
-        self._crashes.note(instance_id, crash)
 
     def _on_event(self, _event: InstanceEvent) -> None:
         self.uplink.wake_events()
@@ -176,17 +179,22 @@ class WorkerApp:
     # --- facts ----------------------------------------------------------------------------------------------------
     def _read_fingerprint(self) -> Fingerprint:
         seen = read_fingerprint(self._probe, self._identity.master_url)
-        self._fingerprint = msgspec.structs.replace(seen, key_place=key_place(self._work_dir))
+        self._fingerprint = msgspec.structs.replace(
+            seen, key_place=key_place(self._work_dir), boot_service=self._boot_service
+        )
         return self._fingerprint
 
     def _facts(self) -> NodeFacts:
         return NodeFacts(self._identity.node_id, self.uplink.node_name, self._fingerprint.ips[0])
 
 
-async def run_app(config: WorkerConfig, stop: StopRequest | None = None) -> None:
+async def run_app(
+    config: WorkerConfig, stop: StopRequest | None = None, *, on_ready: Callable[[], None] = lambda: None
+) -> None:
     """Run a worker: take its folder and port, join when needed, then work until a signal or `stop`.
 
-    Raises UsageError or SafetyRefusal when it must not or cannot start.
+    `on_ready` hears that everything that should run here is under care. Raises UsageError or SafetyRefusal when it must
+    not or cannot start.
     """
     work_dir = config.work_dir().absolute()
     known = load_identity(work_dir)
@@ -201,7 +209,8 @@ async def run_app(config: WorkerConfig, stop: StopRequest | None = None) -> None
         if identity is None:
             return
         identity = follow_master(config, identity)
-        pages.app = app = WorkerApp(config, identity)
+        boot_service = await asyncio.to_thread(local_services().status, "worker")
+        pages.app = app = WorkerApp(config, identity, boot_service=boot_service, on_ready=on_ready)
         await app.run(stop)
     finally:
         await server.close()
@@ -258,16 +267,33 @@ def read_invitation(config: WorkerConfig) -> Invitation:
     return Invitation(url, parse_join_token(connect.token.reveal()))
 
 
+async def join_once(config: WorkerConfig) -> Identity:
+    """Join now and keep the identity. Raises UsageError for a bad token, Unavailable while the master is away."""
+    invitation = read_invitation(config)
+    work_dir = config.work_dir().absolute()
+    lock = take_lock(work_dir)
+    try:
+        identity = await enrol_once(invitation.url, invitation.token, _applicant(config, invitation.url))
+        save_identity(work_dir, identity)
+    finally:
+        lock.release()
+    return identity
+
+
+def _applicant(config: WorkerConfig, url: str) -> Applicant:
+    fingerprint = read_fingerprint(local_probe(), url)
+    return Applicant(
+        name=config.connect.name or fingerprint.hostname,
+        labels=config.connect.labels,
+        public_key=load_or_make_key(config.work_dir().absolute()).public_text(),
+        fingerprint=fingerprint,
+    )
+
+
 async def _join(config: WorkerConfig, invitation: Invitation, stop: StopRequest | None) -> Identity | None:
     """Enrol and keep the identity; None when a signal came first."""
     work_dir = config.work_dir().absolute()
-    fingerprint = read_fingerprint(local_probe(), invitation.url)
-    applicant = Applicant(
-        name=config.connect.name or fingerprint.hostname,
-        labels=config.connect.labels,
-        public_key=load_or_make_key(work_dir).public_text(),
-        fingerprint=fingerprint,
-    )
+    applicant = _applicant(config, invitation.url)
 
     async def join() -> None:
         save_identity(work_dir, await enrol(invitation.url, invitation.token, applicant))

@@ -22,13 +22,18 @@ from ops_system.cli import (
     parse,
     run_role,
 )
-from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
+from ops_system.runtime.tasks import StopRequest, running
 from ops_system.runtime.tasks import run_role as run_loop
+from ops_system.service.autostart import make_unit
+from ops_system.service.base import local_services
+from ops_system.service.manager import Manager, with_manager
+from ops_system.service.words import tell_change
+from ops_system.storage.lock import is_held
 from ops_system.worker.argv import hide_in_argv
 from ops_system.worker.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
-from ops_system.worker.identity import load_identity
+from ops_system.worker.identity import LOCK_FILE, load_identity
 from ops_system.worker.words import say
 
 NAME = "ops-worker"
@@ -72,18 +77,65 @@ def run(argv: list[str]) -> int:
 
 def run_worker(parsed: Parsed) -> int:
     """Run until a signal; without identity and token say how to join."""
-    if parsed.has("autostart"):
-        raise UsageError("-autostart: this version does not install the boot service yet; run the worker by hand")
+    if parsed.has("autostart") and not parsed.switch("autostart"):
+        return remove_boot_service()
     config = _load(parsed)
+    if parsed.has("autostart"):
+        return install_boot_service(parsed, config)
     if load_identity(config.work_dir()) is None and not config.connect.token:
-        sys.stderr.write(f"{NAME}: {say('join_how', master=config.connect.master_url, work_dir=config.work_dir())}\n")
-        return EXIT_USAGE
+        return _say_how_to_join(config)
     hide_in_argv(config.connect.token.reveal())
     os.environ.pop(_TOKEN_VARIABLE, None)
     logs.set_up(config.log)
+
+    def run_managed(manager: Manager) -> int:
+        run_loop(_serve(config, manager))
+        return EXIT_FINE
+
+    return with_manager(run_managed)
+
+
+async def _serve(config: WorkerConfig, manager: Manager) -> None:
     from ops_system.worker.app import run_app
 
-    run_loop(run_app(config))
+    stop = StopRequest()
+    async with running(manager.run(stop), "service manager"):
+        await run_app(config, stop, on_ready=manager.tell_ready)
+
+
+def _say_how_to_join(config: WorkerConfig) -> int:
+    sys.stderr.write(f"{NAME}: {say('join_how', master=config.connect.master_url, work_dir=config.work_dir())}\n")
+    return EXIT_USAGE
+
+
+def install_boot_service(parsed: Parsed, config: WorkerConfig) -> int:
+    """Install the boot service, joining first by the token: it is used once and does not go into the unit."""
+    work_dir = config.work_dir().absolute()
+    unit = make_unit(
+        "worker",
+        SCHEMA,
+        parsed,
+        os.environ,
+        folders={"work_dir": work_dir},
+        used_once=("token",),
+        log_file=str(work_dir / "worker.log"),
+    )
+    if load_identity(work_dir) is None:
+        if not config.connect.token:
+            return _say_how_to_join(config)
+        hide_in_argv(config.connect.token.reveal())
+        from ops_system.worker.app import join_once
+
+        joined = run_loop(join_once(config))
+        print(say("joined", name=joined.node_name, id=joined.node_id, master=joined.master_url))
+    change = local_services().install(unit, may_start=not is_held(work_dir / LOCK_FILE))
+    print(tell_change(change))
+    return EXIT_FINE
+
+
+def remove_boot_service() -> int:
+    """Stop the boot service and remove it; the services it started go on."""
+    print(tell_change(local_services().remove("worker")))
     return EXIT_FINE
 
 
@@ -125,3 +177,7 @@ def leave(config: WorkerConfig, *, is_forced: bool) -> int:
     forget_master(work_dir)
     print(say("left", master=picture.master_url, work_dir=work_dir))
     return EXIT_FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,18 +7,19 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal
+from ops_system.model.nodes import BootService
 from ops_system.processes.journal import RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.runtime.files import write_atomic
+from ops_system.service.base import local_services
+from ops_system.service.words import tell_state
 from ops_system.storage.lock import FileLock, acquire
-from ops_system.worker.identity import Identity, forget_identity, load_identity
+from ops_system.worker.identity import LOCK_FILE, Identity, forget_identity, load_identity
 from ops_system.worker.instances import DesiredStore
 from ops_system.worker.status import LOOPBACK, Health, InstanceStatus
 from ops_system.worker.words import say
 
-LOCK_FILE = "lock"
 PORT_FILE = "status-port"  # where the running worker answers; a stale one is harmless, the answer names its node
-CRASHES = Path("state") / "crashes"
 DESIRED = Path("state") / "desired"
 JOURNAL = Path("state") / "processes"
 _TIMEOUT_S = 3.0
@@ -33,12 +34,14 @@ class Picture(msgspec.Struct, frozen=True):
     master_url: str
     link: str
     instances: tuple[InstanceStatus, ...]
+    boot_service: BootService
 
     def text(self) -> str:
         """Return the picture for a person."""
         lines = [
             say("node", name=self.node_name, id=self.node_id, master=self.master_url),
             say("running", state=self.link) if self.running else say("not_running"),
+            tell_state(self.boot_service),
         ]
         rows = [
             f"  {item.name:<20} {item.version:<12} {item.state:<10} {item.health:<10} "
@@ -86,6 +89,7 @@ def read_picture(work_dir: Path, port: int) -> Picture | None:
             master_url=identity.master_url,
             link=health.link.state,
             instances=health.instances,
+            boot_service=local_services().status("worker"),
         )
     return _from_disk(work_dir, identity)
 
@@ -122,6 +126,7 @@ def _from_disk(work_dir: Path, identity: Identity) -> Picture:
         master_url=identity.master_url,
         link="away",
         instances=tuple(sorted(rows, key=lambda row: (row.name, row.instance_id))),
+        boot_service=local_services().status("worker"),
     )
 
 
