@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ops_system import __version__
+from ops_system.model.crashes import Crash
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.nodes import BootService, Fingerprint
@@ -25,6 +26,7 @@ from ops_system.runtime.tasks import Part, StopRequest, every, serve
 from ops_system.service.base import local_services
 from ops_system.worker.commands import register
 from ops_system.worker.config import OPTIONS, WorkerConfig
+from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
 from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, enrol_once, parse_join_token
 from ops_system.worker.execution import Execution
@@ -34,7 +36,7 @@ from ops_system.worker.identity import Identity, key_place, load_identity, load_
 from ops_system.worker.instances import DesiredStore, Instances
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.metrics.sampler import Sampler, local_counters
-from ops_system.worker.picture import DESIRED, JOURNAL, note_port, take_lock
+from ops_system.worker.picture import CRASHES, DESIRED, JOURNAL, note_port, take_lock
 from ops_system.worker.policy import Policy
 from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
@@ -81,6 +83,7 @@ class WorkerApp:
             on_report=self._on_report,
             on_event=self._on_event,
             on_progress=self.uplink.send_progress,
+            on_crash=self._on_crash,
             platform=platform,
         )
         self.instances = Instances(
@@ -93,7 +96,8 @@ class WorkerApp:
         )
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
-        register(handlers, self._logs, Execution(self._policy, platform.user_prefix))
+        self._crashes = CrashStore(self._work_dir / CRASHES, self._logs.read_log, self._wishes.is_wanted)
+        register(handlers, self._logs, self._crashes, Execution(self._policy, platform.user_prefix))
 
     def _make_deployer(self) -> Deployer:
         source = Source(self.uplink.http, self.uplink.session_token)
@@ -116,6 +120,7 @@ class WorkerApp:
         parts: dict[str, Part] = {
             "supervisor": self.supervisor.run,
             "uplink": self._run_uplink,
+            "crashes": self._crashes.run,
             "sampler": lambda: self.sampler.run(interval_s),
             "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
@@ -144,7 +149,12 @@ class WorkerApp:
 
     def _on_report(self, report: InstanceReport) -> None:
         self._starts.see(report)
+        if report.removed:
+            self._crashes.forget(report.instance_id)
         self.uplink.send_report(report)
+
+    def _on_crash(self, instance_id: InstanceId, crash: Crash) -> None:
+        self._crashes.note(instance_id, crash)
 
     def _on_event(self, _event: InstanceEvent) -> None:
         self.uplink.wake_events()

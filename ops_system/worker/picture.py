@@ -21,6 +21,7 @@ from ops_system.worker.words import say
 
 PORT_FILE = "status-port"  # where the running worker answers; a stale one is harmless, the answer names its node
 DESIRED = Path("state") / "desired"
+CRASHES = Path("state") / "crashes"
 JOURNAL = Path("state") / "processes"
 _TIMEOUT_S = 3.0
 
