@@ -7,6 +7,8 @@ A stop ends the parts and never the services: they belong to themselves (R1).
 
 import asyncio
 import logging
+import signal
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -121,6 +123,7 @@ class WorkerApp:
             "supervisor": self.supervisor.run,
             "uplink": self._run_uplink,
             "crashes": self._crashes.run,
+            "hang-up": self._hear_hang_up,
             "sampler": lambda: self.sampler.run(interval_s),
             "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
@@ -138,6 +141,17 @@ class WorkerApp:
                 ", ".join(strays),
             )
         await self.uplink.run(self.instances)
+
+    async def _hear_hang_up(self) -> None:
+        """Take SIGHUP as the wish to ask the master again."""
+        loop = asyncio.get_running_loop()
+        if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+            return
+        loop.add_signal_handler(signal.SIGHUP, self.uplink.try_again)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
 
     async def _rotate(self) -> None:
         rotate = self._config.log_rotate

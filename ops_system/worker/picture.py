@@ -34,14 +34,16 @@ class Picture(msgspec.Struct, frozen=True):
     node_name: str
     master_url: str
     link: str
+    link_message: str
     instances: tuple[InstanceStatus, ...]
     boot_service: BootService
 
     def text(self) -> str:
         """Return the picture for a person."""
+        link = f"{self.link} ({self.link_message})" if self.link_message else self.link
         lines = [
             say("node", name=self.node_name, id=self.node_id, master=self.master_url),
-            say("running", state=self.link) if self.running else say("not_running"),
+            say("running", state=link) if self.running else say("not_running"),
             tell_state(self.boot_service),
         ]
         rows = [
@@ -89,6 +91,7 @@ def read_picture(work_dir: Path, port: int) -> Picture | None:
             node_name=health.node_name,
             master_url=identity.master_url,
             link=health.link.state,
+            link_message=health.link.message,
             instances=health.instances,
             boot_service=local_services().status("worker"),
         )
@@ -126,6 +129,7 @@ def _from_disk(work_dir: Path, identity: Identity) -> Picture:
         node_name=identity.node_name,
         master_url=identity.master_url,
         link="away",
+        link_message="",
         instances=tuple(sorted(rows, key=lambda row: (row.name, row.instance_id))),
         boot_service=local_services().status("worker"),
     )

@@ -2,13 +2,15 @@
 
     away --dial--> opening --Welcome--> linked --lost, silent, Goodbye--> away (full jitter, 1 s … 10 s)
                       |
-                      Goodbye with retry_after_s < 0 (revoked, a clone): refused; the services go on, nobody dials
+                      Goodbye with retry_after_s < 0 (revoked, a clone): refused; the services go on; the next dial
+                      is REFUSED_RETRY_S later, or when `try_again` is called (SIGHUP)
 
 What must arrive (events) is kept by the journal until the master acknowledges it; what is only the newest picture
 (reports, progress, samples) is coalesced or dropped by the link. `app` wires it to the rest through `Node`.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import random
@@ -60,6 +62,7 @@ _log = logging.getLogger(__name__)
 
 OPENING_S = 10.0
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
+REFUSED_RETRY_S = 600.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
 MAX_REASON_CHARS = 2000
@@ -138,7 +141,11 @@ class Uplink:
         fingerprint: Callable[[], Fingerprint],
         handlers: Handlers,
         dice: Callable[[], float] = random.random,
+        *,
+        refused_retry_s: float = REFUSED_RETRY_S,
     ) -> None:
+        self._refused_retry_s = refused_retry_s
+        self._knock = asyncio.Event()
         self._identity = identity
         self._key = key
         self._fingerprint = fingerprint
@@ -234,14 +241,23 @@ class Uplink:
                 goodbye = end.goodbye
                 if goodbye is not None and goodbye.retry_after_s < 0:
                     await self._stay_away(goodbye)
+                    continue
                 wait_s = retry_wait_s(attempt, goodbye.retry_after_s if goodbye else 0.0, self._dice())
                 self._show("away", end.message or end.code)
                 await asyncio.sleep(wait_s)
 
     async def _stay_away(self, goodbye: Goodbye) -> None:
-        """The master does not want this node: what runs goes on, and an operator decides."""
-        self._show("refused", f"{goodbye.code}: {goodbye.message}")
-        await asyncio.Event().wait()
+        """The master does not want this node: what runs goes on, and an operator decides; ask again now and then."""
+        again = f"asked again every {self._refused_retry_s / 60:g} min, or at once on SIGHUP"
+        self._show("refused", f"{goodbye.code}: {goodbye.message} ({again})")
+        self._knock.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._refused_retry_s):
+                await self._knock.wait()
+
+    def try_again(self) -> None:
+        """Dial a master that refused this node now; anything else goes its way."""
+        self._knock.set()
 
     async def _live_once(self, session: "aiohttp.ClientSession") -> LinkEnd:
         """Dial, open, and carry frames until the link ends."""

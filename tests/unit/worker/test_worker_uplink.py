@@ -66,13 +66,13 @@ def kept() -> Kept:
     return Kept()
 
 
-def make_uplink(master: MastersEnd, folder: Path, dice: float = 0.0) -> Uplink:
+def make_uplink(master: MastersEnd, folder: Path, dice: float = 0.0, refused_retry_s: float = 600.0) -> Uplink:
     key = load_or_make_key(folder)
     identity = Identity(NODE, "n1", master.url, master.authority.pem, master.signing_public_key, now())
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     master.node_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(key.public_text()))
-    return Uplink(identity, key, lambda: FINGERPRINT, Handlers(), dice=lambda: dice)
+    return Uplink(identity, key, lambda: FINGERPRINT, Handlers(), dice=lambda: dice, refused_retry_s=refused_retry_s)
 
 
 @pytest.fixture
@@ -150,6 +150,24 @@ async def test_a_node_that_is_not_wanted_does_not_come_back(master: MastersEnd, 
                 await asyncio.sleep(0.01)
     assert len(master.proofs) == 1
     assert "revoked" in link.picture.message
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_node_that_was_refused_asks_again_later_or_when_told(
+    master: MastersEnd, kept: Kept, tmp_path: Path, is_asked: bool
+) -> None:
+    master.goodbye = Goodbye("forbidden", "this node is revoked", -1.0)
+    link = make_uplink(master, tmp_path, refused_retry_s=600.0 if is_asked else 0.05)
+    async with running(link.run(kept), "uplink"):
+        async with asyncio.timeout(5):
+            while link.picture.state != "refused":  # noqa: ASYNC110 - the uplink's picture sets no event
+                await asyncio.sleep(0.01)
+        assert "asked again every" in link.picture.message
+        master.goodbye = None
+        if is_asked:
+            link.try_again()
+        await master.until(lambda: master.snapshots)
+        assert link.picture.state == "linked"
 
 
 async def test_a_wish_comes_with_the_masters_time(
