@@ -100,6 +100,7 @@ class InstanceReport(msgspec.Struct, frozen=True):
     """What a worker observes of one instance, for the generation and restart wish it has seen.
 
     `removed` is the last report of an instance whose desired state was `absent`: tree empty, files gone.
+    `restarts_in_window`: those that still count towards giving up; `next_try_at`: only while it backs off.
     """
 
     instance_id: InstanceId
@@ -116,6 +117,8 @@ class InstanceReport(msgspec.Struct, frozen=True):
     reason: Reason | None = None
     version: str = ""
     removed: bool = False
+    restarts_in_window: int = 0
+    next_try_at: datetime | None = None
 
 
 class InstanceEvent(msgspec.Struct, frozen=True):

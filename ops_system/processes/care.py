@@ -9,6 +9,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import msgspec
@@ -79,6 +80,7 @@ class Care:
         self._inbox: deque[Event] = deque()
         self._is_deciding = False
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._next_try_at: datetime | None = None
         self._errands: dict[str, asyncio.Task[None]] = {}
         self._told: InstanceReport | None = None
         self._kept: RunRecord | None = record
@@ -122,7 +124,7 @@ class Care:
             self._around.on_crash(before.spec.instance_id, crash)
 
     def _tell(self) -> None:
-        report = report_of(self.view, self._around.clock())
+        report = report_of(self.view, self._around.clock(), self._next_try_at)
         told = self._told
         if told is None or msgspec.structs.replace(told, at=report.at) != report:
             self._told = report
@@ -130,7 +132,7 @@ class Care:
 
     def report(self) -> InstanceReport:
         """Return the newest picture."""
-        return self._told or report_of(self.view, self._around.clock())
+        return self._told or report_of(self.view, self._around.clock(), self._next_try_at)
 
     def close(self) -> None:
         """Switch the clocks off; processes go on."""
@@ -215,6 +217,8 @@ class Care:
         old = self._timers.pop(timer, None)
         if old is not None:
             old.cancel()
+        if timer is Timer.BACKOFF:
+            self._next_try_at = self._around.clock() + timedelta(seconds=delay_s)
         self._timers[timer] = self._loop.call_later(delay_s, self.post, TimerFired(timer))
 
     def _cancel_timers(self) -> None:

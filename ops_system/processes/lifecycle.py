@@ -365,7 +365,12 @@ def _back_off(view: View, reason: Reason, delay_s: float) -> Decision:
     again = Reason(
         "backoff",
         f"restart {view.restarts} in {delay_s:.1f} s",
-        {"delay_s": round(delay_s, 3), "restarts": view.restarts},
+        {
+            "delay_s": round(delay_s, 3),
+            "restarts": view.restarts,
+            "restarts_in_window": len(view.history.times_s),
+            "window_s": view.spec.restart.window_s,
+        },
     )
     if delay_s <= 0:
         return begin(view, Emit("restart", again))

@@ -64,8 +64,8 @@ class View(msgspec.Struct, frozen=True):
     ended: Ended | None = None
 
 
-def report_of(view: View, at: datetime) -> InstanceReport:
-    """Return what the master is told."""
+def report_of(view: View, at: datetime, next_try_at: datetime | None = None) -> InstanceReport:
+    """Return what the master is told. `next_try_at`: when the clock of a back-off runs out."""
     return InstanceReport(
         instance_id=view.spec.instance_id,
         generation=view.spec.generation,
@@ -81,6 +81,8 @@ def report_of(view: View, at: datetime) -> InstanceReport:
         reason=view.reason,
         version=view.spec.source.service.version,
         removed=view.stage is Stage.REMOVED,
+        restarts_in_window=len(view.history.times_s),
+        next_try_at=next_try_at if view.stage is Stage.BACKOFF else None,
     )
 
 

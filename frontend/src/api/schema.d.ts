@@ -691,7 +691,10 @@ export interface components {
       pid: number | null
       started_at: string | null
       exit_code: number | null
+      exit_signal: string | null
       restarts: number
+      restarts_in_window: number
+      next_try_at: string | null
       reason: components['schemas']['Reason'] | null
       metrics: {
         [key: string]: number

@@ -24,7 +24,8 @@ def bound_report(report: InstanceReport) -> InstanceReport:
     """Return the report with its words cut. Raises `Invalid`."""
     _check_word(report.instance_id)
     _check_numbers((report.generation, report.restart_seq, report.restarts, report.pid), report.exit_code)
-    _check_stamps((report.at, report.started_at))
+    _check_numbers((report.restarts_in_window,), None)
+    _check_stamps((report.at, report.started_at, report.next_try_at))
     return msgspec.structs.replace(
         report,
         version=report.version[:MAX_WORD],

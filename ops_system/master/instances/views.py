@@ -41,7 +41,10 @@ class Instance(msgspec.Struct, frozen=True):
     pid: int | None
     started_at: datetime | None
     exit_code: int | None
+    exit_signal: str | None
     restarts: int
+    restarts_in_window: int  # those that still count towards giving up
+    next_try_at: datetime | None  # only while it backs off
     reason: Reason | None
     metrics: dict[str, float]
     ports: dict[str, int]
@@ -105,7 +108,10 @@ def view_of(record: Record, metrics: Mapping[str, float], *, is_heard: bool) -> 
         pid=seen.pid if seen else None,
         started_at=seen.started_at if seen else None,
         exit_code=seen.exit_code if seen else None,
+        exit_signal=seen.exit_signal if seen else None,
         restarts=seen.restarts if seen else 0,
+        restarts_in_window=seen.restarts_in_window if seen else 0,
+        next_try_at=seen.next_try_at if seen and is_heard else None,
         reason=reason if is_heard else NODE_SILENT,
         metrics=dict(metrics) if is_heard else {},
         ports=spec.service.ports,

@@ -68,6 +68,16 @@ async def test_an_end_that_was_asked_for_is_none(tmp_path):
     assert crashes == []
 
 
+async def test_the_next_try_is_told_while_it_backs_off(tmp_path):
+    async with running_rig(tmp_path) as rig:
+        rules = RestartRules(policy="always", delay_s=20)
+        await rig.supervisor.apply(make_spec(argv=(SH, "-c", "exit 3"), restart=rules))
+        report = await rig.until_state(State.BACKOFF)
+    wait_s = (report.next_try_at - report.at).total_seconds()
+    assert 14 <= wait_s <= 26
+    assert report.restarts_in_window == 1
+
+
 def test_the_chain_above_begins_with_this_process():
     chain = read_own_chain()
     assert chain[0].pid == os.getpid()

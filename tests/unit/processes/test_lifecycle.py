@@ -391,3 +391,19 @@ def test_what_a_start_waits_for_is_shown_once_and_only_while_it_prepares():
     assert (world.view.reason, world.actions) == (None, ())
     world.happen(PrepareDone())
     assert world.view.stage is Stage.LAUNCHING
+
+
+def test_a_back_off_tells_how_many_restarts_count_and_when_the_next_try_is():
+    world = World(make_spec(restart=RestartRules(policy="always", delay_s=8, window_s=120)))
+    for _ in range(3):
+        world.to_running() if world.view.stage is not Stage.BACKOFF else world.happen(
+            TimerFired(Timer.BACKOFF), Spawned(10, AT), TimerFired(Timer.PROVEN)
+        )
+        world.now_s += 10
+        world.happen(Exited(7), TreeEmpty())
+    told = next(action.reason for action in world.did(Emit) if action.kind == "restart")
+    assert told.params == {"delay_s": 32.0, "restarts": 3, "restarts_in_window": 3, "window_s": 120}
+    report = report_of(world.view, AT, next_try_at=AT)
+    assert (report.restarts_in_window, report.next_try_at, report.reason.params) == (3, AT, {"exit_code": 7})
+    world.happen(TimerFired(Timer.BACKOFF))
+    assert report_of(world.view, AT, next_try_at=AT).next_try_at is None
