@@ -45,7 +45,7 @@ def say_what_lives(pids: tuple[int, ...]) -> None:
 async def end_all(work_dir: Path) -> None:
     """End every service of the worker in `work_dir`, which must not be running."""
     platform = make_platform()
-    platform.open()
+    platform.open(work_dir / JOURNAL)
     ended = 0
     try:
         for record in RunStore(work_dir / JOURNAL).load_all().values():

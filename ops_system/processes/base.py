@@ -6,6 +6,7 @@ supervisor and tells a process from another that got its number later.
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -42,20 +43,20 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """A start that was made. `keeper` is the small process that waits for the entrypoint and notes its exit code."""
+    """A start that was made. `keeper` is its parent, which notes its exit code; the entrypoint where there is none."""
 
     instance_id: InstanceId
     number: int
     keeper: Identity
     leader: Identity | None = None  # the entrypoint; None until its pid is known
-    is_child: bool = True  # False after re-adoption: its orphans went to init, so only a full scan proves emptiness
+    is_child: bool = True  # of a process this one started; False after re-adoption
 
 
 class Member(msgspec.Struct, frozen=True):
     """A process that belongs to an instance."""
 
     identity: Identity
-    is_keeper: bool = False
+    is_leader: bool = False  # surely an entrypoint: it leads its session and a keeper started it
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -72,8 +73,8 @@ OnExit = Callable[[Exit], None]
 class Platform(Protocol):
     """The operating system, as far as supervision needs it. Everything here is quick and does not wait."""
 
-    def open(self) -> None:
-        """Begin: needs a running loop. Takes in orphans where the system can."""
+    def open(self, state_dir: Path) -> None:
+        """Begin: needs a running loop. Takes in orphans where the system can, and up what an earlier one left."""
         ...
 
     def close(self) -> None:
@@ -112,11 +113,11 @@ class Platform(Protocol):
         ...
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
-        """Return the living processes of the instance, its keeper included: session, group, descendants, marker."""
+        """Return the living processes of the instance: session, group, descendants, marker."""
         ...
 
     def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
-        """Return the living processes of many instances in one pass, their keepers left out. For measuring."""
+        """Return the living processes of many instances in one pass. For measuring."""
         ...
 
     def is_surely_empty(self, handle: Handle) -> bool:
@@ -127,8 +128,8 @@ class Platform(Protocol):
         """Return all living processes that carry a marker, by instance: the way back when the state folder is lost."""
         ...
 
-    def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> tuple[Handle, str | None]:
-        """Read from living marked processes which start they are; the second is its run_dir, None without a keeper."""
+    def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> Handle:
+        """Tell from living marked processes which start they are; number 0 when nobody knows."""
         ...
 
     def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:

@@ -1,84 +1,345 @@
-r"""The keeper: a POSIX shell of under 1 MB that starts an entrypoint, waits, and notes how it ended. Used by `posix`.
+r"""The keeper: one small process that starts every entrypoint of a worker, waits for it, and notes how it ended.
 
-It leads the instance's session, outlives the worker, and is the entrypoint's parent, so the exit code is known even
-when the worker died meanwhile. Only shell builtins run, so a start costs two forks and two execs in all.
+It is the entrypoints' parent and outlives the worker, so an exit code is known even when the worker died meanwhile; the
+next worker on the same state folder talks to it again. As the reaper of orphans it also takes in what an entrypoint
+leaves behind. It ends when no worker is there and no child is left. Used by `keepers`, which starts it as a program of
+its own: nothing but the standard library here, and everything imported at the start, because an update may replace the
+files under it.
 
-    arguments after the script: ops-keeper RUN_DIR NUMBER DIR INSTANCE_ID NOFILE ARGV...
-    RUN_DIR/exit  "NUMBER CODE\n"             written when it ended; 128 + signal, as shells do
-    descriptor 3  "INSTANCE_ID NUMBER PID\n"  one atomic write to the worker, before the entrypoint is executed
+    arguments                STATE_DIR; descriptor 0 is the link to the first worker
+    STATE/keeper-1.sock      where the next worker connects; what the last one asked is done before it is answered
+    RUN_DIR/exit             "NUMBER STATUS\n", the wait(2) status, written before the end is told
 
-A note counts when its line is complete and of the right start, so a torn or an old one is no note; renaming would cost
-a process per exit.
-The traps are handlers, not ignores: the shell survives a signal to the whole group while the entrypoint's own signals
-are reset by exec.
+Both ways frames of NUL-separated fields after their length: `start` and its answers `started`, `ended`; a worker that
+connects is first told `hello`, every start that lives, every end that could not be noted (full disk), and `ready`.
 """
 
+import contextlib
+import ctypes
+import os
+import select
 import signal
+import socket
+import struct
 import sys
-from pathlib import Path
 
-from ops_system.processes.base import Exit
+ARGUMENT = "ops-keeper"  # how a frozen worker is told to be one
+SOCKET = "keeper-1.sock"  # a change of the protocol changes the number; an older keeper then ends with its children
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_LENGTH = struct.Struct(">I")
+_ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells do
 
-NAME = "ops-keeper"
-PID_FD = 3
+Fields = list[bytes]
 
-_OWN_PID = "read -r pid rest </proc/self/stat" if sys.platform == "linux" else "pid=$(exec sh -c 'echo $PPID')"
 
-SCRIPT = f"""trap : HUP INT QUIT TERM USR1 USR2 ALRM
-exec 4>&1 5>&2 >/dev/null 2>&1
-(
-exec >&4 2>&5 4>&- 5>&-
-cd -- "$3" || exit 126
-if [ -n "$5" ]; then ulimit -n "$5" || exit 126; fi
-{_OWN_PID}
-echo "$4 $2 $pid" >&3
-exec 3>&-
-shift 5
-exec "$@"
-)
-code=$?
-echo "$2 $code" >"$1/exit"
-exit "$code"
-"""
+# --- frames ----------------------------------------------------------------------------------------------------------
+def pack(*fields: str | bytes | int) -> bytes:
+    """Return one frame. Raises ValueError when a field holds a NUL or all are too long."""
+    parts = [field if isinstance(field, bytes) else os.fsencode(str(field)) for field in fields]
+    if any(b"\0" in part for part in parts):
+        raise ValueError("embedded null byte")
+    data = b"\0".join(parts)
+    if len(data) > MAX_FRAME_BYTES:
+        raise ValueError("arguments and environment are too long")
+    return _LENGTH.pack(len(data)) + data
+
+
+class Frames:
+    """Puts a stream together again."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[Fields]:
+        """Return the frames that are complete now."""
+        rest = self._rest
+        rest += data
+        found, at = [], 0
+        while len(rest) - at >= _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(rest, at)[0]
+            if end > len(rest):
+                break
+            found.append(bytes(rest[at + _LENGTH.size : end]).split(b"\0"))
+            at = end
+        del rest[:at]
+        return found
 
 
 def parse_note(data: bytes, number: int) -> int | None:
-    """Return the value that start `number` noted; None when it is another start's note or not complete."""
-    if not data.endswith(b"\n"):
-        return None
+    """Return the wait status that start `number` noted; None when it is another start's note or not complete.
+
+    Number 0 is a start of which only the processes were found: any complete note is its own.
+    """
     words = data.split()
-    if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[0]) != number:  # noqa: PLR2004
+    is_complete = data.endswith(b"\n") and len(words) == 2 and all(word.isdigit() for word in words)  # noqa: PLR2004
+    if not is_complete or (number and int(words[0]) != number):
         return None
     return int(words[1])
 
 
-def read_note(path: Path, number: int) -> int | None:
-    """Like `parse_note` on a file; None when it is not there."""
+class Start:
+    """One entrypoint: what was asked, and who it became."""
+
+    def __init__(self, fields: Fields) -> None:
+        """Read `start ID NUMBER RUN_DIR DIR STDOUT STDERR ARGC ARGV... NAME=VALUE...`."""
+        self.instance_id, self.number, self.run_dir, self.dir, self.stdout, self.stderr, argc = fields[1:8]
+        self.argv = fields[8 : 8 + int(argc)]
+        self.env = dict(field.split(b"=", 1) for field in fields[8 + int(argc) :])
+        self.pid = 0
+        self.start_time = 0
+
+    def started(self) -> bytes:
+        """Return the answer."""
+        return pack("started", self.instance_id, self.number, self.pid, self.start_time)
+
+    def forget_request(self) -> None:
+        """Drop what is needed only once."""
+        self.argv, self.env = [], {}
+
+
+# --- starting --------------------------------------------------------------------------------------------------------
+def spawn(start: Start) -> int:
+    """Execute the entrypoint in a session of its own. Raises OSError."""
+    os.chdir(start.dir)
     try:
-        return parse_note(path.read_bytes(), number)
+        return _spawn(start, start.argv)
+    except OSError as error:
+        if error.errno != 8:  # noqa: PLR2004 - ENOEXEC: a script without #! is a shell's, as everywhere
+            raise
+        return _spawn(start, [b"/bin/sh", *start.argv])
+    finally:
+        os.chdir("/")
+
+
+def _spawn(start: Start, argv: Fields) -> int:
+    if sys.platform != "linux":
+        return _spawn_by_fork(start, argv)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, start.stdout, append, 0o640),
+        (os.POSIX_SPAWN_OPEN, 2, start.stderr, append, 0o640),
+    ]
+    return os.posix_spawn(
+        argv[0], argv, start.env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_ALL_SIGNALS
+    )
+
+
+def _spawn_by_fork(start: Start, argv: Fields) -> int:
+    """Do the same without posix_spawn's setsid, which macOS's Python lacks; this process has one thread only."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(start.stdout, append, 0o640), 1)
+        os.dup2(os.open(start.stderr, append, 0o640), 2)
+        for item in _ALL_SIGNALS:
+            with contextlib.suppress(OSError):
+                signal.signal(item, signal.SIG_DFL)
+        os.execve(argv[0], argv, start.env)  # noqa: S606 - no shell is meant
+    except OSError as error:
+        os.write(2, _complaint(start, error))
+    finally:
+        os._exit(_NOT_FOUND)
+
+
+def _complaint(start: Start, error: OSError) -> bytes:
+    return b"cannot execute " + (start.argv[0] if start.argv else b"") + f": {error.strerror}\n".encode()
+
+
+def _complain(start: Start, error: OSError) -> None:
+    with contextlib.suppress(OSError), open(start.stderr, "ab") as file:  # noqa: PTH123 - bytes path
+        file.write(_complaint(start, error))
+
+
+def read_start_time(pid: int) -> int:
+    """Return the start time in clock ticks since boot (proc(5)); 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - a hot path
+            data = file.read()
     except OSError:
+        return 0
+    return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19])
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+class Keeper:
+    """See the module."""
+
+    def __init__(self, listener: socket.socket | None, link: socket.socket) -> None:
+        self._listener = listener
+        self._link: socket.socket | None = None
+        self._frames = Frames()
+        self._unsent = bytearray()
+        self._starts: dict[int, Start] = {}
+        self._unnoted: dict[bytes, bytes] = {}
+        self._poll = select.poll()
+        self._wake = self._hear_children()
+        if listener is not None:
+            self._poll.register(listener, select.POLLIN)
+        self._serve(link)
+
+    def _hear_children(self) -> int:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll.register(read, select.POLLIN)
+        return read
+
+    def run(self) -> None:
+        """Work until no worker is there and no child is left."""
+        while self._reap() or self._link is not None:
+            ready = dict(self._poll.poll())
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+            if self._link is not None and (events := ready.get(self._link.fileno())):
+                self._use_link(events)
+            if self._listener is not None and self._listener.fileno() in ready:
+                self._accept(self._listener)
+
+    # --- children
+    def _reap(self) -> bool:
+        """Wait for everything that ended, orphans too; False when no child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            start = self._starts.pop(pid, None)
+            if start is not None:
+                self._tell_end(start, status)
+
+    def _start(self, fields: Fields) -> None:
+        start = Start(fields)
+        self._unnoted.pop(start.instance_id, None)
+        try:
+            start.pid = spawn(start)
+        except OSError as error:
+            _complain(start, error)
+            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+            self._tell_end(start, code << 8)
+            return
+        start.start_time = read_start_time(start.pid)
+        start.forget_request()
+        self._starts[start.pid] = start
+        self._send(start.started())
+
+    def _tell_end(self, start: Start, status: int) -> None:
+        ended = pack("ended", start.instance_id, start.number, status)
+        try:
+            with open(start.run_dir + b"/exit", "wb", buffering=0) as file:  # noqa: PTH123 - a hot path
+                file.write(b"%s %d\n" % (start.number, status))
+        except OSError:
+            self._unnoted[start.instance_id] = ended
+        self._send(ended)
+
+    # --- the worker
+    def _serve(self, link: socket.socket) -> None:
+        link.setblocking(False)
+        self._link, self._frames, self._unsent = link, Frames(), bytearray()
+        self._poll.register(link, select.POLLIN)
+        told = [start.started() for start in self._starts.values()]
+        self._send(b"".join([pack("hello", os.getpid()), *told, *self._unnoted.values(), pack("ready")]))
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Let the next worker in, after all that the last one had asked for."""
+        with contextlib.suppress(OSError):
+            link, _ = listener.accept()
+            while self._link is not None and self._read_link():
+                pass
+            self._drop_link()
+            self._serve(link)
+
+    def _use_link(self, events: int) -> None:
+        if events & select.POLLOUT:
+            self._flush()
+        if events & ~select.POLLOUT:
+            self._read_link()
+
+    def _read_link(self) -> bool:
+        """Do what was asked; False when there is nothing more for now."""
+        assert self._link is not None
+        try:
+            data = self._link.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._drop_link()
+            return False
+        for fields in self._frames.feed(data):
+            if fields[0] == b"start":
+                self._start(fields)
+        return True
+
+    def _send(self, data: bytes) -> None:
+        if self._link is not None:
+            self._unsent += data
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._link is None:
+            return
+        try:
+            while self._unsent:
+                del self._unsent[: self._link.send(self._unsent)]
+        except BlockingIOError:
+            self._poll.modify(self._link, select.POLLIN | select.POLLOUT)
+        except OSError:
+            self._drop_link()
+        else:
+            self._poll.modify(self._link, select.POLLIN)
+
+    def _drop_link(self) -> None:
+        if self._link is not None:
+            self._poll.unregister(self._link)
+            self._link.close()
+            self._link = None
+
+
+def listen(state_dir: str) -> socket.socket | None:
+    """Listen in the state folder, by a short name: a socket's path is bounded (unix(7)). None: the folder is gone."""
+    mask = os.umask(0o077)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        os.chdir(state_dir)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in this small process
+        listener.bind(SOCKET)
+        listener.listen(4)
+    except OSError:
+        listener.close()
         return None
+    finally:
+        os.umask(mask)
+        os.chdir("/")
+    listener.setblocking(False)
+    return listener
 
 
-def exit_of_code(code: int) -> Exit:
-    """Read a shell's exit status: above 128 it means a signal (a program that exits with 143 by itself reads alike)."""
-    number = code - 128
-    if number > 0 and number in {item.value for item in signal.Signals}:
-        return Exit(signal=signal.Signals(number).name)
-    return Exit(code=code)
+def main(state_dir: str) -> int:
+    """Be the keeper."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for item in _DEAF_TO:
+        signal.signal(item, lambda *_: None)
+    link = socket.socket(fileno=os.dup(0))
+    os.dup2(null := os.open(os.devnull, os.O_RDWR), 0)
+    os.close(null)
+    Keeper(listen(state_dir), link).run()
+    return 0
 
 
-def exit_of_status(status: int) -> Exit:
-    """Read a wait(2) status of a process that had no keeper."""
-    import os
-
-    if os.WIFSIGNALED(status):
-        return Exit(signal=signal.Signals(os.WTERMSIG(status)).name)
-    return Exit(code=os.WEXITSTATUS(status))
-
-
-def parse_argv(argv: tuple[str, ...]) -> tuple[str, int] | None:
-    """Return (run_dir, number) when this is a keeper's command line."""
-    if len(argv) < 9 or argv[1] != "-c" or argv[3] != NAME or not argv[5].isdigit():  # noqa: PLR2004 - as in the docstring
-        return None
-    return argv[4], int(argv[5])
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[-1]))

@@ -1,46 +1,46 @@
 """Linux and macOS: starting through the keeper, signalling by identity, finding a tree. See `base.Platform`."""
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
-import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from ops_system.model.errors import Invalid
 from ops_system.model.ids import InstanceId
-from ops_system.processes import procfs
+from ops_system.processes import keeper, procfs
 from ops_system.processes.accounts import as_user, user_env
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
-from ops_system.processes.keeper import NAME, PID_FD, SCRIPT, exit_of_status, parse_argv, read_note
-from ops_system.processes.keeper import exit_of_code as keeper_exit
-from ops_system.processes.procfs import Table
+from ops_system.processes.keeper import Fields, pack
+from ops_system.processes.keepers import Keepers, end_keeper
+from ops_system.processes.prologue import full_argv
 from ops_system.processes.reaper import Reaper, become_subreaper
+from ops_system.processes.scan import Scanner
 from ops_system.processes.spec import LimitRules
 from ops_system.processes.watch import Watch, make_watch
 
 _log = logging.getLogger(__name__)
 
-_TABLE_AGE_S = 0.010
-_SHELL = "/bin/sh"
-_DEFAULT_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+KEEPER_ANSWER_S = 2.0
+_END_S = 1.0
+_NOTE_TRIES = 20
+_NOTE_PAUSE_S = 0.05
 
 
 class _Start:
-    """A start under watch."""
+    """A start under watch. `is_kept`: the keeper this worker talks to is its parent and tells how it ends."""
 
     def __init__(self, handle: Handle, run_dir: str, on_exit: OnExit, on_pid: OnPid | None = None) -> None:
         self.handle = handle
         self.run_dir = run_dir
         self.on_exit = on_exit
         self.on_pid = on_pid
+        self.is_kept = False
+        self.is_over = False
+        self.deadline: asyncio.TimerHandle | None = None
 
 
 class PosixPlatform:
@@ -48,35 +48,40 @@ class PosixPlatform:
 
     def __init__(self) -> None:
         self._boot_id = procfs.read_boot_id()
+        self._scanner = Scanner(self._boot_id)
         self._starts: dict[InstanceId, _Start] = {}
-        self._own: set[int] = set()
-        self._table: Table = {}
-        self._markers: dict[int, str] = {}
-        self._table_at_s = -1.0
-        self._is_subreaper = False
-        self._partial = b""
+        self._told: dict[InstanceId, Fields] = {}  # by the keeper of the last worker
+        self._own: set[int] = set()  # the keeper and its entrypoints: theirs to wait for, whoever inherits them
 
     # --- opening and closing
-    def open(self) -> None:
-        """Become the reaper of orphans, and make the pipe on which keepers tell pids."""
+    def open(self, state_dir: Path) -> None:
+        """Become the reaper of orphans, and ask the keeper of the last worker what lives."""
         self._loop = asyncio.get_running_loop()
         self._watch: Watch = make_watch()
-        self._is_subreaper = become_subreaper() and procfs.read_children(os.getpid()) is not None
+        become_subreaper()
         self._reaper = Reaper(self._own.__contains__, self._is_session)
         self._reaper.open()
-        self._pipe_read, write = os.pipe()
-        self._pipe_write = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, PID_FD + 10)
-        os.close(write)
-        os.set_blocking(self._pipe_read, False)
-        self._loop.add_reader(self._pipe_read, self._read_pids)
+        self._keepers = Keepers(state_dir, self._on_frame, self._on_keeper_lost)
+        for fields in self._keepers.connect():
+            self._told[InstanceId(fields[1].decode())] = fields
+        self._keeper = self._identify_keeper()
 
     def close(self) -> None:
         """Stop watching."""
-        self._loop.remove_reader(self._pipe_read)
-        os.close(self._pipe_read)
-        os.close(self._pipe_write)
+        pid, is_idle = self._keepers.pid, not self._starts
+        is_child = self._keepers.is_child
+        self._keepers.close()
+        if pid is not None and is_child and is_idle:
+            end_keeper(pid, _END_S)
         self._reaper.close()
         self._watch.close()
+
+    def _identify_keeper(self) -> Identity | None:
+        pid = self._keepers.pid
+        if pid is None:
+            return None
+        self._own.add(pid)
+        return self._scanner.identity(pid)
 
     def user_prefix(self, user: str) -> tuple[str, ...]:
         """See `base.Platform`."""
@@ -88,153 +93,169 @@ class PosixPlatform:
 
     # --- starting
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
-        """See `base.Platform`."""
-        argv = _keeper_argv(launch)
-        env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
-        pid = self._spawn_keeper(argv, env, launch)
-        self._own.add(pid)
-        self._table_at_s = -1.0
-        keeper = self.identity(pid) or Identity(self._boot_id, pid, 0)
-        handle = Handle(launch.instance_id, launch.number, keeper)
+        """See `base.Platform`. The keeper answers; until then the start has no leader."""
+        self._keepers.send(_request(launch))
+        if self._keeper is None:
+            self._keeper = self._identify_keeper()
+        self._scanner.expire()
+        who = self._keeper or Identity(self._boot_id, 0, 0)
+        handle = Handle(launch.instance_id, launch.number, who, is_child=self._keepers.is_child)
         start = _Start(handle, launch.run_dir, on_exit, on_pid)
+        start.is_kept = True
         self._starts[launch.instance_id] = start
-        self._watch.add(pid, lambda: self._keeper_ended(start))
         return handle
 
-    def _spawn_keeper(self, argv: list[str], env: dict[str, str], launch: Launch) -> int:
-        if sys.platform != "linux":
-            return self._spawn_portable(argv, env, launch)
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, launch.stdout_path, append, 0o640),
-            (os.POSIX_SPAWN_OPEN, 2, launch.stderr_path, append, 0o640),
-            (os.POSIX_SPAWN_DUP2, self._pipe_write, PID_FD),
-        ]
-        return os.posix_spawn(
-            _SHELL, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
-        )
-
-    def _spawn_portable(self, argv: list[str], env: dict[str, str], launch: Launch) -> int:
-        """Start without posix_spawn's setsid, which macOS's Python lacks."""
-
-        def tell_pids_on_fd_3() -> None:
-            os.dup2(self._pipe_write, PID_FD)
-
-        with open(launch.stdout_path, "ab") as out, open(launch.stderr_path, "ab") as err:  # noqa: PTH123
-            child = subprocess.Popen(
-                argv,
-                executable=_SHELL,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                pass_fds=(PID_FD,),
-                preexec_fn=tell_pids_on_fd_3,  # noqa: PLW1509 - only dup2; no lock is touched before exec
-            )
-        child.returncode = 0  # waited for by pid below, not by this object
-        return child.pid
-
-    def _read_pids(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._pipe_read, 65536):
-                *lines, self._partial = (self._partial + data).split(b"\n")
-                for line in lines:
-                    self._on_pid_line(line)
-
-    def _on_pid_line(self, line: bytes) -> None:
-        instance_id, number, pid = line.decode().split(" ")
-        start = self._starts.get(InstanceId(instance_id))
-        if start is None or start.handle.number != int(number) or start.on_pid is None:
+    def _on_frame(self, fields: Fields) -> None:
+        if fields[0] not in {b"started", b"ended"}:
             return
-        leader = self.identity(int(pid))
-        if leader is None:
+        start = self._starts.get(InstanceId(fields[1].decode()))
+        if start is None or start.is_over or start.handle.number != int(fields[2]):
             return
+        if fields[0] == b"ended":
+            self._finish(start, exit_of_status(int(fields[3])))
+        else:
+            self._started(start, Identity(self._boot_id, int(fields[3]), int(fields[4])))
+
+    def _started(self, start: _Start, leader: Identity) -> None:
+        if leader.start_time == 0:
+            leader = self._scanner.identity(leader.pid) or leader
         start.handle = msgspec.structs.replace(start.handle, leader=leader)
-        start.on_pid(start.handle)
+        self._own.add(leader.pid)
+        self._watch_leader(start, leader)
+        if start.on_pid is not None:
+            start.on_pid(start.handle)
 
     # --- ending
-    def _keeper_ended(self, start: _Start) -> None:
-        self._read_pids()
-        handle = start.handle
-        status = self._wait(handle.keeper.pid)
-        code = read_note(Path(start.run_dir, "exit"), handle.number)
-        if code is None and status is not None and os.WIFEXITED(status):
-            code = os.WEXITSTATUS(status)
-        if code is not None:
-            start.on_exit(keeper_exit(code))
-            return
-        leader = handle.leader
-        if leader is None or not self.is_alive(leader):
-            start.on_exit(Exit())
-            return
-        _log.warning("the keeper of %s is gone; watching pid %d itself", handle.instance_id, leader.pid)
-        self._watch_leader(start, leader)
-
     def _watch_leader(self, start: _Start, leader: Identity) -> None:
-        self._own.add(leader.pid)
-
-        def ended() -> None:
-            status = self._wait(leader.pid)
-            start.on_exit(Exit() if status is None else exit_of_status(status))
-
+        """Be told by the kernel too: a keeper that hangs or is gone cannot hide an end."""
         try:
-            self._watch.add(leader.pid, ended)
+            self._watch.add(leader.pid, lambda: self._leader_ended(start))
         except ProcessLookupError:
-            self._loop.call_soon(ended)
+            self._leader_ended(start)
+            return
+        if not self._scanner.is_alive(leader):
+            self._watch.discard(leader.pid)
+            self._leader_ended(start)
 
-    def _wait(self, pid: int) -> int | None:
-        """Reap `pid`; None when it was not our child."""
-        self._own.discard(pid)
+    def _leader_ended(self, start: _Start) -> None:
+        if not start.is_over and start.deadline is None:
+            delay_s = KEEPER_ANSWER_S if start.is_kept else 0.0
+            start.deadline = self._loop.call_later(delay_s, self._end_without_keeper, start)
+
+    def _end_without_keeper(self, start: _Start, tries: int = _NOTE_TRIES) -> None:
+        """Learn the end from whoever knows: we inherited the process, or its keeper notes it, maybe in a moment."""
+        if start.is_over:
+            return
+        leader = start.handle.leader
+        status = None if leader is None else self._wait(leader.pid)
+        end = exit_of_status(status) if status is not None else self.read_exit(start.run_dir, start.handle.number)
+        if end is None and tries > 0:
+            start.deadline = self._loop.call_later(_NOTE_PAUSE_S, self._end_without_keeper, start, tries - 1)
+        else:
+            self._finish(start, end or Exit())
+
+    def _finish(self, start: _Start, end: Exit) -> None:
+        start.is_over = True
+        self._let_go(start)
+        start.on_exit(end)
+
+    def _let_go(self, start: _Start) -> None:
+        if start.deadline is not None:
+            start.deadline.cancel()
+        leader = start.handle.leader
+        if leader is not None:
+            self._watch.discard(leader.pid)
+            self._own.discard(leader.pid)
+
+    @staticmethod
+    def _wait(pid: int) -> int | None:
+        """Reap `pid`; None when it is not our child."""
         try:
             waited, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             return None
         return status if waited == pid else None
 
+    def _on_keeper_lost(self) -> None:
+        """Go on without: its children are ours now, or init's. A start it never answered is looked for."""
+        gone, self._keeper = self._keeper, None
+        if gone is not None:
+            end_keeper(gone.pid, _END_S)
+            self._own.discard(gone.pid)
+        self._scanner.expire()
+        for start in tuple(self._starts.values()):
+            start.is_kept = False
+            if start.handle.leader is None and not start.is_over:
+                self._look_for(start)
+            elif start.deadline is not None:
+                self._end_without_keeper(start)
+
+    def _look_for(self, start: _Start) -> None:
+        members = self._scanner.members(start.handle)
+        if members:
+            self._started(start, _oldest(members))
+        else:
+            self._end_without_keeper(start)
+
+    # --- finding again
     def readopt(self, handle: Handle, run_dir: str, on_exit: OnExit) -> bool:
         """See `base.Platform`."""
-        start = _Start(msgspec.structs.replace(handle, is_child=False), run_dir, on_exit)
-        if self.is_alive(handle.keeper):
-            self._starts[handle.instance_id] = start
-            with contextlib.suppress(ProcessLookupError):
-                self._watch.add(handle.keeper.pid, lambda: self._keeper_ended(start))
-                return True
-        if handle.leader is not None and self.is_alive(handle.leader):
-            self._starts[handle.instance_id] = start
-            self._watch_leader(start, handle.leader)
-            return True
-        return False
+        leader = handle.leader
+        if leader is None or not self.is_alive(leader):
+            return False
+        start = _Start(handle, run_dir, on_exit)
+        start.is_kept = self._told_leader(handle.instance_id) == leader
+        self._starts[handle.instance_id] = start
+        self._own.add(leader.pid)
+        self._watch_leader(start, leader)
+        return True
+
+    def _told_leader(self, instance_id: InstanceId) -> Identity | None:
+        fields = self._told.get(instance_id)
+        if fields is None or fields[0] != b"started":
+            return None
+        return Identity(self._boot_id, int(fields[3]), int(fields[4]))
 
     def read_exit(self, run_dir: str, number: int) -> Exit | None:
         """See `base.Platform`."""
-        code = read_note(Path(run_dir, "exit"), number)
-        return None if code is None else keeper_exit(code)
+        told = self._told.get(InstanceId(Path(run_dir).name))
+        if told is not None and told[0] == b"ended" and int(told[2]) == number:
+            return exit_of_status(int(told[3]))
+        status = read_note(Path(run_dir, "exit"), number)
+        return None if status is None else exit_of_status(status)
+
+    def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
+        """See `base.Platform`."""
+        return self._scanner.find_marked()
+
+    def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> Handle:
+        """See `base.Platform`. The keeper tells the number; without it the oldest process is the start."""
+        leader = _oldest(tuple(member for member in members if member.is_leader) or members)
+        number = int(self._told[instance_id][2]) if self._told_leader(instance_id) == leader else 0
+        return Handle(instance_id, number, self._keeper or leader, leader, is_child=False)
 
     def release(self, instance_id: InstanceId) -> None:
         """See `base.Platform`."""
         start = self._starts.pop(instance_id, None)
+        self._told.pop(instance_id, None)
         if start is not None:
-            self._watch.discard(start.handle.keeper.pid)
-            if start.handle.leader is not None:
-                self._watch.discard(start.handle.leader.pid)
-                self._own.discard(start.handle.leader.pid)
-            self._own.discard(start.handle.keeper.pid)
+            start.is_over = True
+            self._let_go(start)
 
     # --- looking and signalling
     def identity(self, pid: int) -> Identity | None:
         """See `base.Platform`."""
-        row = procfs.read_row(pid)
-        return None if row is None or row.is_dead else Identity(self._boot_id, pid, row.start_time)
+        return self._scanner.identity(pid)
 
     def is_alive(self, identity: Identity) -> bool:
         """See `base.Platform`."""
-        return self.identity(identity.pid) == identity
+        return self._scanner.is_alive(identity)
 
     def signal(self, identity: Identity, name: str) -> bool:
         """See `base.Platform`. On Linux through a pidfd taken before the check, so the number cannot change owner."""
         number = signal.Signals[name]
+        if identity.pid <= 0:
+            return False
         try:
             if sys.platform != "linux":
                 return self._signal_by_number(identity, number)
@@ -257,121 +278,83 @@ class PosixPlatform:
         return is_alive
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
-        """See `base.Platform`. The scan may be up to 10 ms old: an empty tree stays empty."""
-        table = self._fresh_table()
-        roots = set(self._session_members(table, handle)) | self._marked(handle.instance_id)
-        pids = procfs.descendants(table, roots) - {os.getpid(), 1}
-        return tuple(
-            self._member(table[pid].pid, table[pid].start_time, handle)
-            for pid in sorted(pids)
-            if self._lives(table, pid)
-        )
-
-    def _member(self, pid: int, start_time: int, handle: Handle) -> Member:
-        identity = Identity(self._boot_id, pid, start_time)
-        return Member(identity, is_keeper=identity == handle.keeper)
-
-    @staticmethod
-    def _lives(table: Table, pid: int) -> bool:
-        row = table.get(pid)
-        return row is not None and not row.is_dead
-
-    def _session_members(self, table: Table, handle: Handle) -> list[int]:
-        """Return who is in the keeper's session or group, or is the leader. A reused number proves nothing."""
-        keeper = handle.keeper
-        found = [] if handle.leader is None or not self.is_alive(handle.leader) else [handle.leader.pid]
-        now = table.get(keeper.pid)
-        if keeper.boot_id != self._boot_id or (now is not None and now.start_time != keeper.start_time):
-            return found
-        same = (row.pid for row in table.values() if keeper.pid in {row.sid, row.pgrp})
-        return [*found, *same]
-
-    def _marked(self, instance_id: InstanceId) -> set[int]:
-        return {pid for pid, marker in self._markers.items() if marker == instance_id}
-
-    def _fresh_table(self) -> Table:
-        now_s = self._loop.time()
-        if now_s - self._table_at_s > _TABLE_AGE_S:
-            self._table = procfs.read_table()
-            self._markers = _read_markers(self._table)
-            self._table_at_s = now_s
-        return self._table
+        """See `base.Platform`. A start the keeper has not answered yet counts as a member nobody can signal."""
+        start = self._starts.get(handle.instance_id)
+        if start is not None and not start.is_over and start.handle.leader is None:
+            return (Member(Identity(self._boot_id, 0, 0)),)
+        return self._scanner.members(start.handle if start is not None else handle)
 
     def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
         """See `base.Platform`."""
-        table = self._fresh_table()
-        sessions = {handle.keeper.pid: str(instance_id) for instance_id, handle in handles.items()}
-        found: dict[InstanceId, list[Identity]] = {instance_id: [] for instance_id in handles}
-        for pid, owner in procfs.owners(table, self._markers, sessions).items():
-            members = found.get(InstanceId(owner))
-            if members is not None and pid not in sessions and pid != os.getpid():
-                members.append(Identity(self._boot_id, pid, table[pid].start_time))
-        return {instance_id: tuple(members) for instance_id, members in found.items()}
+        return self._scanner.trees(handles)
 
     def is_surely_empty(self, handle: Handle) -> bool:
-        """See `base.Platform`. As the reaper of orphans, whatever the tree left behind would be our own child now."""
-        if not (handle.is_child and self._is_subreaper) or handle.keeper.pid in self._own:
+        """See `base.Platform`. The keeper reaps orphans, so whatever the tree left behind would be its child now."""
+        start = self._starts.get(handle.instance_id)
+        if start is None or not (start.is_over and start.is_kept and self._keepers.is_reaper) or self._keeper is None:
             return False
-        children = procfs.read_children(os.getpid())
+        children = procfs.read_children(self._keeper.pid)
         if children is None:
             return False
-        return all(self._is_foreign(pid, handle.instance_id) for pid in children if pid not in self._own)
-
-    def _is_foreign(self, pid: int, instance_id: InstanceId) -> bool:
-        row = procfs.read_row(pid)
-        if row is None or row.is_dead:
-            return True
-        marker = procfs.read_marker(pid)
-        return marker is not None and marker != instance_id
+        return all(_is_foreign(pid, handle.instance_id) for pid in children if pid not in self._own)
 
     def _is_session(self, sid: int) -> bool:
-        return any(start.handle.keeper.pid == sid for start in self._starts.values())
-
-    def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
-        """See `base.Platform`."""
-        table = procfs.read_table()
-        found: dict[InstanceId, list[Member]] = {}
-        for pid, marker in _read_markers(table).items():
-            is_keeper = pid == table[pid].sid and parse_argv(procfs.read_argv(pid)) is not None
-            member = Member(Identity(self._boot_id, pid, table[pid].start_time), is_keeper=is_keeper)
-            found.setdefault(InstanceId(marker), []).append(member)
-        return {instance_id: tuple(members) for instance_id, members in found.items()}
-
-    def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> tuple[Handle, str | None]:
-        """See `base.Platform`. The keeper's own command line tells the folder and the number."""
-        oldest = min(members, key=lambda member: member.identity.start_time).identity
-        keeper = next((member.identity for member in members if member.is_keeper), oldest)
-        start = parse_argv(procfs.read_argv(keeper.pid))
-        run_dir, number = start or (None, 0)
-        children = (row.pid for row in procfs.read_table().values() if row.ppid == keeper.pid and not row.is_dead)
-        leader = next((found for pid in children if (found := self.identity(pid)) is not None), None)
-        if start is None:
-            leader = keeper
-        return Handle(instance_id, number, keeper, leader, is_child=False), run_dir
+        leaders = (start.handle.leader for start in self._starts.values())
+        return any(leader is not None and leader.pid == sid for leader in leaders)
 
     def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:
-        """See `base.Platform`. `nofile` is set by the keeper; the rest needs control groups."""
+        """See `base.Platform`. `nofile` is set before the exec; the rest needs control groups."""
         given = {"memory": limits.memory_bytes, "cpu_percent": limits.cpu_percent, "pids": limits.pids}
         return tuple(name for name, value in given.items() if value is not None)
 
 
-def _read_markers(table: Table) -> dict[int, str]:
-    """Return the marker of each living process that has one; kernel threads (below pid 2) have none."""
-    living = (row.pid for row in table.values() if not row.is_dead and row.ppid != 2 and row.pid != os.getpid())  # noqa: PLR2004
-    return {pid: marker for pid in living if (marker := procfs.read_marker(pid)) is not None}
+def _request(launch: Launch) -> bytes:
+    argv = full_argv(launch)
+    env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
+    return pack(
+        "start",
+        launch.instance_id,
+        launch.number,
+        launch.run_dir,
+        launch.dir,
+        launch.stdout_path,
+        launch.stderr_path,
+        len(argv),
+        *argv,
+        *(f"{name}={value}" for name, value in env.items()),
+    )
 
 
-def _keeper_argv(launch: Launch) -> list[str]:
-    nofile = launch.limits.nofile
-    if nofile is not None:
-        _check_nofile(nofile)
-    head = [_SHELL, "-c", SCRIPT, NAME, launch.run_dir, str(launch.number), launch.dir, launch.instance_id]
-    return [*head, "" if nofile is None else str(nofile), *as_user(launch.user), *launch.argv]
+def _oldest(members: tuple[Member, ...]) -> Identity:
+    return min((member.identity for member in members), key=lambda identity: (identity.start_time, identity.pid))
 
 
-def _check_nofile(nofile: int) -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if os.geteuid() != 0 and hard != resource.RLIM_INFINITY and nofile > hard:
-        raise Invalid(
-            f"limits.nofile {nofile} is above this worker's hard limit {hard}; lower it or raise the worker's"
-        )
+def _is_foreign(pid: int, instance_id: InstanceId) -> bool:
+    row = procfs.read_row(pid)
+    if row is None or row.is_dead:
+        return True
+    marker = procfs.read_marker(pid)
+    return marker is not None and marker != instance_id
+
+
+def read_note(path: Path, number: int) -> int | None:
+    """Return the wait status that start `number` noted there; None without a complete note of its own."""
+    try:
+        return keeper.parse_note(path.read_bytes(), number)
+    except OSError:
+        return None
+
+
+def exit_of_status(status: int) -> Exit:
+    """Read a wait(2) status."""
+    if os.WIFSIGNALED(status):
+        return Exit(signal=signal_name(os.WTERMSIG(status)))
+    return Exit(code=os.WEXITSTATUS(status))
+
+
+def signal_name(number: int) -> str:
+    """Return the name; a real-time signal without one is counted from the first."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if sys.platform == "linux" else f"SIG{number}"

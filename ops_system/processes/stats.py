@@ -53,7 +53,7 @@ class StatsReader:
 
     def read(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, dict[Key, ProcessCounters]]:
         """Return the counters of each process of each instance that runs. One that ended is left out."""
-        numbers = {instance_id: (handle.keeper.pid, handle.number) for instance_id, handle in handles.items()}
+        numbers = {instance_id: _start_of(handle) for instance_id, handle in handles.items()}
         now_s = self._clock()
         if numbers != self._numbers or now_s - self._trees_at_s >= TREES_EVERY_S:
             self._look_up(handles)
@@ -93,6 +93,10 @@ class StatsReader:
         for meters in old.values():
             for meter in meters.values():
                 meter.close()
+
+
+def _start_of(handle: Handle) -> tuple[int, int]:
+    return (handle.leader.pid if handle.leader else 0, handle.number)
 
 
 def _make_meter(identity: Identity) -> Meter | None:

@@ -65,7 +65,7 @@ class Supervisor:
         journal = EventJournal(self._state_dir, self._platform.boot_id())
         self._journal = journal
         store = RunStore(self._state_dir)
-        self._platform.open()
+        self._platform.open(self._state_dir)
         try:
             self._records = store.load_all()
             self._marked = self._platform.find_marked()
@@ -172,8 +172,7 @@ class Supervisor:
         ):
             self._adopt_recorded(care, record, members)
         elif members:
-            handle, run_dir = self._platform.find_start(instance_id, members)
-            self._adopt(care, handle, run_dir, record)
+            self._adopt(care, self._platform.find_start(instance_id, members), record)
         elif record is not None and record.state in _AT_REST:
             care.post(Restored(record.state, record.reason, record.exit_code, record.exit_signal))
         return care
@@ -182,12 +181,11 @@ class Supervisor:
         assert record.keeper is not None
         handle = Handle(record.spec.instance_id, record.number, record.keeper, record.leader, is_child=False)
         if handle.leader is None and members:
-            handle, _ = self._platform.find_start(handle.instance_id, members)
-        self._adopt(care, handle, None, record)
+            handle = self._platform.find_start(handle.instance_id, members)
+        self._adopt(care, handle, record)
 
-    def _adopt(self, care: Care, handle: Handle, run_dir: str | None, record: RunRecord | None) -> None:
-        run_dir = run_dir or str(self._around.store.run_dir(handle.instance_id))
-        Path(run_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+    def _adopt(self, care: Care, handle: Handle, record: RunRecord | None) -> None:
+        run_dir = str(self._around.store.run_dir(handle.instance_id))
         is_watched = care.adopt(handle, run_dir)
         leader = handle.leader or handle.keeper
         started_at = record.started_at if record and record.started_at else self._clock()
@@ -199,4 +197,4 @@ class Supervisor:
 
 def _is_older(record: RunRecord, members: tuple[Member, ...]) -> bool:
     """True when a later start lives: the supervisor died between making it and recording it."""
-    return any(member.is_keeper and member.identity != record.keeper for member in members)
+    return any(member.is_leader and member.identity != record.leader for member in members)

@@ -14,21 +14,15 @@ _LAST_PAUSE_S = 0.5
 
 
 async def empty_tree(platform: Platform, handle: Handle, on_alive: Callable[[tuple[int, ...]], None]) -> None:
-    """Kill every member until two scans in a row are empty. Never gives up; `on_alive` tells who does not die.
-
-    The keeper goes last: it ends by itself once the entrypoint is dead, and then the exit code is noted.
-    """
+    """Kill every member until two scans in a row are empty. Never gives up; `on_alive` tells who does not die."""
     loop = asyncio.get_running_loop()
     since_s = loop.time()
     pause_s = _FIRST_PAUSE_S
     empty_scans = 0
-    keeper_alone = 0
     while empty_scans < 2:  # noqa: PLR2004 - two scans
         members = platform.members(handle)
-        others = tuple(member for member in members if not member.is_keeper)
         empty_scans = 0 if members else empty_scans + 1
-        keeper_alone = keeper_alone + 1 if members and not others else 0
-        _kill(platform, members if keeper_alone > 2 else others)  # noqa: PLR2004 - it was given time to end by itself
+        _kill(platform, members)
         if members and loop.time() - since_s > CANNOT_KILL_AFTER_S:
             on_alive(tuple(member.identity.pid for member in members))
         if empty_scans < 2:  # noqa: PLR2004 - two scans

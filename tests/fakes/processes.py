@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 from msgspec.structs import replace
 
 from ops_system.model.ids import InstanceId, ModuleId, SystemId
@@ -16,6 +17,9 @@ from ops_system.processes import procfs
 from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.tasks import running
+
+if sys.platform != "win32":
+    from ops_system.processes.keepers import end_keeper, is_keeper
 
 ID = f"i1-{os.getpid()}"  # markers are seen by the whole machine
 SH = "/bin/sh"
@@ -132,21 +136,48 @@ class Rig:
 @contextlib.asynccontextmanager
 async def running_rig(root: Path, *, leave=False, **options):
     """Run a supervisor; at the end kill what its instances left, unless `leave`."""
+    reap_keepers()
     rig = Rig(root, **options)
     async with running(rig.supervisor.run(), "supervisor"):
-        yield rig
+        try:
+            yield rig
+        finally:
+            keepers = keepers_of(os.getpid())
     if not leave:
         kill_marked(rig.latest)
+        for pid in keepers:
+            end_keeper(pid, 2.0)
 
 
 def marked_pids(instance_id):
     """Living processes with the instance's marker."""
+    if sys.platform == "win32":
+        return [pid for pid in psutil.pids() if _marker_on_windows(pid) == instance_id]
     return [
         pid for pid, row in procfs.read_table().items() if not row.is_dead and procfs.read_marker(pid) == instance_id
     ]
 
 
+def keepers_of(pid):
+    """The keepers that `pid` started and that live. Windows has none."""
+    if sys.platform == "win32":
+        return []
+    return [child for child in procfs.read_children(pid) or () if is_keeper(procfs.read_argv(child))]
+
+
+def _marker_on_windows(pid):
+    try:
+        return psutil.Process(pid).environ().get("OPS_INSTANCE")
+    except (psutil.Error, OSError):
+        return None
+
+
 def kill_marked(instance_ids):
+    if sys.platform == "win32":
+        for pid in [pid for instance_id in instance_ids for pid in marked_pids(instance_id)]:
+            with contextlib.suppress(psutil.Error, OSError):
+                psutil.Process(pid).kill()
+        return
     for _ in range(3):
         for pid, row in procfs.read_table().items():
             if not row.is_dead and procfs.read_marker(pid) in instance_ids:
@@ -157,6 +188,12 @@ def kill_marked(instance_ids):
 def zombies_of(pid):
     """Dead children of `pid` that nobody waited for."""
     return [row.pid for row in procfs.read_table().values() if row.ppid == pid and row.is_dead]
+
+
+def reap_keepers():
+    """Wait for the keepers that earlier supervisors left in this process."""
+    for pid in zombies_of(os.getpid()):
+        os.waitpid(pid, os.WNOHANG)
 
 
 async def until_true(condition, within_s=10.0):
@@ -173,6 +210,7 @@ __all__ = [
     "FakePreparer",
     "Rig",
     "State",
+    "keepers_of",
     "kill_marked",
     "make_spec",
     "marked_pids",

@@ -11,7 +11,18 @@ from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.ports import is_free
 from ops_system.processes.spec import LimitRules, PrepareFailed, ProbeRules, RestartRules, StopRules
-from tests.fakes.processes import ID, PYTHON, SH, make_spec, marked_pids, rewish, running_rig, until_true, zombies_of
+from tests.fakes.processes import (
+    ID,
+    PYTHON,
+    SH,
+    keepers_of,
+    make_spec,
+    marked_pids,
+    rewish,
+    running_rig,
+    until_true,
+    zombies_of,
+)
 
 QUICK = RestartRules(delay_s=0.01, max_delay_s=0.02)
 
@@ -107,7 +118,7 @@ async def test_a_stubborn_tree_is_killed_after_the_grace(tmp_path):
         await rig.supervisor.apply(spec)
         await rig.until_pid()
         await until_true(lambda: "up" in rig.log())
-        assert len(marked_pids(ID)) == 5
+        assert len(marked_pids(ID)) == 4
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         report = await rig.until_state(State.STOPPED)
         assert report.exit_signal == "SIGKILL"
@@ -379,7 +390,7 @@ async def test_without_its_keeper_a_service_stays_in_care(tmp_path):
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(make_spec(restart=RestartRules(policy="never")))
         pid = await rig.until_pid()
-        keeper = os.getsid(pid)
+        (keeper,) = keepers_of(os.getpid())
         os.kill(keeper, signal.SIGKILL)
         await until_true(lambda: not Path(f"/proc/{keeper}").exists())
         assert rig.latest[ID].pid == pid

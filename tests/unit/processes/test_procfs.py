@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_system.processes import procfs
-from ops_system.processes.base import Exit, Launch, child_env
-from ops_system.processes.keeper import NAME, exit_of_code, parse_argv, parse_note
+from ops_system.processes.base import Launch, child_env
 from ops_system.processes.procfs import Row, descendants, find_marker, owners, parse_stat
 from ops_system.processes.stats import counters_of, parse_io
 
@@ -76,23 +75,6 @@ def test_owners_end_even_when_parents_go_in_circles(links):
     rows = {pid: row(pid, ppid, pid) for pid, ppid in links}
     found = owners(rows, {1: "a"}, {})
     assert set(found) == descendants(rows, [1] if 1 in rows else []) & set(rows)
-
-
-def test_a_note_counts_only_complete_and_of_its_own_start():
-    assert parse_note(b"3 7\n", 3) == 7
-    assert [parse_note(data, 3) for data in (b"", b"3 7", b"2 7\n", b"3\n", b"3 x\n", b"x 7\n")] == [None] * 6
-
-
-def test_codes_above_128_are_signals():
-    assert exit_of_code(7) == Exit(code=7)
-    assert exit_of_code(137) == Exit(signal="SIGKILL")
-    assert exit_of_code(255) == Exit(code=255)
-
-
-def test_a_keeper_is_known_by_its_command_line():
-    argv = ("/bin/sh", "-c", "script", NAME, "/run/i1", "4", "/home", "i1", "", "bin/app")
-    assert parse_argv(argv) == ("/run/i1", 4)
-    assert parse_argv(("/bin/sh", "-c", "script")) is None
 
 
 def test_counters_and_traffic():
