@@ -138,6 +138,16 @@ def choice(*words: str) -> Kind:
     return Kind("|".join(words), read)
 
 
+def choices(*words: str) -> Kind:
+    """A kind that takes some of `words`, separated by commas."""
+    one = choice(*words)
+
+    def read(text: str) -> tuple[str, ...]:
+        return tuple(str(one.read(part)) for part in _read_list(text))
+
+    return Kind("A,B", read, (list,))
+
+
 def integer(minimum: int = 0, maximum: int = 2**31 - 1) -> Kind:
     """A whole number within bounds."""
 

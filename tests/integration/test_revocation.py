@@ -101,3 +101,27 @@ async def test_a_deleted_token_loses_its_socket(master):
             await closed(socket)
         async with robot.get(f"{master.url}/api/v1/me") as answer:
             assert answer.status == 401
+
+
+TOKEN_ACTS = (disable, change_role, delete_user)
+
+
+@pytest.mark.parametrize("act", TOKEN_ACTS, ids=lambda act: act.__name__)
+async def test_a_token_loses_its_socket_with_its_users_rights(master, act):
+    """What the user may do no longer, the user's tokens may do no longer; what is left is there at the next dial."""
+    async with browser(master.url) as page, browser(master.url) as admin:
+        await admin.log_in()
+        user = (await page.log_in("eve"))["user"]["id"]
+        assert (await admin.ask("PATCH", f"/users/{user}", {"role": "admin"}))[0] == 200
+        await page.log_in("eve")
+        text = (await page.ask("POST", "/tokens", {"name": "robot", "role": "operator"}))[1]["token"]
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {text}"}) as robot:
+            async with robot.ws_connect(f"{master.url}/api/v1/live") as socket:
+                await socket.send_json({"subscribe": ["nodes"]})
+                await socket.receive_json(timeout=10)
+                await act(admin, page, user)
+                await closed(socket)
+            async with robot.get(f"{master.url}/api/v1/nodes") as answer:
+                assert answer.status == (200 if act is change_role else 401)
+            async with robot.post(f"{master.url}/api/v1/systems", json={"name": "shop"}) as answer:
+                assert answer.status == (403 if act is change_role else 401)

@@ -1523,12 +1523,17 @@ export interface components {
     }
     /**
      * TokenView
-     * @description An API token without its secret.
+     * @description An API token without its secret. `owner` is the user it belongs to, null for one made on the data folder.
+     *
+     *         `permissions` and `scope` are what is left of it to its owner; `is_void`: nothing, for the owner is disabled or
+     *         limited to other nodes.
      */
     TokenView: {
       id: string
       name: string
       role: components['schemas']['Role']
+      owner: string | null
+      is_void: boolean
       permissions: components['schemas']['Permission'][]
       scope: {
         [key: string]: string
@@ -1547,6 +1552,8 @@ export interface components {
       id: string
       name: string
       role: components['schemas']['Role']
+      owner: string | null
+      is_void: boolean
       permissions: components['schemas']['Permission'][]
       scope: {
         [key: string]: string

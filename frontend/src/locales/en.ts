@@ -621,10 +621,13 @@ export default {
     never: 'never',
     none: 'No API token yet. Programs use one to call the API.',
     once: 'Copy it now: it is shown this once.',
+    owner: 'Belongs to',
+    ownerless: 'nobody (made on the data folder)',
     revoke: 'Revoke',
     revokeText: 'Programs that use it are refused from now on, and its connections close.',
     revokeTitle: 'Revoke {name}',
     usage: 'Programs send it as a header:',
+    void: 'void: its user is disabled or sees other nodes',
   },
   joinTokens: {
     create: 'New join token',

@@ -616,10 +616,13 @@ const zh: typeof en = {
     never: '永不',
     none: '还没有 API 令牌。程序用它调用 API。',
     once: '请立即复制：仅显示这一次。',
+    owner: '所属用户',
+    ownerless: '无（在数据目录上创建）',
     revoke: '吊销',
     revokeText: '使用它的程序立即被拒绝，其连接将关闭。',
     revokeTitle: '吊销 {name}',
     usage: '程序以请求头发送：',
+    void: '已失效：所属用户被停用，或其节点范围不同',
   },
   joinTokens: {
     create: '新建接入令牌',

@@ -5,7 +5,7 @@ import secrets
 import msgspec
 
 from ops_system.master.audit.service import Audit
-from ops_system.master.auth import store
+from ops_system.master.auth import store, token_store
 from ops_system.master.auth.events import AccountsChanged, SessionsRevoked
 from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
@@ -18,6 +18,7 @@ from ops_system.master.auth.rules import (
     check_reach,
     check_user_role,
     check_username,
+    derive_csrf_token,
     hash_secret,
     user_permissions,
 )
@@ -54,6 +55,7 @@ class Opened(msgspec.Struct, frozen=True):
     user: UserView
     session: store.Session
     secret: str
+    csrf_token: str
 
 
 class Accounts:
@@ -135,7 +137,6 @@ class Accounts:
         now_ms, secret = to_ms(self._clock.now()), secrets.token_urlsafe(32)
         session = store.Session(
             id=spell_id("ses", secrets.token_bytes(10)),
-            csrf_token=secrets.token_urlsafe(32),
             user_id=user.id,
             user_name=user.name,
             user_role=user.role,
@@ -149,7 +150,7 @@ class Accounts:
             proven_ms=now_ms,
         )
         await store.insert_session(tx, session, hash_secret(secret))
-        return Opened(user.view(), session, secret)
+        return Opened(user.view(), session, secret, derive_csrf_token(secret))
 
     # --- users ----------------------------------------------------------------------------------------------------
     async def create(self, body: UserCreate, actor: Principal) -> UserView:
@@ -174,6 +175,8 @@ class Accounts:
     async def change(self, user_id: str, body: UserChange, actor: Principal) -> UserView:
         """Change a user; a new password, role, grants or scope, or disabling, ends the user's sessions.
 
+        The user's API tokens do at once what is left to the user; their open sockets end.
+
         Raises NotFound, Invalid, Conflict (name taken), NotAllowed (last administrator), Forbidden (more than the
         actor has).
         """
@@ -189,6 +192,8 @@ class Accounts:
             await _update_unique(tx, after)
             await _check_an_admin_stays(tx, before)
             removed = await store.delete_sessions_of(tx, user_id) if is_other or after.is_disabled else []
+            if _reach(after) != _reach(before):
+                removed += await token_store.ids_of(tx, user_id)
             await self._audit.record(tx, actor, "user.change", f"user:{user_id}", "done", _what_changed(before, after))
         self._bus.publish(AccountsChanged())
         self._publish_revoked(removed)
@@ -226,13 +231,14 @@ class Accounts:
         self._publish_revoked(removed)
 
     async def delete(self, user_id: str, actor: Principal) -> None:
-        """Remove a user and end the user's sessions. Raises NotFound, NotAllowed (last administrator)."""
+        """Remove a user with the user's sessions and API tokens. Raises NotFound, NotAllowed (last administrator)."""
         async with self._database.transaction() as tx:
             user = await self._find(tx, user_id)
-            removed = await store.delete_sessions_of(tx, user_id)
+            tokens = await token_store.ids_of(tx, user_id)
+            removed = await store.delete_sessions_of(tx, user_id) + tokens
             await store.delete_user(tx, user_id)
             await _check_an_admin_stays(tx, user)
-            details = {"username": user.name}
+            details = {"username": user.name, "tokens": tokens}
             await self._audit.record(tx, actor, "user.delete", f"user:{user_id}", "done", details)
         self._publish_revoked(removed)
 
@@ -303,7 +309,12 @@ def _check_change(user: store.User, body: UserChange) -> None:
 
 def _powers(user: store.User) -> tuple[object, ...]:
     """Return what a session was opened for: once it differs, the session ends."""
-    return user.role, user.grants, user.scope, user.password_hash, user.is_disabled
+    return *_reach(user), user.password_hash
+
+
+def _reach(user: store.User) -> tuple[object, ...]:
+    """Return what limits the API tokens of a user."""
+    return user.role, user.grants, user.scope, user.is_disabled
 
 
 def _changed(user: store.User, body: UserChange, hashed: str | None) -> store.User:

@@ -36,7 +36,7 @@ def _visitor(call: Call) -> Visitor:
 def _welcome(call: Call, opened: Opened) -> Reply:
     """Answer with the session's cookie; the CSRF token travels in the body, where no other origin can read it."""
     user = opened.user
-    me = Me(Caller(user.id, user.username, user.role, user.permissions, user.scope), opened.session.csrf_token)
+    me = Me(Caller(user.id, user.username, user.role, user.permissions, user.scope), opened.csrf_token)
     return Reply(me, cookies=(_cookie(call, opened.secret),))
 
 

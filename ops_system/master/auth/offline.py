@@ -7,12 +7,13 @@ On an empty folder they make database and keys, as a first start would.
 import asyncio
 import contextlib
 import getpass
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth.accounts import Accounts
 from ops_system.master.auth.factors import Factors
 from ops_system.master.auth.passwords import Passwords
+from ops_system.master.auth.rules import GRANTS
 from ops_system.master.auth.tokens import ApiTokens, JoinTokens
 from ops_system.master.auth.views import JoinTokenCreate, TokenCreate, UserCreate, UserView
 from ops_system.master.bus import Bus
@@ -25,20 +26,38 @@ from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import load_migrations
 
 
-def create_user(folder: DataFolder, name: str, role: str, password: str) -> UserView:
+def create_user(
+    folder: DataFolder,
+    name: str,
+    role: str,
+    password: str,
+    *,
+    grants: Sequence[str] = (),
+    scope: dict[str, str] | None = None,
+) -> UserView:
     """Add a user. Blocking; not inside an event loop. Raises Invalid, Conflict, SafetyRefusal, StorageFull."""
-    return asyncio.run(_create_user(folder, UserCreate(name, password, Role(role))))
+    body = UserCreate(name, password, Role(role), tuple(map(Permission, grants)), scope or {})
+    return asyncio.run(_create_user(folder, body))
 
 
 def create_token(
-    folder: DataFolder, name: str, role: str, *, idc: str | None = None, ttl_s: float | None = None
+    folder: DataFolder,
+    name: str,
+    role: str,
+    *,
+    grants: Sequence[str] | None = None,
+    scope: dict[str, str] | None = None,
+    idc: str | None = None,
+    ttl_s: float | None = None,
 ) -> str:
-    """Make an API token and return its text; with role admin it has every grant. Blocking; not inside a loop.
+    """Make an API token, which belongs to nobody, and return its text. Blocking; not inside a loop.
 
-    Raises Invalid, SafetyRefusal, StorageFull.
+    With role admin it has every grant unless `grants` names them. Raises Invalid, SafetyRefusal, StorageFull.
     """
+    every = sorted(GRANTS) if Role(role) is Role.ADMIN else ()
+    given = tuple(map(Permission, every if grants is None else grants))
     ttl = None if ttl_s is None else f"{ttl_s:.0f}s"
-    return asyncio.run(_create_token(folder, TokenCreate(name, Role(role), idc=idc, ttl=ttl)))
+    return asyncio.run(_create_token(folder, TokenCreate(name, Role(role), given, scope or {}, idc, ttl)))
 
 
 def create_join_token(

@@ -1,5 +1,6 @@
 """What passwords, names, roles, tokens and limits must look like. Pure: dice and clocks are arguments."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -64,6 +65,13 @@ def permissions_of(role: Role, grants: Iterable[Permission] = ()) -> frozenset[P
 def user_permissions(role: Role, grants: Iterable[Permission] = ()) -> frozenset[Permission]:
     """Return what a person may do: an administrator has every grant, an operator those that were given."""
     return permissions_of(role, GRANTS if role is Role.ADMIN else grants)
+
+
+def join_scopes(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the scope that reaches what both reach; None when no node can be in both."""
+    if any(other.get(key, value) != value for key, value in one.items()):
+        return None
+    return {**one, **other}
 
 
 def check_username(name: str) -> None:
@@ -151,6 +159,12 @@ def parse_ttl_s(ttl: str, least_s: float = 1.0) -> float:
 def hash_secret(secret: str) -> bytes:
     """Return what is stored of a random secret. It has 256 bits, so a plain SHA-256 is enough."""
     return hashlib.sha256(secret.encode()).digest()
+
+
+def derive_csrf_token(session_secret: str) -> str:
+    """Return the CSRF token of a session. It is made from the cookie's secret, so that the database holds neither."""
+    digest = hmac.digest(session_secret.encode(), b"ops csrf token v1", "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def is_same_secret(secret: str, stored_hash: bytes) -> bool:

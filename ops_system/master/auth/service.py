@@ -18,6 +18,7 @@ from ops_system.master.auth.rules import (
     SESSION_IDLE_S,
     SESSION_LIFE_S,
     TOUCH_S,
+    derive_csrf_token,
     hash_secret,
     is_fresh_proof,
     is_session_alive,
@@ -172,6 +173,9 @@ class Auth:
         now_ms = self._now_ms()
         if token is None or (token.expires_ms is not None and token.expires_ms <= now_ms):
             return ANONYMOUS
+        reach = token.reach()
+        if reach is None:
+            return ANONYMOUS
         if token.last_used_ms is None or abs(now_ms - token.last_used_ms) >= TOUCH_S * 1000:
             await self._touch(token_store.touch_token, token.id, now_ms)
             self._recent_tokens.forget()
@@ -179,9 +183,9 @@ class Auth:
             kind="token",
             id=token.id,
             name=token.name,
-            permissions=frozenset(token.permissions),
+            permissions=reach.permissions,
             role=token.role,
-            scope=token.scope,
+            scope=reach.scope,
         )
 
     async def _identify_session(self, secret: str) -> Principal:
@@ -195,7 +199,7 @@ class Auth:
         if abs(now_ms - session.last_used_ms) >= TOUCH_S * 1000:
             await self._touch(store.touch_session, session.id, now_ms)
             self._recent_sessions.forget()
-        self._sessions[session.id] = Proven(session.csrf_token, session.proven_ms)
+        self._sessions[session.id] = Proven(derive_csrf_token(secret), session.proven_ms)
         return Principal(
             kind="user",
             id=session.user_id,

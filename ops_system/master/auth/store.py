@@ -67,7 +67,6 @@ class Session(msgspec.Struct, frozen=True):
     """A session and whose it is."""
 
     id: str
-    csrf_token: str
     user_id: str
     user_name: str
     user_role: Role
@@ -159,12 +158,11 @@ async def list_users(db: Queries, query: UserQuery) -> tuple[list[User], int]:
 async def insert_session(tx: Transaction, session: Session, secret_hash: bytes) -> None:
     """Add a session."""
     await tx.execute(
-        "INSERT INTO sessions (id, secret_hash, csrf_token, user_id, client_ip, user_agent, created_ms, last_used_ms,"
-        " proven_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sessions (id, secret_hash, user_id, client_ip, user_agent, created_ms, last_used_ms,"
+        " proven_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             session.id,
             secret_hash,
-            session.csrf_token,
             session.user_id,
             session.client_ip,
             session.user_agent,
@@ -268,7 +266,6 @@ def _scope(text: str) -> dict[str, str]:
 def _session(row: Row) -> Session:
     return Session(
         id=row["id"],
-        csrf_token=row["csrf_token"],
         user_id=row["user_id"],
         user_name=row["user_name"],
         user_role=Role(row["user_role"]),

@@ -31,7 +31,7 @@ from ops_system.master.auth.views import (
     TokenView,
 )
 from ops_system.master.bus import Bus
-from ops_system.master.web.route import ListQuery, Page, Principal, Role
+from ops_system.master.web.route import ListQuery, Page, Principal
 from ops_system.model.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from ops_system.model.ids import spell_id
 from ops_system.model.stamps import to_ms
@@ -54,15 +54,14 @@ class ApiTokens:
     async def create(self, body: TokenCreate, actor: Principal) -> NewToken:
         """Make a token; its text is in the answer and nowhere else.
 
-        One made on the data folder with role admin has every grant. Raises Invalid naming the field, Forbidden for
+        It belongs to the user who makes it, or whose token makes it. Raises Invalid naming the field, Forbidden for
         more than the actor has.
         """
         check_token_name(body.name)
         check_grants(body.grants, body.role)
         check_labels(body.scope, "scope")
         check_idc(body.idc, body.role)
-        is_all = actor.kind == "local" and body.role is Role.ADMIN
-        permissions = permissions_of(body.role, GRANTS if is_all else body.grants)
+        permissions = permissions_of(body.role, body.grants)
         check_reach(actor, permissions, body.scope)
         now_ms = to_ms(self._clock.now())
         token = store.ApiToken(
@@ -79,6 +78,8 @@ class ApiTokens:
         )
         secret = f"ops_{secrets.token_urlsafe(32)}"
         async with self._database.transaction() as tx:
+            owner = await store.find_owner(tx, actor)
+            token = msgspec.structs.replace(token, owner=owner)
             await store.insert_token(tx, token, hash_secret(secret))
             await self._audit.record(tx, actor, "token.create", f"token:{token.id}", "done", _audit_of(token))
         return NewToken(**msgspec.structs.asdict(token.view()), token=secret)

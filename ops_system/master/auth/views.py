@@ -132,11 +132,17 @@ class PasswordChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenView(msgspec.Struct, frozen=True):
-    """An API token without its secret."""
+    """An API token without its secret. `owner` is the user it belongs to, null for one made on the data folder.
+
+    `permissions` and `scope` are what is left of it to its owner; `is_void`: nothing, for the owner is disabled or
+    limited to other nodes.
+    """
 
     id: str
     name: str
     role: Role
+    owner: str | None
+    is_void: bool
     permissions: list[Permission]
     scope: dict[str, str]
     idc: str | None

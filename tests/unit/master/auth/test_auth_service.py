@@ -9,6 +9,7 @@ from ops_system.master.auth.offline import create_join_token, create_token, crea
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.auth.views import (
     JoinTokenCreate,
+    NewToken,
     PasswordChange,
     ProofBody,
     SessionQuery,
@@ -87,12 +88,13 @@ async def test_a_login_opens_a_session_and_stores_no_secret(world: World) -> Non
     opened = await world.log_in("ADA")
     principal = await world.who(session=opened.secret)
     assert (principal.kind, principal.name, principal.session_id) == ("user", "ada", opened.session.id)
-    assert world.auth.verify_csrf(principal, opened.session.csrf_token)
+    assert world.auth.verify_csrf(principal, opened.csrf_token)
     assert not world.auth.verify_csrf(principal, "")
     assert not world.auth.verify_csrf(principal, "ü")
     await world.db.backup(world.folder.root / "copy.db")
     content = (world.folder.root / "copy.db").read_bytes()
     assert opened.secret.encode() not in content
+    assert opened.csrf_token.encode() not in content
     assert PASSWORD.encode() not in content
 
 
@@ -192,7 +194,7 @@ async def test_logout_ends_the_session_at_once(world: World) -> None:
     principal = await world.who(session=opened.secret)
     await world.auth.accounts.log_out(principal)
     assert (await world.who(session=opened.secret)).kind == "anonymous"
-    assert not world.auth.verify_csrf(principal, opened.session.csrf_token)
+    assert not world.auth.verify_csrf(principal, opened.csrf_token)
     assert SessionsRevoked(frozenset({opened.session.id})) in world.events
 
 
@@ -341,6 +343,66 @@ async def test_a_wrong_bearer_is_nobody_even_beside_a_good_cookie(world: World, 
 async def test_a_token_that_makes_no_sense_is_refused(world: World, body: TokenCreate) -> None:
     with pytest.raises(Invalid):
         await world.auth.tokens.create(body, ROOT)
+
+
+async def of_user(world: World, *, role: Role = Role.ADMIN, **wanted) -> tuple[str, NewToken]:
+    """A user `ada` who made the token `ci`."""
+    await world.user("root")
+    user_id = await world.user(role=role)
+    ada = await world.who(session=(await world.log_in()).secret)
+    return user_id, await world.auth.tokens.create(TokenCreate("ci", role, **wanted), ada)
+
+
+async def test_a_token_does_what_is_left_to_its_owner(world: World) -> None:
+    user_id, made = await of_user(world, grants=(Permission.EXEC,), scope={"env": "test"})
+    change = UserChange(role=Role.OPERATOR, grants=(Permission.TERMINAL,), scope={"rack": "r1"})
+    await world.auth.accounts.change(user_id, change, ROOT)
+    assert SessionsRevoked(frozenset({made.id})) in [_tokens_of(event) for event in world.events]
+    left = await world.who(bearer=made.token)
+    assert left.permissions == {Permission.SELF, Permission.VIEW, Permission.OPERATE}
+    assert left.scope == {"env": "test", "rack": "r1"}
+    view = await world.auth.tokens.get(made.id)
+    assert (view.owner, view.is_void, view.scope) == ("ada", False, left.scope)
+    assert frozenset(view.permissions) == left.permissions
+
+
+def _tokens_of(event: object) -> object:
+    ids = event.ids if isinstance(event, SessionsRevoked) else ()
+    return SessionsRevoked(frozenset(one for one in ids if one.startswith("tok")))
+
+
+@pytest.mark.parametrize("change", [UserChange(is_disabled=True), UserChange(scope={"env": "live"})])
+async def test_a_token_is_void_while_its_owner_is_disabled_or_elsewhere(world: World, change: UserChange) -> None:
+    user_id, made = await of_user(world, scope={"env": "test"})
+    await world.auth.accounts.change(user_id, change, ROOT)
+    assert (await world.who(bearer=made.token)).kind == "anonymous"
+    assert (await world.auth.tokens.get(made.id)).is_void
+    await world.auth.accounts.change(user_id, UserChange(is_disabled=False, scope={}), ROOT)
+    assert (await world.who(bearer=made.token)).scope == {"env": "test"}
+
+
+async def test_tokens_go_with_their_user_and_so_do_those_they_made(world: World) -> None:
+    user_id, made = await of_user(world)
+    child = await world.auth.tokens.create(TokenCreate("child"), await world.who(bearer=made.token))
+    assert child.owner == "ada"
+    free = await asyncio.to_thread(create_token, world.folder, "free", "viewer")
+    await world.auth.accounts.delete(user_id, ROOT)
+    assert [(await world.who(bearer=text)).kind for text in (made.token, child.token, free)] == [
+        "anonymous",
+        "anonymous",
+        "token",
+    ]
+    assert any(isinstance(event, SessionsRevoked) and {made.id, child.id} <= event.ids for event in world.events)
+    (left,) = (await world.auth.tokens.list_page(ListQuery())).items
+    assert (left.name, left.owner) == ("free", None)
+
+
+async def test_a_new_password_or_name_leaves_tokens_alone(world: World) -> None:
+    user_id, made = await of_user(world)
+    await world.auth.accounts.change(user_id, UserChange(username="eva", password="another long one"), ROOT)
+    assert (await world.who(bearer=made.token)).kind == "token"
+    assert (await world.auth.tokens.get(made.id)).owner == "eva"
+    assert not any(isinstance(event, SessionsRevoked) and made.id in event.ids for event in world.events)
 
 
 # --- join tokens -----------------------------------------------------------------------------------------------------
