@@ -8,7 +8,7 @@ files under it.
 
     arguments                STATE_DIR; descriptor 0 is the link to the first worker
     STATE/keeper-1.sock      where the next worker connects; what the last one asked is done before it is answered
-    RUN_DIR/exit             "NUMBER STATUS\n", the wait(2) status, written before the end is told
+    RUN_DIR/exit             "NUMBER STATUS\n" after blanks, the wait(2) status, written before the end is told
 
 Both ways frames of NUL-separated fields after their length: `start` and its answers `started`, `ended`; a worker that
 connects is first told `hello`, every start that lives, every end that could not be noted (full disk), and `ready`.
@@ -30,6 +30,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LENGTH = struct.Struct(">I")
 _ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_NOTE_BYTES = 32  # always as long, so that nothing of an older note is left behind it
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells do
 
 Fields = list[bytes]
@@ -158,6 +159,15 @@ def _complain(start: Start, error: OSError) -> None:
         file.write(_complaint(start, error))
 
 
+def _write_note(path: bytes, note: bytes) -> None:
+    """Overwrite in place: truncating a file makes ext4 write it out at once, and a restart would wait for the disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, note.rjust(_NOTE_BYTES))
+    finally:
+        os.close(fd)
+
+
 def read_start_time(pid: int) -> int:
     """Return the start time in clock ticks since boot (proc(5)); 0 where the system does not tell."""
     try:
@@ -237,8 +247,7 @@ class Keeper:
     def _tell_end(self, start: Start, status: int) -> None:
         ended = pack("ended", start.instance_id, start.number, status)
         try:
-            with open(start.run_dir + b"/exit", "wb", buffering=0) as file:  # noqa: PTH123 - a hot path
-                file.write(b"%s %d\n" % (start.number, status))
+            _write_note(start.run_dir + b"/exit", b"%s %d\n" % (start.number, status))
         except OSError:
             self._unnoted[start.instance_id] = ended
         self._send(ended)

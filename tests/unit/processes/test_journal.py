@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import pytest
 
 from ops_system.model.errors import Invalid
@@ -5,7 +8,7 @@ from ops_system.model.instances import HealthState, InstanceEvent, State
 from ops_system.model.stamps import from_ms
 from ops_system.processes import journal as journal_module
 from ops_system.processes.base import Identity
-from ops_system.processes.journal import EventJournal, RunRecord, RunStore
+from ops_system.processes.journal import TRIM_RECORD_BYTES, EventJournal, RunRecord, RunStore
 from tests.fakes.processes import make_spec
 
 
@@ -80,18 +83,30 @@ def test_records_come_back_and_a_torn_one_is_put_aside(tmp_path):
     assert store.load_all() == {}
 
 
-def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_record_cut_by_a_full_disk_leaves_the_old_one_and_harms_no_later_one(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     record = RunRecord(make_spec("i1"), "boot")
     store.save(record)
-
-    def no_space(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", no_space)
-    with pytest.raises(OSError, match="No space"):
-        store.save(RunRecord(make_spec("i1"), "another"))
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr("os.write", lambda fd, data: write(fd, data[: len(data) // 2]))
+        with pytest.raises(OSError, match="No space"):
+            store.save(RunRecord(make_spec("i1"), "another"))
     assert store.load_all() == {"i1": record}
+    store.save(RunRecord(make_spec("i1"), "third"))
+    assert store.load_all()["i1"].boot_id == "third"
+
+
+def test_records_do_not_pile_up_and_a_removed_folder_comes_back(tmp_path):
+    store = RunStore(tmp_path)
+    path = tmp_path / "run/i1/run.json"
+    for number in range(400):
+        store.save(RunRecord(make_spec("i1"), "boot", number))
+        assert path.stat().st_size < TRIM_RECORD_BYTES + 4096
+    assert store.load_all()["i1"].number == 399
+    shutil.rmtree(tmp_path / "run")
+    store.save(RunRecord(make_spec("i1"), "boot", 400))
+    assert store.load_all()["i1"].number == 400
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\\b"])
