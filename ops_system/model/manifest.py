@@ -45,12 +45,18 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Upper bounds; None is unlimited. `memory` is a size string."""
+    """Upper bounds, and what else is set before the start; None leaves it as it is.
+
+    `memory` is a size string, `umask` an octal number. `no_new_privs` None: set where `user` is another one.
+    """
 
     memory: str | None = None
     cpu_percent: int | None = None
     pids: int | None = None
     nofile: int | None = None
+    nice: int | None = None
+    umask: str | None = None
+    no_new_privs: bool | None = None
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ FILE_NAME = "service.json"
 SCHEMA_VERSION = 1
 ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 PORT_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+UMASK_PATTERN = r"^0?[0-7]{3}$"
 USER_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?$"
 SIGNALS = (
     "SIGTERM",
@@ -37,13 +38,15 @@ SIGNALS = (
     "SIGKILL",
 )
 RESERVED_ENV = "OPS_INSTANCE"
+LEAST_NICE, MOST_NICE = -20, 19
 MAX_PORT = 65535
 MAX_EXIT_CODE = 2**32 - 1  # Windows codes have 32 bits
 MAX_TEXT_CHARS = 4096
 MAX_PROBLEMS = 100
 
-_ENV_KEY, _PORT_NAME, _USER = (
-    re.compile(pattern.removesuffix("$") + r"\Z") for pattern in (ENV_KEY_PATTERN, PORT_NAME_PATTERN, USER_PATTERN)
+_ENV_KEY, _PORT_NAME, _USER, _UMASK = (
+    re.compile(pattern.removesuffix("$") + r"\Z")
+    for pattern in (ENV_KEY_PATTERN, PORT_NAME_PATTERN, USER_PATTERN, UMASK_PATTERN)
 )
 _HOST_PORT = re.compile(
     r"[^\s:/]+:(?:[0-9]{1,5}|\$\{port\.[^{}]+\})\Z|\[[^\s\]]+\]:(?:[0-9]{1,5}|\$\{port\.[^{}]+\})\Z"
@@ -246,6 +249,10 @@ def _stop_and_limit_problems(manifest: Manifest) -> Iterator[Problem]:
     ):
         if value is not None:
             yield from _range_problems(f"$.limits.{name}", value, 1, largest)
+    if limits.nice is not None:
+        yield from _range_problems("$.limits.nice", limits.nice, LEAST_NICE, MOST_NICE)
+    if limits.umask is not None and not _UMASK.match(limits.umask):
+        yield "$.limits.umask", f'"{limits.umask}" is no octal number such as 027'
 
 
 def _external_problems(manifest: Manifest) -> Iterator[Problem]:

@@ -10,12 +10,15 @@ import msgspec
 from ops_system.model.manifest import Manifest
 from ops_system.model.manifest_rules import (
     ENV_KEY_PATTERN,
+    LEAST_NICE,
     MAX_EXIT_CODE,
     MAX_PORT,
     MAX_TEXT_CHARS,
+    MOST_NICE,
     PORT_NAME_PATTERN,
     SCHEMA_VERSION,
     SIGNALS,
+    UMASK_PATTERN,
     USER_PATTERN,
 )
 from ops_system.model.packages import NAME_PATTERN
@@ -87,6 +90,12 @@ _FIELDS: dict[str, dict[str, Node]] = {
         "cpu_percent": {"description": "100 is one whole core."},
         "pids": {"description": "Number of processes and threads."},
         "nofile": {"description": "Number of open files."},
+        "nice": {"description": f"Priority, from {LEAST_NICE} (first) to {MOST_NICE} (last)."},
+        "umask": {
+            "anyOf": [{"type": "string", "pattern": UMASK_PATTERN}, {"type": "null"}],
+            "description": "Rights that new files do not get, octal.",
+        },
+        "no_new_privs": {"description": "No set-user-id program gives more rights. null: where user is another one."},
     },
     "Hooks": {
         "pre_start": {"description": "Command as a list, run in the instance's folder before each start."},

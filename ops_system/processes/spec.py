@@ -48,12 +48,15 @@ class StopRules(msgspec.Struct, frozen=True):
 
 
 class LimitRules(msgspec.Struct, frozen=True):
-    """Upper bounds; None is unlimited."""
+    """Upper bounds, and what else is set before the start; None leaves it. See `model.manifest.Limits`."""
 
     memory_bytes: int | None = None
     cpu_percent: int | None = None
     pids: int | None = None
     nofile: int | None = None
+    nice: int | None = None
+    umask: int | None = None
+    no_new_privs: bool | None = None
 
 
 class RunSpec(msgspec.Struct, frozen=True):
@@ -238,4 +241,7 @@ class _Reader:
                 memory_bytes = parse_size_bytes(limits.memory)
             except Invalid as error:
                 self._problems.append(f"limits.memory: {error.message}")
-        return LimitRules(memory_bytes, limits.cpu_percent, limits.pids, limits.nofile)
+        umask = None if limits.umask is None else int(limits.umask, 8)
+        return LimitRules(
+            memory_bytes, limits.cpu_percent, limits.pids, limits.nofile, limits.nice, umask, limits.no_new_privs
+        )
