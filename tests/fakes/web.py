@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
 from ops_system.master.web.connection import Listener, bind
@@ -23,6 +24,7 @@ from ops_system.storage.migrations import Migration
 
 VIEWER = Principal("token", "tok_v", "vera", frozenset({Permission.SELF, Permission.VIEW}), Role.VIEWER)
 ADMIN = Principal("token", "tok_a", "ada", frozenset(Permission), Role.ADMIN)
+SCOPED = msgspec.structs.replace(VIEWER, id="tok_s", scope={"env": "test"})
 BROWSER = Principal("user", "usr_b", "bea", frozenset(Permission), Role.ADMIN, session_id="ses_b")
 IDEMPOTENCY_SQL = (
     "CREATE TABLE idempotency (principal_id TEXT, key TEXT, route TEXT, request_hash BLOB, status INTEGER, body BLOB,"
@@ -31,7 +33,7 @@ IDEMPOTENCY_SQL = (
 
 
 class FakeAuthenticator:
-    """Bearers `viewer` and `admin`, the session cookie `cookie` with the CSRF token `csrf`."""
+    """Bearers `viewer`, `scoped` and `admin`, the session cookie `cookie` with the CSRF token `csrf`."""
 
     def __init__(self) -> None:
         self.is_set_up = True
@@ -39,7 +41,7 @@ class FakeAuthenticator:
 
     async def identify(self, credentials: Credentials) -> Principal:
         if credentials.bearer is not None:
-            return {"viewer": VIEWER, "admin": ADMIN}.get(credentials.bearer, ANONYMOUS)
+            return {"viewer": VIEWER, "scoped": SCOPED, "admin": ADMIN}.get(credentials.bearer, ANONYMOUS)
         return BROWSER if credentials.session == "cookie" else ANONYMOUS
 
     def setup_required(self) -> bool:

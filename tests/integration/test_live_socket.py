@@ -165,6 +165,34 @@ async def test_a_short_break_resumes_without_a_snapshot(stage):
         assert (await hear(socket))["type"] == "snapshot"
 
 
+async def test_a_scoped_viewer_hears_nothing_of_what_it_never_saw(stage):
+    within = {"mine", "moves"}
+
+    async def show(_name, _principal):
+        return list(stage.things.items())
+
+    def is_visible(_principal, _name, key):
+        return key in within
+
+    stage.hub.register(Topic("fenced", Permission.VIEW, show, is_visible=is_visible))
+    for key in ("mine", "moves", "alien"):
+        stage.put(key, "one")
+    async with stage.viewer("scoped") as socket, stage.viewer() as other:
+        for each in (socket, other):
+            await say(each, subscribe=["fenced"])
+        first = await hear(socket)
+        assert [item["id"] for item in first["data"]["items"]] == ["mine", "moves"]
+        assert len((await hear(other))["data"]["items"]) == 3
+        within.remove("moves")
+        for key, thing in (("alien", None), ("moves", Thing("moves", "two")), ("mine", None)):
+            stage.bus.publish(Changed("fenced", key, thing))
+        assert (await hear(socket))["data"] == {"items": [], "removed": ["mine", "moves"]}
+        assert set((await hear(other))["data"]["removed"]) == {"alien", "mine"}
+    async with stage.viewer("scoped") as socket:  # what it had before the break is not known: it starts anew
+        await say(socket, subscribe=["fenced"], resume={"fenced": {"epoch": first["epoch"], "seq": first["seq"]}})
+        assert (await hear(socket))["type"] == "snapshot"
+
+
 async def test_a_large_snapshot_comes_in_parts(stage):
     for number in range(60):
         stage.put(f"k{number:02d}", "x" * 20_000)

@@ -80,13 +80,24 @@ class TopicLog:
             self._made = (after_seq, self.seq, data)
         return self._made[2]
 
-    def message_for(self, after_seq: int, now_s: float, is_visible: Callable[[str], bool]) -> bytes | None:
-        """Return the change message with the visible keys only; None when there are none."""
+    def message_for(
+        self, after_seq: int, now_s: float, shown: set[str], is_visible: Callable[[str], bool]
+    ) -> bytes | None:
+        """Return the change message for a viewer who sees only some keys; None when there is nothing for it.
+
+        `shown` are the keys the viewer has; it is kept up. What is gone, or not visible any more, is told to those who
+        had it and to nobody else: an id is something, too.
+        """
         delta = self.delta(after_seq)
         items = [item for item in delta.items if is_visible(item[0])]
-        if not items and not delta.removed:
+        visible = {key for key, _ in items}
+        gone = [*delta.removed, *(key for key, _ in delta.items if key not in visible)]
+        removed = [key for key in gone if key in shown]
+        shown.difference_update(removed)
+        shown |= visible
+        if not items and not removed:
             return None
-        return self._encode(Delta(delta.seq, items, delta.removed), now_s)
+        return self._encode(Delta(delta.seq, items, removed), now_s)
 
     def _encode(self, delta: Delta, now_s: float) -> bytes:
         data = self.topic.shape("change", delta.items, delta.removed, now_s)

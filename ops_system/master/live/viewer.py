@@ -42,10 +42,15 @@ _CLOSE_CODES = {"unauthenticated": 4401, "too_slow": 4408, "internal": 1011}
 
 
 class _Subscription:
-    """One topic of one viewer. `parts` is the rest of a snapshot that is being sent, as of `seq`."""
+    """One topic of one viewer. `parts` is the rest of a snapshot that is being sent, as of `seq`.
 
-    def __init__(self, log: TopicLog, resume: ResumePoint | None) -> None:
+    `shown` are the keys a viewer with a scope has. It is not known after a break, so such a viewer starts anew.
+    """
+
+    def __init__(self, log: TopicLog, resume: ResumePoint | None, *, is_limited: bool) -> None:
+        resume = None if is_limited else resume
         self.log = log
+        self.shown: set[str] = set()
         self.needs_snapshot = resume is None or not log.can_resume(resume.epoch, resume.seq)
         self.seq = log.seq if resume is None or self.needs_snapshot else resume.seq
         self.parts: Iterator[tuple[list[Item], bool]] | None = None
@@ -139,7 +144,9 @@ class Viewer:
         except OpsError as problem:
             self._say(encode_refusal(name, problem))
             return
-        self._subscriptions[name] = _Subscription(self._hub.watch(name, topic, self), resume)
+        self._subscriptions[name] = _Subscription(
+            self._hub.watch(name, topic, self), resume, is_limited=bool(self.principal.scope)
+        )
 
     def _say(self, message: bytes) -> None:
         self._small.append(message)
@@ -181,7 +188,9 @@ class Viewer:
         subscription.seq = log.seq
         is_visible = log.topic.is_visible
         if self.principal.scope and is_visible is not None:
-            return log.message_for(after_seq, now_s, lambda key: is_visible(self.principal, log.name, key))
+            return log.message_for(
+                after_seq, now_s, subscription.shown, lambda key: is_visible(self.principal, log.name, key)
+            )
         return log.message(after_seq, now_s)
 
     async def _take_snapshot(self, name: str, subscription: _Subscription) -> bool:
@@ -198,6 +207,7 @@ class Viewer:
         is_visible = log.topic.is_visible
         if self.principal.scope and is_visible is not None:
             items = [item for item in items if is_visible(self.principal, name, item[0])]
+            subscription.shown = {key for key, _ in items}
         subscription.needs_snapshot, subscription.part = False, 0
         subscription.parts = cut_parts(items)
         return True

@@ -149,8 +149,20 @@ def test_a_change_is_encoded_once_for_all_in_step():
 def test_what_is_out_of_scope_is_left_out():
     log = TopicLog("nodes", NODES)
     log.write({"a": 1, "b": 2})
-    assert json.loads(log.message_for(0, 0.0, lambda key: key == "a"))["data"]["items"] == [1]
-    assert log.message_for(0, 0.0, lambda _key: False) is None
+    shown = set()
+    assert json.loads(log.message_for(0, 0.0, shown, lambda key: key == "a"))["data"]["items"] == [1]
+    assert shown == {"a"}
+    assert log.message_for(0, 0.0, set(), lambda _key: False) is None
+
+
+def test_what_is_gone_is_told_to_those_who_had_it():
+    log = TopicLog("nodes", NODES)
+    log.write({"a": None, "b": None, "c": 3, "d": 4})
+    shown = {"a", "c"}
+    told = json.loads(log.message_for(0, 0.0, shown, lambda key: key == "d"))["data"]
+    assert told == {"items": [4], "removed": ["a", "c"]}  # c lies beyond now; b never was within
+    assert shown == {"d"}
+    assert log.message_for(0, 0.0, set(), lambda _key: False) is None
 
 
 def test_the_log_is_bounded_and_knows_what_it_forgot(monkeypatch):
