@@ -852,7 +852,9 @@ export interface components {
     }
     /**
      * Limits
-     * @description Upper bounds; None is unlimited. `memory` is a size string.
+     * @description Upper bounds, and what else is set before the start; None leaves it as it is.
+     *
+     *         `memory` is a size string, `umask` an octal number. `no_new_privs` None: set where `user` is another one.
      */
     Limits: {
       /** @default null */
@@ -863,6 +865,12 @@ export interface components {
       pids: number | null
       /** @default null */
       nofile: number | null
+      /** @default null */
+      nice: number | null
+      /** @default null */
+      umask: string | null
+      /** @default null */
+      no_new_privs: boolean | null
     }
     /**
      * CrashParent
@@ -1283,7 +1291,10 @@ export interface components {
        *       "memory": null,
        *       "cpu_percent": null,
        *       "pids": null,
-       *       "nofile": null
+       *       "nofile": null,
+       *       "nice": null,
+       *       "umask": null,
+       *       "no_new_privs": null
        *     }
        */
       limits: components['schemas']['Limits']
