@@ -50,6 +50,7 @@ from ops_system.master.packages.service import Packages
 from ops_system.master.publishers import api as publishers_api
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts import api as rollouts_api
+from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
@@ -349,7 +350,7 @@ async def build_instances(ground: Ground, book: Book) -> Instances:
 
 
 def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
-    """Actions on whole systems."""
+    """Actions on whole systems, and on all that runs on a node."""
     rollouts = Rollouts(
         database=ground.database,
         nodes=book.nodes,
@@ -360,8 +361,17 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
         audit=ground.audit,
         bus=ground.bus,
     )
-    ground.parts["rollouts"] = rollouts.run
-    ground.routes += rollouts_api.routes(rollouts)
+    drains = Drains(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
+        bus=ground.bus,
+    )
+    ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
+    ground.routes += [*rollouts_api.routes(rollouts), *rollouts_api.drain_routes(drains)]
 
 
 def build_logs(ground: Ground, book: Book, instances: Instances) -> None:

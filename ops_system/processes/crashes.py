@@ -12,7 +12,7 @@ from ops_system.processes.base import Handle
 from ops_system.processes.spec import RunSpec
 from ops_system.processes.states import View
 
-OOM_KILLED = "oom_killed"
+OOM_CODES = frozenset({"oom_killed", "system_oom_killed"})
 MAX_PARENTS = 16
 MAX_ENV_NAMES = 200
 _MAX_WORD = 128
@@ -45,7 +45,7 @@ def crash_of(ending: Ending) -> Crash | None:
         exit_code=after.exit_code,
         exit_signal=after.exit_signal,
         reason=after.ended.reason,
-        oom_killed=after.ended.reason.code == OOM_KILLED,
+        oom_killed=after.ended.reason.code in OOM_CODES,
         pid=before.pid,
         started_at=started_at,
         uptime_s=running_s,

@@ -19,12 +19,13 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
-from ops_system.master.nodes.events import NodeStatusChanged
-from ops_system.master.nodes.rules import Node, is_in_scope
+from ops_system.master.nodes.events import NodeDraining, NodeStatusChanged
+from ops_system.master.nodes.rules import Node, NodeChange, is_in_scope
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.parts import Parts
 from ops_system.master.packages.service import Packages
 from ops_system.master.publishers.service import Publishers
+from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems.rules import NewModule, NewSystem
 from ops_system.master.systems.service import Systems
@@ -78,6 +79,13 @@ class FakeNodes:
         self._nodes[node_id] = msgspec.structs.replace(self._nodes[node_id], **changes)
         if "status" in changes:
             self._bus.publish(NodeStatusChanged(NodeId(node_id), self._nodes[node_id].status))
+
+    async def change(self, node_id: str, body: NodeChange, actor: Principal) -> Node:
+        before = self.get(node_id, actor)
+        self.set(node_id, draining=body.draining)
+        if before.draining is not body.draining:
+            self._bus.publish(NodeDraining(before.id, body.draining, actor))
+        return self.get(node_id)
 
     def remove(self, node_id: str) -> None:
         del self._nodes[node_id]
@@ -162,6 +170,13 @@ class Desk:
             announcer=self.announcer, observer=self.observer, clock=self.clock, **parts, **common
         )
         self.rollouts = Rollouts(instances=self.instances, **parts, **common)
+        self.drains = Drains(
+            instances=self.instances,
+            nodes=self.nodes,
+            systems=self.systems,
+            operations=self.operations,
+            **common,
+        )
         self.published: list[Changed] = []
         self._bell = asyncio.Event()
         self.bus.subscribe(Changed, self._on_changed)
@@ -282,5 +297,9 @@ async def driven(desk: Desk) -> AsyncIterator[None]:
     """Run the parts that run in a master."""
     await desk.operations.load()
     await desk.instances.load()
-    async with running(desk.instances.run(), "instances"), running(desk.rollouts.run(), "rollouts"):
+    async with (
+        running(desk.instances.run(), "instances"),
+        running(desk.rollouts.run(), "rollouts"),
+        running(desk.drains.run(), "drains"),
+    ):
         yield

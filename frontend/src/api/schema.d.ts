@@ -703,6 +703,7 @@ export interface components {
         [key: string]: number
       }
       generation: number
+      drained: boolean
       operation_id: string | null
       observed_at: string | null
       created_at: string
@@ -1132,6 +1133,13 @@ export interface components {
      */
     NodeStatus: 'offline' | 'online' | 'planned' | 'quarantined' | 'suspect'
     /**
+     * Begun
+     * @description The action is on record; the operation tells how far it is.
+     */
+    Begun: {
+      operation: components['schemas']['Operation']
+    }
+    /**
      * Processes
      * @description Answer of `processes.list`.
      */
@@ -1508,13 +1516,6 @@ export interface components {
       created_at: string
       /** @default 0 */
       modules: number
-    }
-    /**
-     * Begun
-     * @description The action is on record; the operation tells how far it is.
-     */
-    Begun: {
-      operation: components['schemas']['Operation']
     }
     /**
      * Page[Module]

@@ -46,12 +46,17 @@ def facts_of(node: Node) -> NodeFacts:
     )
 
 
-def check_node(manifest: Manifest, node: NodeFacts) -> None:
-    """Raise `NotAllowed` with a reason code unless the package can run on this node."""
+def check_takes_starts(node: NodeFacts) -> None:
+    """Raise `NotAllowed` where nothing new may start: the node is paused, draining, revoked or quarantined."""
     if node.hindrance:
         raise NotAllowed(
-            f"node {node.name} takes no instances: {node.hindrance}", reason="node_not_ready", node=node.id
+            f"node {node.name} takes no new starts: {node.hindrance}", reason="node_not_ready", node=node.id
         )
+
+
+def check_node(manifest: Manifest, node: NodeFacts) -> None:
+    """Raise `NotAllowed` with a reason code unless the package can run on this node."""
+    check_takes_starts(node)
     if not node.os:
         raise NotAllowed(f"node {node.name} has never enrolled; join it first", reason="node_not_ready", node=node.id)
     for code, word, wanted, actual in (

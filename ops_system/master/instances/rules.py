@@ -39,6 +39,8 @@ class Action(StrEnum):
     RESTART = "restart"
     KILL = "kill"
     DESTROY = "destroy"
+    DRAIN = "drain"  # a stop that keeps the wish for later
+    UNDRAIN = "undrain"
 
 
 STEPS: Mapping[Action, tuple[str, ...]] = {
@@ -48,12 +50,14 @@ STEPS: Mapping[Action, tuple[str, ...]] = {
     Action.RESTART: ("stop", "start", "prove"),
     Action.KILL: ("stop",),
     Action.DESTROY: ("stop", "remove"),
+    Action.DRAIN: ("stop",),
+    Action.UNDRAIN: ("start", "prove"),
 }
 """The steps an operation of each action shows, in order."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One instance as it is stored."""
+    """One instance as it is stored. `is_drained`: stopped because its node is drained; undrain starts it again."""
 
     node_id: NodeId
     spec: InstanceSpec
@@ -62,6 +66,7 @@ class Record(msgspec.Struct, frozen=True):
     operation_id: str | None
     action_at: datetime | None
     created_at: datetime
+    is_drained: bool = False
 
 
 class EventMark(msgspec.Struct, frozen=True):
@@ -102,7 +107,14 @@ _DESIRED: Mapping[Action, Desired] = {
     Action.STOP: Desired.STOPPED,
     Action.KILL: Desired.STOPPED,
     Action.DESTROY: Desired.ABSENT,
+    Action.DRAIN: Desired.STOPPED,
+    Action.UNDRAIN: Desired.RUNNING,
 }
+
+
+def wants_start(action: Action) -> bool:
+    """Whether the action asks for a running process."""
+    return _DESIRED[action] is Desired.RUNNING
 
 
 def takes_fresh(spec: InstanceSpec, action: Action) -> bool:
@@ -122,7 +134,9 @@ def after_cancel(action: Action) -> Action | None:
             return Action.STOP
         case Action.RESTART:
             return None
-        case Action.STOP | Action.KILL | Action.DESTROY:
+        case Action.UNDRAIN:
+            return Action.DRAIN
+        case Action.STOP | Action.KILL | Action.DESTROY | Action.DRAIN:
             raise NotAllowed(f"a {action} that was sent cannot be taken back; start or deploy the instance again")
         case _:
             assert_never(action)
@@ -170,9 +184,9 @@ def judge_action(record: Record, report: InstanceReport) -> TargetEnd | None:
     if record.action is None or needs_apply(record.spec, report):
         return None
     match record.action:
-        case Action.DEPLOY | Action.START | Action.RESTART:
+        case Action.DEPLOY | Action.START | Action.RESTART | Action.UNDRAIN:
             return _judge_start(record, report)
-        case Action.STOP | Action.KILL:
+        case Action.STOP | Action.KILL | Action.DRAIN:
             return _judge_stop(report)
         case Action.DESTROY:
             return TargetEnd(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)

@@ -26,6 +26,7 @@ from ops_system.master.instances.rules import (
     check_destroy,
     next_wish,
     takes_fresh,
+    wants_start,
 )
 from ops_system.master.instances.views import Instance, InstanceQuery, TimelineEvent
 from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
@@ -164,6 +165,10 @@ class Instances:
     async def list_records(self, reader: Queries, system_id: str) -> list[Record]:
         """Return a system's instances as they are stored."""
         return await store.list_by_system(reader, system_id)
+
+    async def list_on_node(self, reader: Queries, node_id: str) -> list[Record]:
+        """Return a node's instances as they are stored."""
+        return await store.list_by_node(reader, node_id)
 
     async def node_of(self, instance_id: str) -> NodeId:
         """Return where an instance is. Raises `NotFound`."""
@@ -318,6 +323,8 @@ class Instances:
 
         Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
         """
+        if wants_start(action) and self._nodes.find(record.node_id) is not None:
+            placing.check_takes_starts(placing.facts_of(self._nodes.get(record.node_id)))
         fresh = await self._definitions.redefine(tx, record) if takes_fresh(record.spec, action) else None
         begun = msgspec.structs.replace(
             record,
@@ -325,6 +332,7 @@ class Instances:
             action=action,
             operation_id=operation_id,
             action_at=self._clock.now(),
+            is_drained=action is Action.DRAIN,
         )
         await self._supersede(tx, record, operation_id, after)
         await store.save_wish(tx, begun)
@@ -351,7 +359,10 @@ class Instances:
         undo = after_cancel(record.action)
         spec = record.spec if undo is None else next_wish(record.spec, undo)
         await after.end_target(self._operations, tx, operation_id, instance_id, _CANCELLED)
-        calm = msgspec.structs.replace(record, spec=spec, action=None, operation_id=None, action_at=None)
+        is_drained = record.is_drained if undo is None else undo is Action.DRAIN
+        calm = msgspec.structs.replace(
+            record, spec=spec, action=None, operation_id=None, action_at=None, is_drained=is_drained
+        )
         await store.save_wish(tx, calm)
         after.tell(calm)
 

@@ -41,6 +41,7 @@ def _record(row: Row) -> Record:
         operation_id=row["operation_id"],
         action_at=from_ms_or_none(row["action_ms"]),
         created_at=from_ms(row["created_ms"]),
+        is_drained=bool(row["is_drained"]),
     )
 
 
@@ -159,8 +160,8 @@ async def save_wish(tx: Transaction, record: Record) -> None:
     """Write the wish and what waits for it."""
     await tx.execute(
         "UPDATE instances SET name = ?, package = ?, version = ?, desired = ?, generation = ?, spec = ?, action = ?,"
-        " operation_id = ?, action_ms = ? WHERE id = ?",
-        (*_wish_columns(record), *_action_columns(record), record.spec.instance_id),
+        " operation_id = ?, action_ms = ?, is_drained = ? WHERE id = ?",
+        (*_wish_columns(record), *_action_columns(record), int(record.is_drained), record.spec.instance_id),
     )
 
 

@@ -49,6 +49,7 @@ class Instance(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     ports: dict[str, int]
     generation: int
+    drained: bool  # stopped because its node is drained; undrain starts it again
     operation_id: str | None  # what is under way
     observed_at: datetime | None
     created_at: datetime
@@ -93,6 +94,8 @@ def view_of(record: Record, metrics: Mapping[str, float], *, is_heard: bool) -> 
     state = visible_state(record, is_heard=is_heard)
     is_known = state not in {State.UNKNOWN, State.PENDING}
     reason = None if seen is None else seen.reason
+    if record.is_drained and state is State.STOPPED:
+        reason = NODE_DRAINED
     return Instance(
         id=spec.instance_id,
         system_id=spec.system_id,
@@ -116,12 +119,14 @@ def view_of(record: Record, metrics: Mapping[str, float], *, is_heard: bool) -> 
         metrics=dict(metrics) if is_heard else {},
         ports=spec.service.ports,
         generation=spec.generation,
+        drained=record.is_drained,
         operation_id=record.operation_id,
         observed_at=seen.at if seen else None,
         created_at=record.created_at,
     )
 
 
+NODE_DRAINED = Reason("node_drained", "stopped because its node is drained; undrain the node to start it again")
 NODE_SILENT = Reason("node_silent", "the node has not reported; what runs there is not known")
 
 

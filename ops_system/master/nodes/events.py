@@ -2,6 +2,7 @@
 
 import msgspec
 
+from ops_system.master.web.route import Principal
 from ops_system.model.ids import NodeId
 from ops_system.model.nodes import NodeStatus
 
@@ -24,6 +25,14 @@ class NodeStatusChanged(msgspec.Struct, frozen=True):
 
     node_id: NodeId
     status: NodeStatus
+
+
+class NodeDraining(msgspec.Struct, frozen=True):
+    """Somebody asked to drain the node, or to take it back into service."""
+
+    node_id: NodeId
+    is_draining: bool
+    actor: Principal
 
 
 class FalseClaim(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.nodes import store
 from ops_system.master.nodes.claims import bound_fingerprint, bound_word
-from ops_system.master.nodes.events import NodeRemoved, NodeStatusChanged
+from ops_system.master.nodes.events import NodeDraining, NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.keys import read_public_key
 from ops_system.master.nodes.presence import Presence
 from ops_system.master.nodes.rules import (
@@ -333,11 +333,14 @@ class Nodes:
         async with self._enrolling, self._locks[NodeId(node_id)]:
             if "name" in wanted:
                 self._check_free(wanted["name"], node_id)
-            record = msgspec.structs.replace(self.record(node_id), **fields)
+            before = self.record(node_id)
+            record = msgspec.structs.replace(before, **fields)
             async with self._database.transaction() as tx:
                 await store.save(tx, record)
                 await self._audit.record(tx, actor, "node.change", f"node:{node_id}", "done", wanted)
             self._keep(record)
+        if record.is_draining is not before.is_draining:
+            self._bus.publish(NodeDraining(record.id, record.is_draining, actor))
         return self.get(node_id)
 
     async def remove(self, node_id: str, actor: Principal, *, is_forced: bool) -> None:

@@ -2,9 +2,10 @@
 
 import msgspec
 
+from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.rules import SystemAction
 from ops_system.master.rollouts.service import Rollouts
-from ops_system.master.web.route import Call, Permission, Route
+from ops_system.master.web.route import Call, Handler, Permission, Route
 from ops_system.model.operations import Operation
 
 
@@ -18,6 +19,37 @@ class Begun(msgspec.Struct, frozen=True):
     """The action is on record; the operation tells how far it is."""
 
     operation: Operation
+
+
+def drain_routes(service: Drains) -> list[Route]:
+    """Return the routes of `/nodes/{id}/drain` and `/undrain`."""
+
+    async def drain(call: Call) -> Begun:
+        return Begun(operation=await service.drain(call.params["id"], call.principal))
+
+    async def undrain(call: Call) -> Begun:
+        return Begun(operation=await service.undrain(call.params["id"], call.principal))
+
+    def act(name: str, handler: Handler, summary: str) -> Route:
+        return Route(
+            "POST",
+            f"/nodes/{{id}}/{name}",
+            Permission.OPERATE,
+            handler,
+            summary,
+            f"{name}_node",
+            answer=Begun,
+            status=202,
+            tag="nodes",
+            errors=("not_found",),
+        )
+
+    return [
+        act(
+            "drain", drain, "Stop what runs on a node, the last to start first, and let nothing start; wishes are kept"
+        ),
+        act("undrain", undrain, "Take a node back: it takes starts again, and what the drain stopped is started"),
+    ]
 
 
 def routes(service: Rollouts) -> list[Route]:

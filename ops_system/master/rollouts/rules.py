@@ -40,10 +40,13 @@ Waves = tuple[tuple[InstanceId, ...], ...]
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """One action under way. `scope`: the labels that limit the person who began it."""
+    """One action under way. `subject_id`: the system, or the node that is drained.
+
+    `scope`: the labels that limit the person who began it.
+    """
 
     operation_id: str
-    system_id: str
+    subject_id: str
     action: Action
     waves: Waves
     scope: dict[str, str] = {}
@@ -78,7 +81,7 @@ def _pending(operation: Operation) -> tuple[OperationTarget, ...]:
 
 
 def plan_waves(modules: Sequence[Module], records: Iterable[Record], action: Action) -> Waves:
-    """Return the instances in waves: in start order, backwards for stop and destroy.
+    """Return the instances in waves: in start order, backwards for what stops them.
 
     Instances whose module is gone come with the last wave to start.
     """
@@ -90,7 +93,7 @@ def plan_waves(modules: Sequence[Module], records: Iterable[Record], action: Act
         for wave in start_waves(modules)
     ]
     waves.append(tuple(instance_id for orphans in by_module.values() for instance_id in orphans))
-    if action in {Action.STOP, Action.DESTROY}:
+    if action in {Action.STOP, Action.DESTROY, Action.DRAIN}:
         waves.reverse()
     return tuple(wave for wave in waves if wave)
 

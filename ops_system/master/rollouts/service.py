@@ -1,4 +1,4 @@
-"""Actions on systems: one operation over all instances, driven wave by wave from what is on disk.
+"""Actions on systems: one operation over all instances, driven wave by wave from what is on disk; `drains`, too.
 
 `run` looks at a rollout whenever its operation changed, and at every open one at start. Each look is one transaction:
 read the targets, decide, begin or cancel. Killed anywhere, it goes on from the last commit.
@@ -35,6 +35,7 @@ from ops_system.storage.database import Database, Transaction
 _log = logging.getLogger(__name__)
 
 KIND = "system."
+DRIVEN = (KIND, "node.drain", "node.undrain")
 RETRY_S = 1.0
 BEGIN_AT_ONCE = 25  # in one transaction: others want to write, too
 _CANCELLED = Reason("cancelled", "cancelled by a person")
@@ -71,7 +72,7 @@ class Rollouts:
         bus.subscribe(Changed, self._on_changed)
 
     def _on_changed(self, event: Changed) -> None:
-        if event.topic == OPERATIONS_TOPIC and event.data is not None and event.data.kind.startswith(KIND):
+        if event.topic == OPERATIONS_TOPIC and event.data is not None and event.data.kind.startswith(DRIVEN):
             self._look_at(event.key)
 
     def _look_at(self, operation_id: str) -> None:
@@ -150,7 +151,7 @@ class Rollouts:
         action = Action(wanted)
         after = Aftermath()
         async with self._database.transaction() as tx:
-            system = await self._systems.get_system(system_id, tx)
+            system = await self._systems.get_system(system_id, tx, actor)
             await self._make_way(tx, system_id, action, actor, after)
             modules = await self._systems.list_modules(system_id, tx)
             if action is Action.DEPLOY:
@@ -196,7 +197,7 @@ class Rollouts:
         self, tx: Transaction, system_id: str, action: Action, actor: Principal, after: Aftermath
     ) -> None:
         for rollout in await store.list_open(tx):
-            if rollout.system_id != system_id:
+            if rollout.subject_id != system_id:
                 continue
             is_beyond = not self._operations.is_visible(rollout.operation_id, actor)
             if action in HALTING or is_beyond:
@@ -251,18 +252,18 @@ class Rollouts:
             rollout = await store.find(tx, operation.id)
             if rollout is None:
                 raise NotFound(f"operation {operation.id} has no rollout", id=operation.id)
-            system = await self._systems.get_system(rollout.system_id, tx)
-            await self._make_way(tx, rollout.system_id, rollout.action, actor, after)
+            system = await self._systems.get_system(rollout.subject_id, tx)
+            await self._make_way(tx, rollout.subject_id, rollout.action, actor, after)
             again = {target.id for target in operation.targets if target.state is not OperationState.SUCCEEDED}
             records = [
                 record
-                for record in await self._instances.list_records(tx, rollout.system_id)
+                for record in await self._instances.list_records(tx, rollout.subject_id)
                 if record.spec.instance_id in again
             ]
-            waves = plan_waves(await self._systems.list_modules(rollout.system_id, tx), records, rollout.action)
+            waves = plan_waves(await self._systems.list_modules(rollout.subject_id, tx), records, rollout.action)
             if not waves:
                 raise NotAllowed("none of the failed instances exists any more; there is nothing to retry")
-            made = await self._create(tx, rollout.system_id, system.name, rollout.action, actor, records, waves)
+            made = await self._create(tx, rollout.subject_id, system.name, rollout.action, actor, records, waves)
             after.note(made)
         self._instances.release(after)
         return made
