@@ -15,6 +15,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.processes.spec import LimitRules
 
 MARKER = "OPS_INSTANCE"
+ADOPTED_MARKER = "OPS_ADOPTED"  # what the start command of a taken-over service leaves behind
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -50,6 +51,7 @@ class Handle(msgspec.Struct, frozen=True):
     keeper: Identity
     leader: Identity | None = None  # the entrypoint; None until its pid is known
     is_child: bool = True  # of a process this one started; False after re-adoption
+    is_adopted: bool = False  # others started it: no keeper, no marker; `keeper` is the leader itself
 
 
 class Member(msgspec.Struct, frozen=True):

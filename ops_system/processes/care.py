@@ -14,11 +14,13 @@ from typing import Any, assert_never
 
 import msgspec
 
-from ops_system.model.errors import OpsError
-from ops_system.model.instances import InstanceEvent, InstanceReport, State
+from ops_system.model.errors import Invalid, NotAllowed, OpsError, TimedOut
+from ops_system.model.instances import Desired, InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.processes import lifecycle
-from ops_system.processes.base import Exit, Handle, Launch, child_env
+from ops_system.processes.adopt_care import AdoptedCare
+from ops_system.processes.base import ADOPTED_MARKER, MARKER, Exit, Handle, Launch, child_env
+from ops_system.processes.commands import CommandResult, run_command
 from ops_system.processes.crashes import Ending, crash_of
 from ops_system.processes.journal import RunRecord
 from ops_system.processes.ports import find_taken
@@ -35,6 +37,8 @@ from ops_system.processes.states import (
     FilesRemoved,
     KillTree,
     LaunchError,
+    LetGo,
+    Look,
     Prepare,
     PrepareDone,
     PrepareError,
@@ -56,7 +60,7 @@ from ops_system.processes.states import (
     report_of,
 )
 from ops_system.processes.states import Launch as LaunchAction
-from ops_system.processes.surroundings import EntrypointMissing, Surroundings, make_launch, run_hook
+from ops_system.processes.surroundings import HOOK_TIMEOUT_S, EntrypointMissing, Surroundings, make_launch, run_hook
 from ops_system.processes.trees import empty_tree
 
 _log = logging.getLogger(__name__)
@@ -84,6 +88,7 @@ class Care:
         self._errands: dict[str, asyncio.Task[None]] = {}
         self._told: InstanceReport | None = None
         self._kept: RunRecord | None = record
+        self._adopted = AdoptedCare(self, around)
 
     # --- the mailbox
     def post(self, event: Event) -> None:
@@ -177,7 +182,7 @@ class Care:
     def _do(self, action: Action) -> None:  # noqa: C901, PLR0912 - one line an action
         match action:
             case Prepare():
-                self._start_errand("prepare", self._prepare())
+                self.start_errand("prepare", self._prepare())
             case CancelPrepare():
                 self._cancel_errand("prepare")
             case LaunchAction():
@@ -189,7 +194,7 @@ class Care:
             case KillTree(post_stop):
                 self._kill_tree(post_stop)
             case StartProbe():
-                self._start_errand("probe", self._probe())
+                self.start_errand("probe", self._probe())
             case StopProbe():
                 self._cancel_errand("probe")
             case SetTimer(timer, delay_s):
@@ -197,13 +202,18 @@ class Care:
             case CancelTimers():
                 self._cancel_timers()
             case Emit(kind, reason):
-                self._emit(kind, reason)
+                self.emit(kind, reason)
+            case Look():
+                self.start_errand("look", self._adopted.look_again())
+            case LetGo():
+                self._let_go()
             case RemoveFiles():
-                self._start_errand("remove", self._remove())
+                self.start_errand("remove", self._remove())
             case _:
                 assert_never(action)
 
-    def _start_errand(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+    def start_errand(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+        """Run it beside, in the place of an older one of that name."""
         self._cancel_errand(name)
         task = self._around.group.create_task(errand, name=f"{name} {self.view.spec.instance_id}")
         self._errands[name] = task
@@ -228,9 +238,10 @@ class Care:
 
     def note(self, reason: Reason) -> None:
         """Write a line into the timeline."""
-        self._emit("state", reason)
+        self.emit("state", reason)
 
-    def _emit(self, kind: str, reason: Reason | None) -> None:
+    def emit(self, kind: str, reason: Reason | None) -> None:
+        """Write a line of the timeline."""
         view = self.view
         event = InstanceEvent(
             seq=0,
@@ -271,18 +282,22 @@ class Care:
 
     # --- starting
     def _launch(self) -> None:
+        if self.view.spec.takeover is not None:
+            self._launched = self.view.spec
+            self.start_errand("launch", self._adopted.launch())
+            return
         taken = find_taken(self.view.spec.ports)
         if taken is not None:
             name, port = taken
             message = f"port {port} ({name}) is taken by another process; free it or give the module another port"
             self.post(LaunchError(Reason("port_taken", message, {"port": port, "name": name})))
         elif self.view.spec.pre_start:
-            self._start_errand("launch", self._launch_after_hook())
+            self.start_errand("launch", self._launch_after_hook())
         else:
             self._spawn()
 
     async def _launch_after_hook(self) -> None:
-        failure = await self._run_hook("pre_start", self.view.spec.pre_start)
+        failure = await self.run_hook("pre_start", self.view.spec.pre_start)
         if failure is not None:
             self.post(LaunchError(failure))
             return
@@ -298,7 +313,7 @@ class Care:
             launch = self._make_launch()
             self._exited.clear()
             self._spawned_s = self._loop.time()
-            self.handle = self._around.platform.spawn(launch, self._on_pid, self._on_exit)
+            self.handle = self._around.platform.spawn(launch, self._on_pid, self.has_ended)
             self._tell_unenforced()
             self._launched = self.view.spec
         except EntrypointMissing as error:
@@ -313,9 +328,7 @@ class Care:
         names = self._around.platform.unenforced_limits(self.view.spec.limits)
         if names and (self._launched is None or self._launched.limits != self.view.spec.limits):
             listed = ", ".join(names)
-            self._emit(
-                "state", Reason("limit_not_enforced", f"not enforced on this node: {listed}", {"limits": listed})
-            )
+            self.emit("state", Reason("limit_not_enforced", f"not enforced on this node: {listed}", {"limits": listed}))
 
     def _make_launch(self) -> Launch:
         prepared, spec = self._prepared, self.view.spec
@@ -324,10 +337,29 @@ class Care:
         run_dir = self._around.store.run_dir(spec.instance_id)
         return make_launch(spec, prepared, self._number, run_dir, self._env(prepared))
 
-    def _env(self, prepared: PreparedInstance) -> dict[str, str]:
-        return child_env(prepared.env, dict(self._around.inherited_env), self.view.spec.instance_id)
+    @property
+    def prepared(self) -> PreparedInstance | None:
+        """Where the instance's files are."""
+        return self._prepared
 
-    def _prefix(self) -> tuple[str, ...]:
+    def next_number(self) -> int:
+        """Return the number of the next start."""
+        self._number += 1
+        return self._number
+
+    def command_env(self) -> dict[str, str]:
+        """Return the environment of the instance's commands. Only once it is prepared."""
+        assert self._prepared is not None
+        return self._env(self._prepared)
+
+    def _env(self, prepared: PreparedInstance) -> dict[str, str]:
+        env = child_env(prepared.env, dict(self._around.inherited_env), self.view.spec.instance_id)
+        if self.view.spec.takeover is not None:
+            env[ADOPTED_MARKER] = env.pop(MARKER)
+        return env
+
+    def command_prefix(self) -> tuple[str, ...]:
+        """Return what goes before a command to run it as the instance's user. Raises Invalid."""
         return self._around.platform.user_prefix(self.view.spec.user)
 
     def _on_pid(self, handle: Handle) -> None:
@@ -335,7 +367,8 @@ class Care:
         assert handle.leader is not None
         self.post(Spawned(handle.leader.pid, self._around.clock()))
 
-    def _on_exit(self, end: Exit) -> None:
+    def has_ended(self, end: Exit) -> None:
+        """Tell the life cycle that the leader has ended."""
         self._exited.set()
         self.post(Exited(end.code, end.signal))
 
@@ -343,19 +376,27 @@ class Care:
         """Watch a start of an earlier supervisor. False: it has ended."""
         self._number = max(self._number, handle.number)
         self.handle = handle
-        is_watched = self._around.platform.readopt(handle, run_dir, self._on_exit)
+        self._exited.clear()
+        on_exit = self._adopted.on_exit if handle.is_adopted else self.has_ended
+        is_watched = self._around.platform.readopt(handle, run_dir, on_exit)
         if not is_watched:
             self._exited.set()
         return is_watched
 
     # --- stopping
     def _stop_politely(self) -> None:
-        if self._prepared is not None and self._prepared.stop_argv:
-            self._start_errand("stop", self._run_stop_command(self._prepared.stop_argv))
+        takeover = self.view.spec.takeover
+        if takeover is not None and self.handle is not None:
+            self._around.platform.members(self.handle)  # it remembers them: what loses its parent now is not lost
+        if takeover is not None and takeover.restart_command and self.view.is_restart_wanted:
+            self.start_errand("stop", self._adopted.restart(takeover.restart_command))
+        elif self._prepared is not None and self._prepared.stop_argv:
+            self.start_errand("stop", self._run_stop_command(self._prepared.stop_argv))
         else:
-            self._signal_leader()
+            self.signal_leader()
 
-    def _signal_leader(self) -> None:
+    def signal_leader(self) -> None:
+        """Send the stop signal."""
         leader = self.handle.leader if self.handle else None
         if leader is None:
             return
@@ -365,26 +406,53 @@ class Care:
             _log.warning("%s: cannot send %s: %s", self.view.spec.instance_id, self.view.spec.stop.signal, error)
 
     async def _run_stop_command(self, argv: tuple[str, ...]) -> None:
-        failure = await self._run_hook("stop command", argv)
+        failure = await self.run_hook("stop command", argv)
         if failure is not None and self.view.stage is Stage.STOPPING:
-            self._emit("stop", failure)
-            self._signal_leader()
+            self.emit("stop", failure)
+            self.signal_leader()
 
-    async def _run_hook(self, name: str, argv: tuple[str, ...]) -> Reason | None:
+    async def run_hook(self, name: str, argv: tuple[str, ...]) -> Reason | None:
         """Run a command of the instance; None: it went well."""
         prepared = self._prepared
         if prepared is None:
             return None
-        return await run_hook(name, argv, prepared, self._env(prepared), self._prefix)
+        return await run_hook(name, argv, prepared, self._env(prepared), self.command_prefix)
+
+    async def run_beside(self, argv: tuple[str, ...]) -> CommandResult:
+        """Run a command beside the running instance. Raises NotAllowed, Invalid, TimedOut."""
+        prepared, spec = self._prepared, self.view.spec
+        if self.view.stage is not Stage.RUNNING or prepared is None:
+            raise NotAllowed(f"instance {spec.instance_id} ({spec.source.name}) is {self.view.state}, not running")
+        try:
+            async with asyncio.timeout(HOOK_TIMEOUT_S):
+                return await run_command((*self.command_prefix(), *argv), prepared.dir, self._env(prepared))
+        except TimeoutError:
+            raise TimedOut(f"{argv[0]} did not end within {HOOK_TIMEOUT_S:.0f} s and was killed") from None
+        except (OSError, ValueError) as problem:
+            raise Invalid(f"{argv[0]} cannot be run: {problem}") from None
+
+    def _let_go(self) -> None:
+        """Stop watching. A command of ours that is at work is not ended: it may be the service itself."""
+        for name in tuple(self._errands):
+            self._cancel_errand(name)
+        self._around.platform.release(self.view.spec.instance_id)
+        self.handle = None
 
     # --- emptying the tree
     def _kill_tree(self, post_stop: bool) -> None:
         handle = self.handle
+        if self.view.spec.takeover is not None:
+            if self.view.spec.is_watched_only and self.view.spec.desired is Desired.RUNNING:
+                self._tree_is_empty()  # nothing will be started, so nothing of it needs to go
+                return
+            if handle is None:
+                handle = self._adopted.rest()
+                self._exited.set()
         is_empty = handle is None or (self._exited.is_set() and self._around.platform.is_surely_empty(handle))
         if is_empty and not post_stop:
             self._tree_is_empty()
         else:
-            self._start_errand("kill", self._empty_tree(handle, post_stop))
+            self.start_errand("kill", self._empty_tree(handle, post_stop))
 
     async def _empty_tree(self, handle: Handle | None, post_stop: bool) -> None:
         if handle is not None:
@@ -392,9 +460,9 @@ class Care:
             await _within(EXIT_NOTE_WAIT_S, self._exited.wait())
         self._cancel_errand("stop")
         if post_stop:
-            failure = await self._run_hook("post_stop", self.view.spec.post_stop)
+            failure = await self.run_hook("post_stop", self.view.spec.post_stop)
             if failure is not None:
-                self._emit("stop", failure)
+                self.emit("stop", failure)
         self._tree_is_empty()
 
     def _tree_is_empty(self) -> None:
@@ -405,7 +473,7 @@ class Care:
 
     # --- probing
     async def _probe(self) -> None:
-        rules, prepared, prefix = self.view.spec.probe, self._prepared, self._prefix()
+        rules, prepared, prefix = self.view.spec.probe, self._prepared, self.command_prefix()
         cwd = prepared.dir if prepared else "/"
         env = self._env(prepared) if prepared else {}
         pause_s = min(0.05, rules.interval_s)

@@ -22,6 +22,7 @@ from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes import restarts
 from ops_system.processes.moves import (
+    EXIT_UNKNOWN,
     PROVEN_AFTER_S,
     STOP_REQUESTED,
     Decision,
@@ -30,6 +31,8 @@ from ops_system.processes.moves import (
     exit_reason,
     kill,
     launch,
+    let_go,
+    looks,
     prove,
     rest,
     restart_reason,
@@ -55,6 +58,7 @@ from ops_system.processes.states import (
     PrepareWaits,
     ProbeFailed,
     ProbePassed,
+    Reappeared,
     RemoveError,
     RemoveFiles,
     Restored,
@@ -91,6 +95,8 @@ def decide(  # noqa: PLR0911, PLR0912, C901 - one line an event
             return _on_prepare_waits(view, reason)
         case Spawned():
             return _on_spawned(view, event)
+        case Reappeared():
+            return _on_reappeared(view)
         case LaunchError(reason):
             return _on_launch_error(view, reason)
         case Exited():
@@ -160,6 +166,8 @@ def _want_running(  # noqa: PLR0911 - one answer a stage
 
 def _want_rest(view: View) -> Decision:  # noqa: PLR0911 - one answer a stage
     view = replace(view, is_restart_wanted=False)
+    if view.spec.source.lets_go and view.stage not in {Stage.REMOVING, Stage.REMOVED}:
+        return let_go(view)
     match view.stage:
         case Stage.IDLE | Stage.BACKOFF:
             return rest(view, CancelTimers())
@@ -216,6 +224,8 @@ def _on_spawned(view: View, event: Spawned) -> Decision:
     if view.stage not in _WITH_PROCESS and view.stage is not Stage.KILLING:
         return view, ()
     view = replace(view, pid=event.pid, started_at=event.at)
+    if event.is_found and view.stage is not Stage.LAUNCHING:
+        return _on_successor(view)
     if view.stage is not Stage.LAUNCHING:
         return view, ()
     if view.spec.desired is not Desired.RUNNING:
@@ -223,7 +233,27 @@ def _on_spawned(view: View, event: Spawned) -> Decision:
     if view.is_restart_wanted:
         return stop(view, restart_reason(view))
     reason = Reason("started", f"started as pid {event.pid}", {"pid": event.pid})
+    if event.is_found:
+        reason = Reason("taken_over", f"pid {event.pid} was found running and is in care", {"pid": event.pid})
     return prove(replace(view, reason=reason), Emit("state", reason))
+
+
+def _on_successor(view: View) -> Decision:
+    """Another process has taken the leader's place: by the restart command, or because others replaced it."""
+    assert view.pid is not None
+    if view.stage is Stage.STOPPING and view.is_restart_wanted:
+        reason = Reason("restarted", f"the restart command left pid {view.pid} running", {"pid": view.pid})
+        deadline = SetTimer(Timer.START_TIMEOUT, view.spec.probe.start_timeout_s)
+        fresh = replace(view, is_restart_wanted=False, ended=None, reason=reason, probe_failures=0)
+        return prove(fresh, CancelTimers(), deadline, Emit("restart", reason))
+    reason = Reason("leader_changed", f"others put pid {view.pid} in its place", {"pid": view.pid})
+    return view, (Emit("state", reason),)
+
+
+def _on_reappeared(view: View) -> Decision:
+    if view.stage is not Stage.IDLE or view.spec.desired is not Desired.RUNNING:
+        return view, ()
+    return begin(replace(view, history=History()))
 
 
 def _on_adopted(view: View, event: Adopted) -> Decision:
@@ -245,7 +275,7 @@ def _on_restored(view: View, event: Restored) -> Decision:
     restored = replace(
         view, state=event.state, reason=event.reason, exit_code=event.exit_code, exit_signal=event.exit_signal
     )
-    return restored, ()
+    return restored, looks(restored)
 
 
 # --- while it runs ---------------------------------------------------------------------------------------------------
@@ -254,6 +284,9 @@ def _on_probe_passed(view: View) -> Decision:
         return run(view, Reason("probe_passed", "the probe passed"))
     if view.stage is not Stage.RUNNING:
         return view, ()
+    if view.health is HealthState.UNHEALTHY:
+        reason = Reason("probe_passed", "the probe passed")
+        return replace(view, probe_failures=0, health=HealthState.HEALTHY, reason=reason), (Emit("health", reason),)
     return replace(view, probe_failures=0), ()
 
 
@@ -266,6 +299,10 @@ def _on_probe_failed(view: View, detail: str) -> Decision:
     view = replace(view, probe_failures=view.probe_failures + 1)
     if view.probe_failures < view.spec.probe.failures:
         return view, ()
+    if view.spec.is_watched_only:
+        is_news = view.health is not HealthState.UNHEALTHY
+        ill = replace(view, health=HealthState.UNHEALTHY, reason=reason)
+        return ill, ((Emit("health", reason),) if is_news else ())
     view = replace(view, health=HealthState.UNHEALTHY, ended=Ended(reason, is_success=False))
     stopping, actions = stop(view, reason)
     return stopping, (Emit("health", reason), *actions)
@@ -293,6 +330,9 @@ def _on_start_timeout(view: View) -> Decision:
     limit_s = view.spec.probe.start_timeout_s
     last = f"; last: {view.reason.message}" if view.reason and view.reason.code == "probe_failed" else ""
     reason = Reason("start_timeout", f"not proven within {limit_s:g} s{last}", {"start_timeout_s": limit_s})
+    if view.spec.is_watched_only and view.stage is Stage.STARTING and view.spec.desired is Desired.RUNNING:
+        ill, actions = run(view, reason)
+        return replace(ill, health=HealthState.UNHEALTHY), actions
     if view.spec.desired is Desired.RUNNING and not view.is_restart_wanted:
         view = replace(view, ended=Ended(reason, is_success=False))
     killing, actions = kill(replace(view, reason=reason))
@@ -322,6 +362,8 @@ def _on_exited(view: View, event: Exited) -> Decision:
         return view, ()
     reason = exit_reason(event)
     is_unasked = view.stage is not Stage.STOPPING and view.spec.desired is Desired.RUNNING
+    if view.spec.takeover is not None and event == Exited():
+        reason = EXIT_UNKNOWN
     if is_unasked and not view.is_restart_wanted:
         is_success = event.code is not None and event.code in view.spec.restart.success_codes
         view = replace(view, ended=Ended(reason, is_success), reason=reason)
@@ -384,6 +426,8 @@ def _on_removed(view: View) -> Decision:
     if view.spec.desired is Desired.RUNNING:
         return begin(View(view.spec))
     reason = Reason("removed", "removed")
+    if view.spec.source.lets_go:
+        reason = Reason("released", "let go; the process was left as it is")
     view = replace(view, stage=Stage.REMOVED, state=State.STOPPED, reason=reason)
     return view, (Emit("remove", reason),)
 

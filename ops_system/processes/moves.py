@@ -12,6 +12,8 @@ from ops_system.processes.states import (
     Exited,
     KillTree,
     Launch,
+    LetGo,
+    Look,
     Prepare,
     RemoveFiles,
     SetTimer,
@@ -28,6 +30,7 @@ PROVEN_AFTER_S = 3.0
 Decision = tuple[View, tuple[Action, ...]]
 
 STOP_REQUESTED = Reason("stop_requested", "a stop was asked for")
+EXIT_UNKNOWN = Reason("exit_unknown", "ended; its exit code is not known: it was not our child")
 
 
 def restart_reason(view: View) -> Reason:
@@ -89,8 +92,23 @@ def stop(view: View, reason: Reason) -> Decision:
     if view.spec.source.stop_now and view.spec.desired is not Desired.RUNNING:
         return kill(replace(view, reason=reason))
     view = replace(view, stage=Stage.STOPPING, state=State.STOPPING, reason=reason)
-    grace = SetTimer(Timer.GRACE, view.spec.stop.timeout_s)
+    grace = SetTimer(Timer.GRACE, grace_s(view))
     return view, (CancelTimers(), StopProbe(), Emit("stop", reason), StopPolitely(), grace)
+
+
+def grace_s(view: View) -> float:
+    """Return how long a stop may take; a restart by command takes a stop and a start."""
+    takeover = view.spec.takeover
+    if view.is_restart_wanted and takeover is not None and takeover.restart_command:
+        return view.spec.stop.timeout_s + view.spec.probe.start_timeout_s
+    return view.spec.stop.timeout_s
+
+
+def let_go(view: View) -> Decision:
+    """Forget it; its process runs on."""
+    reason = Reason("releasing", "being let go; the process is left as it is")
+    view = replace(view, stage=Stage.REMOVING, reason=reason, ended=None, is_prepared=False)
+    return view, (CancelTimers(), StopProbe(), LetGo(), RemoveFiles())
 
 
 def kill(view: View) -> Decision:
@@ -125,4 +143,9 @@ def rest(view: View, *first: Action) -> Decision:
 def come_to_rest(view: View, state: State, reason: Reason) -> Decision:
     """Nothing runs until there is a new wish."""
     view = replace(view, stage=Stage.IDLE, state=state, reason=reason, started_at=None, ended=None)
-    return view, (CancelTimers(), Emit("state", reason))
+    return view, (CancelTimers(), Emit("state", reason), *looks(view))
+
+
+def looks(view: View) -> tuple[Action, ...]:
+    """What is due at rest: others may start again what they started before."""
+    return (Look(),) if view.spec.takeover is not None and view.spec.desired is Desired.RUNNING else ()

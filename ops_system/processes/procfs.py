@@ -53,20 +53,20 @@ def read_table() -> Table:
     return {row.pid: row for pid in _pids() if (row := read_row(pid)) is not None}
 
 
-def read_marker(pid: int) -> str | None:
+def read_marker(pid: int, name: str = MARKER) -> str | None:
     """Return the instance id in the environment that `pid` was started with; None without one or without the right."""
     if sys.platform != "linux":
-        return _read_marker_psutil(pid)
+        return _read_marker_psutil(pid, name)
     data = _read(f"/proc/{pid}/environ")
-    return find_marker(data) if data else None
+    return find_marker(data, f"{name}=".encode()) if data else None
 
 
-def find_marker(environ: bytes) -> str | None:
+def find_marker(environ: bytes, marker: bytes = _MARKER) -> str | None:
     """Return the marker's value in a NUL-separated environment."""
-    at = 0 if environ.startswith(_MARKER) else environ.find(b"\0" + _MARKER) + 1
-    if at == 0 and not environ.startswith(_MARKER):
+    at = 0 if environ.startswith(marker) else environ.find(b"\0" + marker) + 1
+    if at == 0 and not environ.startswith(marker):
         return None
-    value = environ[at + len(_MARKER) :].partition(b"\0")[0]
+    value = environ[at + len(marker) :].partition(b"\0")[0]
     return value.decode(errors="replace")
 
 
@@ -178,11 +178,11 @@ def _read_row_psutil(pid: int) -> Row | None:
         return None
 
 
-def _read_marker_psutil(pid: int) -> str | None:
+def _read_marker_psutil(pid: int, name: str) -> str | None:
     import psutil
 
     try:
-        return psutil.Process(pid).environ().get(MARKER)
+        return psutil.Process(pid).environ().get(name)
     except (psutil.Error, OSError):
         return None
 

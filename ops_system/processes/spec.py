@@ -16,6 +16,7 @@ from ops_system.model.manifest import Health, Limits, ProbeType, Restart, Restar
 from ops_system.model.placeholders import expand
 from ops_system.model.quantities import parse_duration_s, parse_size_bytes
 from ops_system.model.reasons import Reason
+from ops_system.model.takeover import Takeover
 
 
 class ProbeRules(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     user: str = ""
     pre_start: tuple[str, ...] = ()
     post_stop: tuple[str, ...] = ()
+    takeover: Takeover | None = None  # others start it, or a command that does not stay
 
     @property
     def instance_id(self) -> InstanceId:
@@ -86,6 +88,11 @@ class RunSpec(msgspec.Struct, frozen=True):
     def generation(self) -> int:
         """The wish's generation."""
         return self.source.generation
+
+    @property
+    def is_watched_only(self) -> bool:
+        """Others start it, and we cannot: it is shown, and never stopped for being ill."""
+        return self.takeover is not None and self.takeover.is_watched_only
 
     @property
     def desired(self) -> Desired:
@@ -152,9 +159,27 @@ def resolve(spec: InstanceSpec, values: Mapping[str, str]) -> RunSpec:
         user=service.user,
         pre_start=service.hooks.pre_start,
         post_stop=service.hooks.post_stop,
+        takeover=spec.takeover,
     )
     reader.raise_if_any(spec.name)
-    return run
+    return _with_takeover(run)
+
+
+def _with_takeover(run: RunSpec) -> RunSpec:
+    """Add how an external package's process is found. What can only be watched is never started again."""
+    service = run.source.service
+    takeover = run.takeover
+    if takeover is None and service.is_external and service.pid_strategy != "spawn":
+        takeover = Takeover(
+            strategy=service.pid_strategy,
+            pid_file=service.pid_file if service.pid_strategy == "pidfile" else "",
+            process_name=service.process_name if service.pid_strategy == "match" else "",
+            work_dir=service.external_work_dir,
+            start_command=(run.entrypoint, *run.args) if run.entrypoint else (),
+            stop_command=(run.stop_entrypoint, *run.stop_args) if run.stop_entrypoint else (),
+        )
+    restart = RestartRules(policy="never") if takeover is not None and takeover.is_watched_only else run.restart
+    return msgspec.structs.replace(run, takeover=takeover, restart=restart)
 
 
 def needs_new_start(old: RunSpec, new: RunSpec) -> bool:

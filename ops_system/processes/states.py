@@ -111,10 +111,15 @@ class PrepareWaits(msgspec.Struct, frozen=True):
 
 
 class Spawned(msgspec.Struct, frozen=True):
-    """The entrypoint has a pid."""
+    """The entrypoint has a pid. `is_found`: others had started it, or put it in the place of the former one."""
 
     pid: int
     at: datetime
+    is_found: bool = False
+
+
+class Reappeared(msgspec.Struct, frozen=True):
+    """A process that others start, and that had come to rest, runs again."""
 
 
 class LaunchError(msgspec.Struct, frozen=True):
@@ -190,6 +195,7 @@ Event = (
     | PrepareError
     | PrepareWaits
     | Spawned
+    | Reappeared
     | LaunchError
     | Exited
     | Adopted
@@ -257,6 +263,14 @@ class Emit(msgspec.Struct, frozen=True):
     reason: Reason | None = None
 
 
+class Look(msgspec.Struct, frozen=True):
+    """Look now and then whether others have started it again. Answered by Reappeared."""
+
+
+class LetGo(msgspec.Struct, frozen=True):
+    """Stop watching and whatever is under way; no process hears of it."""
+
+
 class RemoveFiles(msgspec.Struct, frozen=True):
     """Remove the instance's files. Answered by FilesRemoved or RemoveError."""
 
@@ -273,5 +287,7 @@ Action = (
     | SetTimer
     | CancelTimers
     | Emit
+    | Look
+    | LetGo
     | RemoveFiles
 )

@@ -7,15 +7,22 @@ marker in the environment of living processes; in doubt it is adopted, never sta
 import asyncio
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from ops_system.model.crashes import Crash
+from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
+from ops_system.processes.adopt import Guard
+from ops_system.processes.adopt_find import make_guard
+from ops_system.processes.adopt_platform import AdoptingPlatform
 from ops_system.processes.base import Exit, Handle, Member, Platform
 from ops_system.processes.care import Care
+from ops_system.processes.commands import CommandResult
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.processes.spec import Preparer, Progress, RunSpec
@@ -40,6 +47,7 @@ class Supervisor:
         on_progress: Progress = lambda _progress: None,
         on_crash: Callable[[InstanceId, Crash], None] = lambda _instance_id, _crash: None,
         platform: Platform | None = None,
+        masters: Callable[[], Iterable[int]] = tuple,
         clock: Clock = utc_now,
         dice: Callable[[], float] = random.random,
         inherited_env: Mapping[str, str] | None = None,
@@ -50,7 +58,8 @@ class Supervisor:
         self._on_event = on_event
         self._on_progress = on_progress
         self._on_crash = on_crash
-        self._platform = platform or make_platform()
+        self._platform = AdoptingPlatform(platform or make_platform())
+        self._masters = masters
         self._clock = clock
         self._dice = dice
         self._inherited_env = dict(os.environ if inherited_env is None else inherited_env)
@@ -93,6 +102,7 @@ class Supervisor:
             clock=self._clock,
             inherited_env=self._inherited_env,
             group=group,
+            guard=self.guard,
             on_crash=self._on_crash,
         )
 
@@ -154,6 +164,19 @@ class Supervisor:
         if self._ready.is_set():
             self._journal.ack(seq)
 
+    def guard(self, but: InstanceId | None = None) -> Guard:
+        """Return what may not be taken over: ourselves, and all that is in care already `but` for one instance."""
+        trees = self._platform.trees(self.handles()) if self._ready.is_set() else {}
+        in_care = {one.pid: instance_id for instance_id, tree in trees.items() for one in tree if instance_id != but}
+        return make_guard(in_care, self._masters())
+
+    async def run_beside(self, instance_id: InstanceId, argv: tuple[str, ...]) -> CommandResult:
+        """Run a command beside a running instance, as its user. Raises NotFound, NotAllowed, Invalid, TimedOut."""
+        care = self._cares.get(instance_id)
+        if care is None:
+            raise NotFound(f"this node keeps no instance {instance_id}", id=instance_id)
+        return await care.run_beside(argv)
+
     # --- the way back after a restart
     def _take_in(self, spec: RunSpec) -> Care:
         """Make the care of an instance seen for the first time in this life, and find its processes again."""
@@ -180,6 +203,8 @@ class Supervisor:
     def _adopt_recorded(self, care: Care, record: RunRecord, members: tuple[Member, ...]) -> None:
         assert record.keeper is not None
         handle = Handle(record.spec.instance_id, record.number, record.keeper, record.leader, is_child=False)
+        if record.spec.takeover is not None:
+            handle = msgspec.structs.replace(handle, is_adopted=True)
         if handle.leader is None and members:
             handle = self._platform.find_start(handle.instance_id, members)
         self._adopt(care, handle, record)

@@ -13,6 +13,7 @@ from ops_system.model.errors import OpsError
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport
 from ops_system.model.reasons import Reason
+from ops_system.processes.adopt import Guard
 from ops_system.processes.base import Launch, Platform
 from ops_system.processes.commands import run_command
 from ops_system.processes.journal import RunStore
@@ -43,6 +44,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     clock: Clock
     inherited_env: Mapping[str, str]
     group: asyncio.TaskGroup
+    guard: Callable[[InstanceId], Guard]  # what this instance must never take over
     on_crash: Callable[[InstanceId, Crash], None]
 
 
