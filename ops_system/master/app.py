@@ -23,6 +23,9 @@ from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
 from ops_system.master.backups.service import Backups
 from ops_system.master.bus import Bus
+from ops_system.master.commands import api as commands_api
+from ops_system.master.commands.library import Library
+from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
 from ops_system.master.gauges import node_gauges
@@ -195,9 +198,10 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     instances = await build_instances(ground, book)
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
+    commands = build_commands(ground, book)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
-    build_live(ground, book, instances, owners)
+    build_live(ground, book, instances, owners, commands)
     return auth, links
 
 
@@ -379,12 +383,30 @@ def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
     ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus), instances.get)
 
 
-def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners) -> None:
+def build_commands(ground: Ground, book: Book) -> Commands:
+    """Commands on nodes."""
+    commands = Commands(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        nodes=book.nodes,
+        links=book.links,
+        operations=book.operations,
+        at_once=ground.config.logic.batch_concurrency,
+    )
+    library = Library(database=ground.database, audit=ground.audit, clock=ground.clock)
+    ground.parts["commands"] = commands.run
+    ground.routes += commands_api.routes(commands, library)
+    return commands
+
+
+def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:
     """What browsers watch."""
     hub = Hub(ground.bus, ground.clock)
     topics.register_nodes(hub, book.nodes)
     topics.register_definitions(hub, book.packages, book.systems)
     topics.register_operations(hub, book.operations)
+    topics.register_commands(hub, commands, book.nodes)
     sight = topics.Sight(book.nodes, owners.owner_of)
     topics.register_instances(hub, instances, sight)
     topics.register_metrics(hub, book.metrics, book.nodes, instances, sight)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ops_system.master.commands.service import Commands
 from ops_system.master.instances.service import Instances
 from ops_system.master.live.hub import Hub
 from ops_system.master.live.rules import Topic, shape_fleet, shape_series
@@ -100,6 +101,19 @@ def register_operations(hub: Hub, operations: Operations) -> None:
         return operations.is_visible(key, principal)
 
     hub.register(Topic("operations", Permission.VIEW, show, is_visible=is_visible))
+
+
+def register_commands(hub: Hub, commands: Commands, nodes: Nodes) -> None:
+    """`exec:OPERATION`: what each node of a command has said, its last 16 KiB."""
+
+    async def show(name: str, principal: Principal) -> Snapshot:
+        found = await commands.get(name.removeprefix("exec:"), principal)
+        return [(result.node_id, result) for result in found.results]
+
+    def is_visible(principal: Principal, _name: str, key: str) -> bool:
+        return reaches(nodes, principal.scope, key)
+
+    hub.register(Topic("exec:", Permission.EXEC, show, is_visible=is_visible))
 
 
 def register_instances(hub: Hub, instances: Instances, sight: Sight) -> None:

@@ -39,7 +39,7 @@ VIEWER = ANYBODY | {"self", "view"}
 OPERATOR = VIEWER | {"operate"}
 ADMIN = OPERATOR | {"admin", "regional", "exec", "terminal", "takeover", "wipe.approve", "secrets"}
 SCOPE = {"env": "test"}
-SCOPED = ("/api/v1/nodes/{id}", "/api/v1/instances/{id}", "/api/v1/operations/{id}")
+SCOPED = tuple(f"/api/v1/{kind}/{{id}}" for kind in ("nodes", "instances", "operations", "systems", "modules"))
 MEDIA_BODY = b"no archive"
 LINE = b"2026-01-02T03:04:05Z hello\n"
 
@@ -255,7 +255,7 @@ def _answers() -> Handlers:
         return LogBytes(LINE, len(LINE))
 
     async def follow(stream: Stream, _body: FollowLog) -> None:
-        await stream.send(LINE)
+        await stream.write(LINE)
 
     async def list_processes(_body: ListProcesses) -> Processes:
         return Processes((ProcessInfo(1, 0, "init", ("/sbin/init",), "root", 0.0, 4096, now),))
@@ -287,19 +287,17 @@ async def _gather(master: RunningMaster, api: Api, worker: SimWorker) -> list[Ca
 async def _fill(site: Site, api: Api, workers: dict[str, SimWorker]) -> None:
     package = make_zip({"run.sh": "#!/bin/sh\n"}, service_json(os="any", arch="any"))
     found = await api.ask("POST", "/packages", data=package, headers={"Content-Type": "application/zip"})
-    system = await api.post("/systems", {"name": "shop"})
-    body = {"name": "web", "package": "web", "version": "1.0.0"}
-    module = await api.post(f"/systems/{system['id']}/modules", body)
     for env, ids in (("test", site.near), ("live", site.far)):
+        system = await api.post("/systems", {"name": f"shop-{env}"})
+        body = {"name": "web", "package": "web", "version": "1.0.0", "placement": {"labels": {"env": env}}}
+        module = await api.post(f"/systems/{system['id']}/modules", body)
         node_id = workers[env].node_id
         made = await api.post("/instances", {"module_id": module["id"], "node_id": node_id})
-        known = (node_id, made["instance"]["id"], made["operation"]["id"])
+        known = (node_id, made["instance"]["id"], made["operation"]["id"], system["id"], module["id"])
         ids |= {path.removesuffix("{id}"): value for path, value in zip(SCOPED, known, strict=True)}
     users = await api.get("/users")
     tokens = await api.get("/tokens")
     site.near |= {
-        "/api/v1/systems/": system["id"],
-        "/api/v1/modules/": module["id"],
         "/api/v1/users/": users["items"][0]["id"],
         "/api/v1/tokens/": tokens["items"][0]["id"],
         "/api/v1/join-tokens/": (await api.post("/join-tokens", {}))["id"],

@@ -203,7 +203,11 @@ export default {
     system_oom_killed: 'killed because the node ran out of memory',
     log_dropped: '{bytes} bytes of {name} were dropped: they came faster than they could be archived',
     log_line_cut: 'a line of {name} is longer than a log file may be and was cut',
-    log_rotation_lossy: '{name} lies on a file system that cannot free the head of a file; a rotation may lose lines',
+    log_rotation_lossy:
+      '{name} lies on a file system that cannot free the head of a file; a rotation may lose lines',
+    command_timed_out: 'killed after {timeout_s} s, its time limit',
+    result_unknown: 'how it ended is not known: {message}',
+    forbidden: 'refused: {message}',
     cancelled: 'cancelled',
     superseded: 'another action took its place',
     earlier_wave_failed: 'not begun, since an earlier module failed',
