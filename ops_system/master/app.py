@@ -191,7 +191,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     operations = await build_operations(ground)
     nodes, links = await build_nodes(ground, auth)
     packages = await build_packages(ground)
-    systems = build_systems(ground, packages)
+    systems = await build_systems(ground, packages)
     metrics = build_metrics(ground, nodes, links)
     ground.gauges.append(lambda: node_gauges(nodes, links, metrics))
     book = Book(operations, nodes, links, packages, systems, metrics)
@@ -300,11 +300,12 @@ async def build_packages(ground: Ground) -> Packages:
     return packages
 
 
-def build_systems(ground: Ground, packages: Packages) -> Systems:
+async def build_systems(ground: Ground, packages: Packages) -> Systems:
     """Definitions of systems and modules."""
     systems = Systems(
         database=ground.database, packages=packages, audit=ground.audit, bus=ground.bus, clock=ground.clock
     )
+    await systems.load()
     ground.routes += systems_api.routes(systems)
     return systems
 

@@ -60,7 +60,11 @@ def register_nodes(hub: Hub, nodes: Nodes) -> None:
 
 def register_definitions(hub: Hub, packages: Packages, systems: Systems) -> None:
     """`packages`, `systems`, `modules`."""
+    _register_packages(hub, packages)
+    _register_systems(hub, systems)
 
+
+def _register_packages(hub: Hub, packages: Packages) -> None:
     async def show_packages(_name: str, _principal: Principal) -> Snapshot:
         found: list[tuple[str, Any]] = []
         while True:
@@ -69,10 +73,17 @@ def register_definitions(hub: Hub, packages: Packages, systems: Systems) -> None
             if len(page.items) < MAX_PAGE:
                 return found
 
-    async def show_systems(_name: str, _principal: Principal) -> Snapshot:
+    def is_visible(_principal: Principal, _name: str, _key: str) -> bool:
+        return True  # packages belong to no node
+
+    hub.register(Topic("packages", Permission.VIEW, show_packages, is_visible=is_visible))
+
+
+def _register_systems(hub: Hub, systems: Systems) -> None:
+    async def show_systems(_name: str, principal: Principal) -> Snapshot:
         found: list[tuple[str, Any]] = []
         while True:
-            page = await systems.list_systems(ListQuery(limit=MAX_PAGE, offset=len(found)))
+            page = await systems.list_systems(ListQuery(limit=MAX_PAGE, offset=len(found)), principal)
             found += [(item.id, item) for item in page.items]
             if len(page.items) < MAX_PAGE:
                 return found
@@ -81,12 +92,14 @@ def register_definitions(hub: Hub, packages: Packages, systems: Systems) -> None
         owners = [key for key, _ in await show_systems(name, principal)]
         return [(module.id, module) for owner in owners for module in await systems.list_modules(owner)]
 
-    def is_visible(_principal: Principal, _name: str, _key: str) -> bool:
-        return True  # definitions belong to no node
+    def is_system_visible(principal: Principal, _name: str, key: str) -> bool:
+        return systems.sees_system(principal, key)
 
-    hub.register(Topic("packages", Permission.VIEW, show_packages, is_visible=is_visible))
-    hub.register(Topic("systems", Permission.VIEW, show_systems, is_visible=is_visible))
-    hub.register(Topic("modules", Permission.VIEW, show_modules, is_visible=is_visible))
+    def is_module_visible(principal: Principal, _name: str, key: str) -> bool:
+        return systems.sees_module(principal, key)
+
+    hub.register(Topic("systems", Permission.VIEW, show_systems, is_visible=is_system_visible))
+    hub.register(Topic("modules", Permission.VIEW, show_modules, is_visible=is_module_visible))
 
 
 def register_operations(hub: Hub, operations: Operations) -> None:

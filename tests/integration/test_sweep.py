@@ -179,7 +179,7 @@ async def beyond(site: Site, operation: Operation, scoped: Caller) -> list[str]:
 
 
 async def test_a_scope_hides_what_lies_beyond_on_the_live_socket(site: Site) -> None:
-    topics = ["nodes", "instances", "operations", "systems", "metrics:fleet"]
+    topics = ["nodes", "instances", "operations", "systems", "modules", "metrics:fleet"]
     url, told = f"{site.master.url}/api/v1/live", b""
     async with site.session.ws_connect(url, headers=site.caller("scoped operator").headers) as socket:
         await socket.send_json({"subscribe": topics})

@@ -193,7 +193,7 @@ class Instances:
         """
         after = Aftermath()
         async with self._database.transaction() as tx:
-            module = await self._systems.get_module(module_id, tx)
+            module = await self._systems.get_module(module_id, tx, actor)
             node = placing.facts_of(self._nodes.get(node_id, actor))
             record = await self.place(tx, module, node)
             record, operation = await self._act(tx, record, Action.DEPLOY, actor, after)

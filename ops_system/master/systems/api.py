@@ -15,13 +15,13 @@ def routes(service: Systems) -> list[Route]:
 
 def _system_routes(service: Systems) -> list[Route]:
     async def list_systems(call: Call) -> Page[System]:
-        return await service.list_systems(call.query)
+        return await service.list_systems(call.query, call.principal)
 
     async def create_system(call: Call) -> System:
         return await service.create_system(call.body, call.principal)
 
     async def get_system(call: Call) -> System:
-        return await service.get_system(call.params["id"])
+        return await service.get_system(call.params["id"], principal=call.principal)
 
     async def patch_system(call: Call) -> System:
         return await service.patch_system(call.params["id"], call.body, call.principal)
@@ -93,13 +93,13 @@ def _system_routes(service: Systems) -> list[Route]:
 
 def _module_routes(service: Systems) -> list[Route]:
     async def list_modules(call: Call) -> Page[Module]:
-        return await service.list_module_page(call.params["id"], call.query)
+        return await service.list_module_page(call.params["id"], call.query, call.principal)
 
     async def create_module(call: Call) -> Module:
         return await service.create_module(call.params["id"], call.body, call.principal)
 
     async def get_module(call: Call) -> Module:
-        return await service.get_module(call.params["id"])
+        return await service.get_module(call.params["id"], principal=call.principal)
 
     async def patch_module(call: Call) -> Module:
         return await service.patch_module(call.params["id"], call.body, call.principal)

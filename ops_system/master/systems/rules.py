@@ -2,14 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 
 import msgspec
 
 from ops_system.model.archives import find_name_problem
-from ops_system.model.errors import Invalid
+from ops_system.model.errors import Forbidden, Invalid
 from ops_system.model.ids import ModuleId, SystemId
 from ops_system.model.manifest import HealthOverride, Manifest, RestartOverride
 from ops_system.model.manifest_rules import merge_overrides
@@ -80,6 +80,25 @@ def check_system_name(name: str) -> None:
     if not 1 <= len(name) <= MAX_NAME or name != name.strip() or bad:
         problem = f"$.name: 1 to {MAX_NAME} visible characters, no space at either end"
         raise Invalid(problem, problems=[problem])
+
+
+def may_reach(placement: Placement, scope: Mapping[str, str]) -> bool:
+    """Return whether a node can be both where the placement says and within the scope, which then sees the module."""
+    return all(placement.labels.get(key, value) == value for key, value in scope.items())
+
+
+def is_seen(placements: Collection[Placement], scope: Mapping[str, str]) -> bool:
+    """Return whether a scope sees a system with modules placed like this. An empty one is everybody's."""
+    return not placements or any(may_reach(placement, scope) for placement in placements)
+
+
+def check_within(placement: Placement, scope: Mapping[str, str], what: str) -> None:
+    """Raise `Forbidden` where somebody with a scope would change what may run beyond it, too."""
+    missing = [f"{key}={value}" for key, value in scope.items() if placement.labels.get(key) != value]
+    if missing:
+        wanted = ", ".join(missing)
+        words = f"{what} is not placed within your scope alone: its placement lacks {wanted}"
+        raise Forbidden(words, reason="scope", labels=wanted)
 
 
 def new_module(

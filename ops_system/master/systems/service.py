@@ -14,6 +14,9 @@ from ops_system.master.systems.rules import (
     SystemPatch,
     check_module,
     check_system_name,
+    check_within,
+    is_seen,
+    may_reach,
     merged_manifest,
     new_module,
     patched_module,
@@ -21,7 +24,7 @@ from ops_system.master.systems.rules import (
 from ops_system.master.web.route import ListQuery, Page, Principal
 from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound
 from ops_system.model.ids import ModuleId, SystemId, spell_id
-from ops_system.model.systems import Module, System
+from ops_system.model.systems import Module, Placement, System
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Queries, Transaction
 
@@ -42,22 +45,40 @@ class Systems:
         self._bus = bus
         self._clock = clock
         self._instances: list[InstanceQuestion] = []
+        self._placements: dict[str, dict[str, Placement]] = {}  # by system and module: who is told of changes
         packages.ask_before_delete(store.list_package_users)
 
     def ask_before_delete(self, question: InstanceQuestion) -> None:
         """Refuse deletions, and another package under a module, while `question` names instances."""
         self._instances.append(question)
 
+    async def load(self) -> None:
+        """Learn the placements that are there."""
+        for module in await store.list_all_modules(self._database):
+            self._placements.setdefault(module.system_id, {})[module.id] = module.placement
+
+    def sees_system(self, principal: Principal, system_id: str) -> bool:
+        """Whether a principal may be told of a change of this system."""
+        return is_seen(self._placements.get(system_id, {}).values(), principal.scope)
+
+    def sees_module(self, principal: Principal, module_id: str) -> bool:
+        """Whether a principal may be told of a change of this module."""
+        placed = (modules[module_id] for modules in self._placements.values() if module_id in modules)
+        return any(may_reach(placement, principal.scope) for placement in placed)
+
     # --- systems --------------------------------------------------------------------------------------------------
-    async def list_systems(self, query: ListQuery) -> Page[System]:
-        """Return one page, by name unless sorted otherwise."""
-        items, total = await store.list_systems(self._database, query)
+    async def list_systems(self, query: ListQuery, principal: Principal | None = None) -> Page[System]:
+        """Return one page of what the principal sees, by name unless sorted otherwise."""
+        items, total = await store.list_systems(self._database, query, _scope_of(principal))
         return Page(items=items, total=total)
 
-    async def get_system(self, system_id: str, reader: Queries | None = None) -> System:
-        """Return one system. Raises `NotFound`."""
-        system = await store.find_system(reader or self._database, system_id)
-        if system is None:
+    async def get_system(
+        self, system_id: str, reader: Queries | None = None, principal: Principal | None = None
+    ) -> System:
+        """Return one system. Raises `NotFound`, also for one that the principal's scope does not see."""
+        reader, scope = reader or self._database, _scope_of(principal)
+        system = await store.find_system(reader, system_id)
+        if system is None or (scope and not is_seen(await _placements(reader, system_id), scope)):
             raise NotFound(f"there is no system {system_id}", id=system_id)
         return system
 
@@ -74,9 +95,10 @@ class Systems:
         return system
 
     async def patch_system(self, system_id: str, patch: SystemPatch, actor: Principal) -> System:
-        """Change name or description. Raises `NotFound`, `Invalid`, `Conflict`."""
+        """Change name or description. Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope)."""
         async with self._database.transaction() as tx:
-            old = await self.get_system(system_id, tx)
+            old = await self.get_system(system_id, tx, actor)
+            _check_whole(old, await store.list_modules(tx, system_id), actor)
             name = patch.name if isinstance(patch.name, str) else old.name
             description = patch.description if isinstance(patch.description, str) else old.description
             system = System(old.id, name, description, old.created_at, old.modules)
@@ -88,13 +110,18 @@ class Systems:
         return system
 
     async def delete_system(self, system_id: str, actor: Principal) -> None:
-        """Remove a system and its modules. Raises `NotFound`, `NotAllowed` while instances exist."""
+        """Remove a system and its modules.
+
+        Raises `NotFound`, `NotAllowed` while instances exist, `Forbidden` (beyond the scope).
+        """
         async with self._database.transaction() as tx:
-            system = await self.get_system(system_id, tx)
+            system = await self.get_system(system_id, tx, actor)
             modules = await store.list_modules(tx, system_id)
+            _check_whole(system, modules, actor)
             await self._check_no_instances(tx, [module.id for module in modules], f"system {system.name}")
             await store.delete_system(tx, system_id)
             await self._audit.record(tx, actor, "system.delete", f"system:{system_id}", "done", {"name": system.name})
+        self._placements.pop(system_id, None)
         for module in modules:
             self._bus.publish(Changed(MODULE_TOPIC, module.id, None))
         self._bus.publish(Changed(TOPIC, system_id, None))
@@ -109,26 +136,31 @@ class Systems:
         await self.get_system(system_id, reader)
         return await store.list_modules(reader or self._database, system_id)
 
-    async def list_module_page(self, system_id: str, query: ListQuery) -> Page[Module]:
+    async def list_module_page(
+        self, system_id: str, query: ListQuery, principal: Principal | None = None
+    ) -> Page[Module]:
         """Return one page of a system's modules, in start order unless sorted otherwise. Raises `NotFound`."""
-        await self.get_system(system_id)
-        items, total = await store.list_module_page(self._database, system_id, query)
+        await self.get_system(system_id, principal=principal)
+        items, total = await store.list_module_page(self._database, system_id, query, _scope_of(principal))
         return Page(items=items, total=total)
 
-    async def get_module(self, module_id: str, reader: Queries | None = None) -> Module:
-        """Return one module. Raises `NotFound`."""
+    async def get_module(
+        self, module_id: str, reader: Queries | None = None, principal: Principal | None = None
+    ) -> Module:
+        """Return one module. Raises `NotFound`, also for one that the principal's scope does not see."""
         module = await store.find_module(reader or self._database, module_id)
-        if module is None:
+        if module is None or not may_reach(module.placement, _scope_of(principal)):
             raise NotFound(f"there is no module {module_id}", id=module_id)
         return module
 
     async def create_module(self, system_id: str, body: NewModule, actor: Principal) -> Module:
-        """Add a module. Raises `NotFound`, `Invalid` (every fault), `Conflict` for a name in use."""
+        """Add a module. Raises `NotFound`, `Invalid` (every fault), `Conflict` (name in use), `Forbidden` (scope)."""
         module_id = ModuleId(spell_id("mod", secrets.token_bytes(10)))
         async with self._database.transaction() as tx:
-            await self.get_system(system_id, tx)
+            await self.get_system(system_id, tx, actor)
             siblings = await store.list_modules(tx, system_id)
             module = new_module(module_id, SystemId(system_id), body, siblings, self._clock.now())
+            check_within(module.placement, actor.scope, f"module {module.name}")
             await self._check(tx, module, siblings)
             await store.insert_module(tx, module)
             await self._record(tx, actor, "module.create", module)
@@ -138,12 +170,15 @@ class Systems:
     async def patch_module(self, module_id: str, patch: ModulePatch, actor: Principal) -> Module:
         """Change a module. What runs keeps its version and settings until it is started anew or rolled out.
 
-        Raises `NotFound`, `Invalid`, `Conflict`, and `NotAllowed` for another package while instances exist.
+        Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope, before or after), and `NotAllowed` for
+        another package while instances exist.
         """
         async with self._database.transaction() as tx:
-            old = await self.get_module(module_id, tx)
+            old = await self.get_module(module_id, tx, actor)
             siblings = await store.list_modules(tx, old.system_id)
             module = patched_module(old, patch, siblings)
+            for placed in (old, module):
+                check_within(placed.placement, actor.scope, f"module {old.name}")
             if module.package != old.package:
                 await self._check_no_instances(tx, [old.id], f"the package of module {old.name}")
             await self._check(tx, module, siblings)
@@ -153,9 +188,13 @@ class Systems:
         return module
 
     async def delete_module(self, module_id: str, actor: Principal) -> None:
-        """Remove a module. Raises `NotFound`, `NotAllowed` while instances exist or others depend on it."""
+        """Remove a module.
+
+        Raises `NotFound`, `NotAllowed` while instances exist or others depend on it, `Forbidden` (beyond the scope).
+        """
         async with self._database.transaction() as tx:
-            module = await self.get_module(module_id, tx)
+            module = await self.get_module(module_id, tx, actor)
+            check_within(module.placement, actor.scope, f"module {module.name}")
             await self._check_no_instances(tx, [module.id], f"module {module.name}")
             siblings = await store.list_modules(tx, module.system_id)
             users = [sibling.name for sibling in siblings if module.id in sibling.depends_on]
@@ -163,6 +202,7 @@ class Systems:
                 raise NotAllowed(f"{', '.join(users)} depend on module {module.name}; change them first", users=users)
             await store.delete_module(tx, module_id)
             await self._record(tx, actor, "module.delete", module)
+        self._placements.get(module.system_id, {}).pop(module_id, None)
         self._bus.publish(Changed(MODULE_TOPIC, module_id, None))
         self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
 
@@ -187,5 +227,20 @@ class Systems:
         await self._audit.record(tx, actor, action, f"module:{module.id}", "done", details)
 
     async def _publish(self, module: Module) -> None:
+        self._placements.setdefault(module.system_id, {})[module.id] = module.placement
         self._bus.publish(Changed(MODULE_TOPIC, module.id, module))
         self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
+
+
+def _scope_of(principal: Principal | None) -> dict[str, str]:
+    return principal.scope if principal else {}
+
+
+async def _placements(reader: Queries, system_id: str) -> list[Placement]:
+    return [module.placement for module in await store.list_modules(reader, system_id)]
+
+
+def _check_whole(system: System, modules: list[Module], actor: Principal) -> None:
+    """Raise `Forbidden` unless every module of the system lies within the actor's scope."""
+    for module in modules:
+        check_within(module.placement, actor.scope, f"system {system.name} has a module {module.name}; it")

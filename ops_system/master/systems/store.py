@@ -53,18 +53,31 @@ async def find_system(reader: Queries, system_id: str) -> System | None:
     return None if row is None else _system(row)
 
 
-async def list_systems(reader: Queries, query: ListQuery) -> tuple[list[System], int]:
-    """Return one page and how many match in all."""
+async def list_systems(reader: Queries, query: ListQuery, scope: Mapping[str, str]) -> tuple[list[System], int]:
+    """Return one page of what a scope sees and how many match in all."""
     pattern = like(query.q)
     order = order_by(query.sort, _SYSTEM_SORTS, "name")
-    where = "(s.name LIKE ? ESCAPE '\\' OR s.description LIKE ? ESCAPE '\\')"
-    total = await reader.fetch_one(f"SELECT count(*) AS n FROM systems s WHERE {where}", (pattern, pattern))  # noqa: S608 - text made here, values bound
+    where, values = "(s.name LIKE ? ESCAPE '\\' OR s.description LIKE ? ESCAPE '\\')", [pattern, pattern]
+    if scope:
+        reach, more = _reach(scope)
+        of_system = "SELECT 1 FROM modules m WHERE m.system_id = s.id"
+        where += f" AND (NOT EXISTS ({of_system}) OR EXISTS ({of_system} AND {reach}))"
+        values += more
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM systems s WHERE {where}", values)  # noqa: S608 - text made here, values bound
     rows = await reader.fetch_all(
-        f"{_SYSTEM} WHERE {where} ORDER BY {order}, s.id LIMIT ? OFFSET ?",
-        (pattern, pattern, query.limit, query.offset),
+        f"{_SYSTEM} WHERE {where} ORDER BY {order}, s.id LIMIT ? OFFSET ?", (*values, query.limit, query.offset)
     )
     assert total is not None
     return [_system(row) for row in rows], int(total["n"])
+
+
+def _reach(scope: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return `may_reach` as a condition on a row `m` of modules, with its values."""
+    parts, values = ["1"], list[str]()
+    for key, value in scope.items():
+        parts.append("coalesce(json_extract(m.plan, ?), ?) = ?")
+        values += [f'$.placement.labels."{key}"', value, value]
+    return " AND ".join(parts), values
 
 
 async def is_name_taken(reader: Queries, name: str, system_id: str) -> bool:
@@ -105,14 +118,22 @@ async def list_modules(reader: Queries, system_id: str) -> list[Module]:
     return [_module(row) for row in rows]
 
 
-async def list_module_page(reader: Queries, system_id: str, query: ListQuery) -> tuple[list[Module], int]:
-    """Return one page of a system's modules and how many match in all."""
-    values = (system_id, like(query.q), like(query.q))
+async def list_all_modules(reader: Queries) -> list[Module]:
+    """Return the modules of every system."""
+    return [_module(row) for row in await reader.fetch_all("SELECT * FROM modules")]
+
+
+async def list_module_page(
+    reader: Queries, system_id: str, query: ListQuery, scope: Mapping[str, str]
+) -> tuple[list[Module], int]:
+    """Return one page of what a scope sees of a system's modules and how many match in all."""
+    reach, more = _reach(scope)
+    values = (system_id, like(query.q), like(query.q), *more)
     order = order_by(query.sort, _MODULE_SORTS, "start_order")
-    where = "system_id = ? AND (name LIKE ? ESCAPE '\\' OR package LIKE ? ESCAPE '\\')"
-    total = await reader.fetch_one(f"SELECT count(*) AS n FROM modules WHERE {where}", values)  # noqa: S608 - text made here, values bound
+    where = f"system_id = ? AND (name LIKE ? ESCAPE '\\' OR package LIKE ? ESCAPE '\\') AND {reach}"
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM modules m WHERE {where}", values)  # noqa: S608 - text made here, values bound
     rows = await reader.fetch_all(
-        f"SELECT * FROM modules WHERE {where} ORDER BY {order}, name LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        f"SELECT * FROM modules m WHERE {where} ORDER BY {order}, name LIMIT ? OFFSET ?",  # noqa: S608 - see above
         (*values, query.limit, query.offset),
     )
     assert total is not None
