@@ -69,12 +69,16 @@ class RunStore:
         self._made: set[InstanceId] = set()
 
     def run_dir(self, instance_id: InstanceId) -> Path:
-        """Return the instance's private folder, made when missing. Raises Invalid for an id that is no file name."""
+        """Return the instance's private folder, which need not be there. Raises Invalid for an id no file can have."""
         if not instance_id or instance_id.startswith(".") or "/" in instance_id or "\\" in instance_id:
             raise Invalid(f'"{instance_id}" is not an instance id')
-        path = self._dir / instance_id
+        return self._dir / instance_id
+
+    def make_run_dir(self, instance_id: InstanceId) -> Path:
+        """Return the folder, made when missing."""
+        path = self.run_dir(instance_id)
         if instance_id not in self._made:
-            path.mkdir(exist_ok=True, mode=0o700)
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._made.add(instance_id)
         return path
 
@@ -83,11 +87,10 @@ class RunStore:
         instance_id = record.spec.instance_id
         line = b"\n" + msgspec.json.encode(record) + b"\n"  # the first ends a line that a full disk had cut
         try:
-            size_bytes = _append(self.run_dir(instance_id) / RECORD, line)
+            size_bytes = _append(self.make_run_dir(instance_id) / RECORD, line)
         except FileNotFoundError:  # somebody removed the folder
             self._made.discard(instance_id)
-            self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            size_bytes = _append(self.run_dir(instance_id) / RECORD, line)
+            size_bytes = _append(self.make_run_dir(instance_id) / RECORD, line)
         if size_bytes > TRIM_RECORD_BYTES:
             write_atomic(self.run_dir(instance_id) / RECORD, line)
 

@@ -210,7 +210,7 @@ class Supervisor:
         self._adopt(care, handle, record)
 
     def _adopt(self, care: Care, handle: Handle, record: RunRecord | None) -> None:
-        run_dir = str(self._around.store.run_dir(handle.instance_id))
+        run_dir = str(self._around.store.make_run_dir(handle.instance_id))
         is_watched = care.adopt(handle, run_dir)
         leader = handle.leader or handle.keeper
         started_at = record.started_at if record and record.started_at else self._clock()
