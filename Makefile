@@ -100,7 +100,7 @@ build: $(STAMPS)/dev $(CONSOLE) ## wheel, dist/{master,worker,pack-tool} and the
 	$(BIN)/python packaging/build.py
 	$(BIN)/python packaging/sbom.py
 
-audit: $(STAMPS)/dev $(STAMPS)/node ## known holes in the pinned dependencies; says when a database cannot be reached
+audit: $(STAMPS)/dev $(STAMPS)/node ## known holes in the pinned dependencies: 1 a hole, 3 no database answered
 	$(BIN)/python packaging/audit.py
 
 bench: $(STAMPS)/dev install ## the numbers of docs/benchmarks.md, beside their peers

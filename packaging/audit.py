@@ -1,6 +1,7 @@
 """`make audit`: look the pinned dependencies up in the advisory databases, Python's and npm's.
 
-Where a database cannot be reached, or its tool is not there, that is said and is no failure: 1 only for a known hole.
+Exit codes: 0 everything was looked up and nothing is known, 1 a known hole, 3 something could not be looked up: no
+database answered, or a tool is not there. A hole outranks what could not be looked up.
 """
 
 import json
@@ -9,35 +10,53 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 TIMEOUT_S = 180
 PIP_AUDIT = "pip-audit==2.9.0"
+CLEAN, VULNERABLE, NOT_CHECKED = 0, 1, 3
+SERVICES = ("pypi", "osv")  # what `pip-audit --vulnerability-service` takes, tried in this order
 
 
 def main() -> int:
-    """Audit both; 1 when one has a known hole."""
-    verdicts = [*(audit_python(ROOT / lock) for lock in LOCKS), audit_npm(ROOT / "frontend")]
-    return 1 if "vulnerable" in verdicts else 0
+    """Audit both; see the exit codes above."""
+    verdicts = [*audit_python([ROOT / lock for lock in LOCKS]), audit_npm(ROOT / "frontend")]
+    return VULNERABLE if VULNERABLE in verdicts else max(verdicts)
 
 
-def audit_python(lock: Path) -> str:
-    """Return `clean`, `vulnerable` or `unknown`, and say it."""
+def audit_python(locks: list[Path]) -> list[int]:
+    """Return a verdict for each lock file, and say it."""
     with tempfile.TemporaryDirectory() as folder:
         tool = find_pip_audit(Path(folder))
         if tool is None:
-            return say(lock.name, "unknown", f"{PIP_AUDIT} is not here and cannot be installed")
-        ran = run([*tool, "--requirement", str(lock), "--disable-pip", "--require-hashes", "--format", "json"])
-    try:
-        found = json.loads(ran.stdout)["dependencies"]
-    except (ValueError, KeyError):
-        return say(lock.name, "unknown", first_line(ran.stderr))
+            return [say(lock.name, NOT_CHECKED, f"{PIP_AUDIT} is not here and cannot be installed") for lock in locks]
+        return [audit_lock(lock, tool) for lock in locks]
+
+
+def audit_lock(lock: Path, tool: list[str]) -> int:
+    """Look one lock file up where a database answers."""
+    troubles = []
+    for service in SERVICES:
+        options = ["--disable-pip", "--require-hashes", "--format", "json", "--vulnerability-service", service]
+        ran = run([*tool, "--requirement", str(lock), *options])
+        try:
+            return judge(lock, json.loads(ran.stdout)["dependencies"])
+        except (ValueError, KeyError, TypeError):
+            troubles.append(f"{service}: {first_line(ran.stderr)}")
+    return say(lock.name, NOT_CHECKED, f"no advisory database answers: {', '.join(troubles)}")
+
+
+def judge(lock: Path, found: list[dict[str, Any]]) -> int:
+    """Return the verdict on what a database told, and say it."""
+    holes = [f"{one['name']} {one['version']}: {hole['id']}" for one in found for hole in one.get("vulns", [])]
+    if holes:
+        return say(lock.name, VULNERABLE, "; ".join(holes))
     unchecked = [one["name"] for one in found if "skip_reason" in one]
     if unchecked:
-        return say(lock.name, "unknown", f"no answer about {len(unchecked)} of {len(found)} packages")
-    holes = [f"{one['name']} {one['version']}: {hole['id']}" for one in found for hole in one.get("vulns", [])]
-    return say(lock.name, "vulnerable" if holes else "clean", "; ".join(holes) or f"{len(found)} packages")
+        return say(lock.name, NOT_CHECKED, f"no answer about {len(unchecked)} of {len(found)} packages")
+    return say(lock.name, CLEAN, f"{len(found)} packages")
 
 
 def find_pip_audit(folder: Path) -> list[str] | None:
@@ -51,18 +70,29 @@ def find_pip_audit(folder: Path) -> list[str] | None:
     return [sys.executable, "-c", code]
 
 
-def audit_npm(folder: Path) -> str:
-    """Return `clean`, `vulnerable` or `unknown`, and say it. What only builds the console is looked at too."""
+def audit_npm(folder: Path) -> int:
+    """Ask the registry that npm is configured for. What only builds the console is looked at too."""
     npm = shutil.which("npm")
     if npm is None:
-        return say("frontend", "unknown", "npm is not here; run `make install` first")
+        return say("frontend", NOT_CHECKED, "npm is not here; run `make install` first")
     ran = run([npm, "audit", "--json", "--prefix", str(folder)])
     try:
-        counts = json.loads(ran.stdout)["metadata"]["vulnerabilities"]
-    except (ValueError, KeyError):
-        return say("frontend", "unknown", first_line(ran.stderr))
+        answer = json.loads(ran.stdout)
+        counts = answer["metadata"]["vulnerabilities"]
+    except (ValueError, KeyError, TypeError):
+        return say("frontend", NOT_CHECKED, npm_trouble(ran))
     holes = ", ".join(f"{count} {level}" for level, count in counts.items() if count and level != "total")
-    return say("frontend", "vulnerable" if counts["total"] else "clean", holes or "no known hole")
+    return say("frontend", VULNERABLE if counts["total"] else CLEAN, holes or "no known hole")
+
+
+def npm_trouble(ran: subprocess.CompletedProcess[str]) -> str:
+    """Return why npm got no answer: it says so in JSON, or on standard error between warnings."""
+    try:
+        answer = json.loads(ran.stdout)
+        return str(answer.get("message") or answer["error"]["summary"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        lines = [line for line in ran.stderr.splitlines() if not line.startswith("npm warn")]
+        return first_line("\n".join(lines))
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -78,9 +108,9 @@ def first_line(text: str) -> str:
     return (text.strip().splitlines() or ["no answer"])[0][:200]
 
 
-def say(name: str, verdict: str, words: str) -> str:
+def say(name: str, verdict: int, words: str) -> int:
     """Print a line and return the verdict."""
-    shown = {"unknown": "NOT CHECKED"}.get(verdict, verdict)
+    shown = {CLEAN: "clean", VULNERABLE: "VULNERABLE", NOT_CHECKED: "NOT CHECKED"}[verdict]
     print(f"{name:24} {shown}: {words}", flush=True)
     return verdict
 
