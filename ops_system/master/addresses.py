@@ -5,8 +5,10 @@ import contextlib
 import ipaddress
 import logging
 import socket
+from urllib.parse import urlsplit
 
 from ops_system.master.config import ServerConfig
+from ops_system.master.outbound.rules import Listener
 from ops_system.master.trust.names import find_own_names
 from ops_system.master.web.checks import host_name
 from ops_system.runtime.tasks import every
@@ -23,6 +25,7 @@ class KnownAddresses:
     def __init__(self, server: ServerConfig) -> None:
         self._server = server
         self._public_host = host_name(server.public_url.partition("://")[2].partition("/")[0])
+        self._port = server.port
         self._tls_port = 0
         self._main = socket.gethostname()
         self.names: tuple[str, ...] = ()
@@ -42,6 +45,10 @@ class KnownAddresses:
 
         await every(LOOK_EVERY_S, look, "own addresses")
 
+    def note_port(self, port: int) -> None:
+        """Remember the port of the plain listener; the configured one may have been 0."""
+        self._port = port
+
     def note_tls_port(self, port: int) -> None:
         """Remember that the TLS door is open on this port."""
         self._tls_port = port
@@ -57,9 +64,15 @@ class KnownAddresses:
             host = self._main
         return f"https://[{host}]:{self._tls_port}" if ":" in host else f"https://{host}:{self._tls_port}"
 
+    def own_listener(self) -> Listener:
+        """Return where a call would reach the master itself, also by way of its public address."""
+        public = urlsplit(self._server.public_url)
+        ports = {self._port, self._tls_port, public.port or {"http": 80, "https": 443}.get(public.scheme, 0)}
+        return Listener(frozenset({*self.names, "127.0.0.1", "::1", "localhost"}), frozenset(ports - {0}))
+
     def master_url(self) -> str:
         """Return the address a worker should be given: `public_url`, else the network's, else loopback."""
-        return self._server.public_url or self.network_url or f"http://127.0.0.1:{self._server.port}"
+        return self._server.public_url or self.network_url or f"http://127.0.0.1:{self._port}"
 
 
 def _is_address(text: str) -> bool:

@@ -23,6 +23,8 @@ from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
 from ops_system.master.backups.service import Backups
 from ops_system.master.bus import Bus
+from ops_system.master.channels import api as channels_api
+from ops_system.master.channels.service import Channels
 from ops_system.master.commands import api as commands_api
 from ops_system.master.commands.library import Library
 from ops_system.master.commands.service import Commands
@@ -45,8 +47,10 @@ from ops_system.master.nodes.events import FalseClaim
 from ops_system.master.nodes.links import Links
 from ops_system.master.nodes.rules import MasterFacts
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.notices import Watchman
 from ops_system.master.operations import api as operations_api
 from ops_system.master.operations.service import Operations
+from ops_system.master.outbound.client import Outbound
 from ops_system.master.packages import api as packages_api
 from ops_system.master.packages.parts import Parts as UploadParts
 from ops_system.master.packages.service import Packages
@@ -164,6 +168,7 @@ async def open_master(
         database = await Database.open(folder, load_migrations(_PACKAGE))
         stack.push_async_callback(database.close)
         addresses = KnownAddresses(config.server)
+        addresses.note_port(plain.getsockname()[1])
         await asyncio.to_thread(addresses.look)
         trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock, own)
         folder.mark_initialized()
@@ -190,6 +195,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     auth = await build_auth(ground)
     operations = await build_operations(ground)
     nodes, links = await build_nodes(ground, auth)
+    build_channels(ground, nodes)
     packages = await build_packages(ground)
     systems = await build_systems(ground, packages)
     metrics = build_metrics(ground, nodes, links)
@@ -277,6 +283,24 @@ async def read_epoch(database: Database) -> int:
     """Return how often the data was restored from a backup, counted from 1."""
     row = await database.fetch_one("SELECT value FROM meta WHERE key = 'epoch'")
     return 1 if row is None else int(row["value"])
+
+
+def build_channels(ground: Ground, nodes: Nodes) -> None:
+    """Where notices go, and what becomes one."""
+    config = ground.config.outbound
+    outbound = Outbound(allow=config.allow, ca_file=config.ca_file, own=ground.addresses.own_listener)
+    channels = Channels(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        sealer=ground.trust,
+        outbound=outbound,
+        public_url=ground.addresses.master_url,
+    )
+    Watchman(ground.bus, nodes, ground.clock)
+    ground.parts["channels"] = channels.run
+    ground.routes += channels_api.routes(channels)
 
 
 async def build_packages(ground: Ground) -> Packages:

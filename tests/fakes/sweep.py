@@ -295,9 +295,11 @@ async def _fill(site: Site, api: Api, workers: dict[str, SimWorker]) -> None:
         made = await api.post("/instances", {"module_id": module["id"], "node_id": node_id})
         known = (node_id, made["instance"]["id"], made["operation"]["id"], system["id"], module["id"])
         ids |= {path.removesuffix("{id}"): value for path, value in zip(SCOPED, known, strict=True)}
+    bot = await api.post("/channels", {"name": "bot", "kind": "slack", "url": "https://hooks.example/x"})
     users = await api.get("/users")
     tokens = await api.get("/tokens")
     site.near |= {
+        "/api/v1/channels/": bot["id"],
         "/api/v1/users/": users["items"][0]["id"],
         "/api/v1/tokens/": tokens["items"][0]["id"],
         "/api/v1/join-tokens/": (await api.post("/join-tokens", {}))["id"],

@@ -9,6 +9,103 @@ export interface components {
      */
     Nothing: Record<string, never>
     /**
+     * NewChannel
+     * @description A channel to make: with `email` for mail, else with `url`. `secret` signs (webhook, DingTalk, Feishu).
+     */
+    NewChannel: {
+      name: string
+      kind: components['schemas']['ChannelKind']
+      /**
+       * @default en
+       * @enum {unknown}
+       */
+      language: 'en' | 'zh'
+      /** @default true */
+      enabled: boolean
+      /**
+       * @default [
+       *       "instance_failed",
+       *       "node_offline",
+       *       "node_quarantined"
+       *     ]
+       */
+      events: components['schemas']['EventKind'][]
+      /** @default null */
+      url: string | null
+      /** @default null */
+      secret: string | null
+      /** @default null */
+      email: components['schemas']['NewEmailSettings'] | null
+    }
+    /**
+     * ChannelKind
+     * @description The protocol a channel speaks.
+     * @enum {unknown}
+     */
+    ChannelKind: 'dingtalk' | 'email' | 'feishu' | 'slack' | 'webhook' | 'wecom'
+    /**
+     * EventKind
+     * @description What a channel can subscribe to.
+     * @enum {unknown}
+     */
+    EventKind: 'instance_failed' | 'node_offline' | 'node_quarantined'
+    /**
+     * NewEmailSettings
+     * @description A mail server with its password, which is never shown again. Without `username` nobody logs in.
+     */
+    NewEmailSettings: {
+      host: string
+      sender: string
+      recipients: string[]
+      /** @default 587 */
+      port: number
+      /**
+       * @default starttls
+       * @enum {unknown}
+       */
+      tls: 'starttls' | 'tls'
+      /** @default  */
+      username: string
+      /** @default null */
+      password: string | null
+    }
+    /**
+     * ChannelPatch
+     * @description What of a channel changes; absent keys stay. `secret` null takes it away.
+     *
+     *         `email` replaces the settings; the password stays unless another is given, but for another server or user name.
+     */
+    ChannelPatch: {
+      name?: string
+      /** @enum {unknown} */
+      language?: 'en' | 'zh'
+      enabled?: boolean
+      events?: components['schemas']['EventKind'][]
+      url?: string
+      secret?: string | null
+      email?: components['schemas']['NewEmailSettings']
+    }
+    /**
+     * ManyCommand
+     * @description The same on many nodes: those named, or all that carry the labels.
+     */
+    ManyCommand: {
+      /** @default [] */
+      argv: string[]
+      /** @default  */
+      command: string
+      /** @default 60 */
+      timeout_s: number
+      /** @default  */
+      user: string
+      /** @default [] */
+      node_ids: string[]
+      /** @default {} */
+      labels: {
+        [key: string]: string
+      }
+    }
+    /**
      * NewInstance
      * @description Which module to run on which node.
      */
@@ -150,12 +247,45 @@ export interface components {
       revoked?: boolean
     }
     /**
+     * Command
+     * @description What to run: either `argv`, executed as it is, or `command`, a line for the node's shell.
+     *
+     *         `user`: empty for the worker's own. Out of time, the command and all it started are killed.
+     */
+    Command: {
+      /** @default [] */
+      argv: string[]
+      /** @default  */
+      command: string
+      /** @default 60 */
+      timeout_s: number
+      /** @default  */
+      user: string
+    }
+    /**
      * NewPublisherKey
      * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
      */
     NewPublisherKey: {
       name: string
       public_key: string
+    }
+    /**
+     * NewSavedCommand
+     * @description A command to keep.
+     */
+    NewSavedCommand: {
+      /** @default [] */
+      argv: string[]
+      /** @default  */
+      command: string
+      /** @default 60 */
+      timeout_s: number
+      /** @default  */
+      user: string
+      name: string
+      /** @default  */
+      description: string
     }
     /**
      * SetupBody
@@ -452,6 +582,50 @@ export interface components {
       to: string | null
     }
     /**
+     * ListQuery
+     * @description `?limit=&offset=&q=&sort=` of every list. `sort` is a field name, `-field` for descending.
+     */
+    ListQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+    }
+    /**
+     * DeliveryQuery
+     * @description `state` filters; the newest come first.
+     */
+    DeliveryQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      state: string
+    }
+    /**
+     * CommandQuery
+     * @description The list's own query.
+     */
+    CommandQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+    }
+    /**
      * InstanceQuery
      * @description Filters of the list. `state`: one or several, separated by commas; `q` looks into name, id and package.
      */
@@ -488,20 +662,6 @@ export interface components {
       stop: boolean
       /** @default false */
       force: boolean
-    }
-    /**
-     * ListQuery
-     * @description `?limit=&offset=&q=&sort=` of every list. `sort` is a field name, `-field` for descending.
-     */
-    ListQuery: {
-      /** @default 100 */
-      limit: number
-      /** @default 0 */
-      offset: number
-      /** @default  */
-      q: string
-      /** @default  */
-      sort: string
     }
     /**
      * LogQuery
@@ -665,6 +825,240 @@ export interface components {
       first_bad: number | null
     }
     /**
+     * Page[Channel]
+     * @description A list answer.
+     */
+    Page_Channel_: {
+      items: components['schemas']['Channel'][]
+      total: number
+    }
+    /**
+     * Channel
+     * @description A channel as the API shows it. `target` tells people where it leads, without tokens.
+     */
+    Channel: {
+      id: string
+      name: string
+      kind: components['schemas']['ChannelKind']
+      /** @enum {unknown} */
+      language: 'en' | 'zh'
+      enabled: boolean
+      events: components['schemas']['EventKind'][]
+      target: string
+      email: components['schemas']['EmailSettings'] | null
+      has_secret: boolean
+      created_at: string
+      created_by: string
+      updated_at: string
+      /** @default null */
+      last_delivery: components['schemas']['LastDelivery'] | null
+    }
+    /**
+     * EmailSettings
+     * @description A mail server and addresses, as shown. `tls`: `starttls` (mostly port 587) or `tls` (mostly 465).
+     */
+    EmailSettings: {
+      host: string
+      sender: string
+      recipients: string[]
+      /** @default 587 */
+      port: number
+      /**
+       * @default starttls
+       * @enum {unknown}
+       */
+      tls: 'starttls' | 'tls'
+      /** @default  */
+      username: string
+    }
+    /**
+     * LastDelivery
+     * @description How the newest message fared.
+     */
+    LastDelivery: {
+      state: components['schemas']['DeliveryState']
+      at: string
+      attempts: number
+      error: components['schemas']['Reason'] | null
+    }
+    /**
+     * DeliveryState
+     * @description How far a message has come.
+     * @enum {unknown}
+     */
+    DeliveryState: 'failed' | 'pending' | 'sent'
+    /**
+     * Reason
+     * @description A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`.
+     */
+    Reason: {
+      code: string
+      message: string
+      /** @default {} */
+      params: {
+        [key: string]: string | number
+      }
+    }
+    /**
+     * Page[Delivery]
+     * @description A list answer.
+     */
+    Page_Delivery_: {
+      items: components['schemas']['Delivery'][]
+      total: number
+    }
+    /**
+     * Delivery
+     * @description A message as the API shows it. `title` is in the channel's language; `events` counts what it tells.
+     */
+    Delivery: {
+      id: number
+      title: string
+      severity: components['schemas']['Severity']
+      events: number
+      state: components['schemas']['DeliveryState']
+      attempts: number
+      error: components['schemas']['Reason'] | null
+      created_at: string
+      next_attempt_at: string | null
+      ended_at: string | null
+    }
+    /**
+     * Severity
+     * @description How bad it is.
+     * @enum {unknown}
+     */
+    Severity: 'critical' | 'info' | 'warning'
+    /**
+     * Page[CommandRun]
+     * @description A list answer.
+     */
+    Page_CommandRun_: {
+      items: components['schemas']['CommandRun'][]
+      total: number
+    }
+    /**
+     * CommandRun
+     * @description A command on many nodes: `id` is its operation's.
+     */
+    CommandRun: {
+      id: string
+      argv: string[]
+      command: string
+      timeout_s: number
+      user: string
+      state: components['schemas']['OperationState']
+      node_count: number
+      failed_count: number
+      created_at: string
+      created_by: string
+    }
+    /**
+     * OperationState
+     * @description `pending` -> `running` <-> `paused` -> `succeeded` | `failed` | `cancelled`.
+     * @enum {unknown}
+     */
+    OperationState: 'cancelled' | 'failed' | 'paused' | 'pending' | 'running' | 'succeeded'
+    /**
+     * RunAccepted
+     * @description The command is on its way; the operation has one target a node.
+     */
+    RunAccepted: {
+      operation: components['schemas']['Operation']
+    }
+    /**
+     * Operation
+     * @description An operation as the API shows it.
+     */
+    Operation: {
+      id: string
+      kind: string
+      title: string
+      state: components['schemas']['OperationState']
+      reverted: boolean
+      steps: components['schemas']['OperationStep'][]
+      targets: components['schemas']['OperationTarget'][]
+      error: components['schemas']['Reason'] | null
+      created_at: string
+      updated_at: string
+      ended_at: string | null
+      created_by: string
+    }
+    /**
+     * OperationStep
+     * @description One named step. `name` is a code the console translates.
+     */
+    OperationStep: {
+      name: string
+      state: components['schemas']['OperationState']
+      /** @default null */
+      started_at: string | null
+      /** @default null */
+      ended_at: string | null
+    }
+    /**
+     * OperationTarget
+     * @description One thing the operation works on, usually an instance on a node.
+     */
+    OperationTarget: {
+      kind: string
+      id: string
+      name: string
+      node_id: string | null
+      state: components['schemas']['OperationState']
+      /** @default  */
+      step: string
+      /** @default 0 */
+      bytes_done: number
+      /** @default 0 */
+      bytes_total: number
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
+     * CommandRunDetails
+     * @description With each node's result.
+     */
+    CommandRunDetails: {
+      id: string
+      argv: string[]
+      command: string
+      timeout_s: number
+      user: string
+      state: components['schemas']['OperationState']
+      node_count: number
+      failed_count: number
+      created_at: string
+      created_by: string
+      /** @default [] */
+      results: components['schemas']['CommandResult'][]
+    }
+    /**
+     * CommandResult
+     * @description One node's part of a run. In lists `stdout` and `stderr` are the last 16 KiB (`is_tail`).
+     */
+    CommandResult: {
+      node_id: string
+      node_name: string
+      state: components['schemas']['OperationState']
+      /** @default  */
+      stdout: string
+      /** @default  */
+      stderr: string
+      /** @default false */
+      is_tail: boolean
+      /** @default null */
+      exit_code: number | null
+      /** @default null */
+      exit_signal: string | null
+      /** @default false */
+      truncated: boolean
+      /** @default null */
+      duration_s: number | null
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
      * Page[Instance]
      * @description A list answer.
      */
@@ -743,79 +1137,12 @@ export interface components {
      */
     Origin: 'adopted' | 'managed'
     /**
-     * Reason
-     * @description A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`.
-     */
-    Reason: {
-      code: string
-      message: string
-      /** @default {} */
-      params: {
-        [key: string]: string | number
-      }
-    }
-    /**
      * Accepted
      * @description The wish is on record; the operation tells when it is true.
      */
     Accepted: {
       instance: components['schemas']['Instance']
       operation: components['schemas']['Operation']
-    }
-    /**
-     * Operation
-     * @description An operation as the API shows it.
-     */
-    Operation: {
-      id: string
-      kind: string
-      title: string
-      state: components['schemas']['OperationState']
-      reverted: boolean
-      steps: components['schemas']['OperationStep'][]
-      targets: components['schemas']['OperationTarget'][]
-      error: components['schemas']['Reason'] | null
-      created_at: string
-      updated_at: string
-      ended_at: string | null
-      created_by: string
-    }
-    /**
-     * OperationState
-     * @description `pending` -> `running` <-> `paused` -> `succeeded` | `failed` | `cancelled`.
-     * @enum {unknown}
-     */
-    OperationState: 'cancelled' | 'failed' | 'paused' | 'pending' | 'running' | 'succeeded'
-    /**
-     * OperationStep
-     * @description One named step. `name` is a code the console translates.
-     */
-    OperationStep: {
-      name: string
-      state: components['schemas']['OperationState']
-      /** @default null */
-      started_at: string | null
-      /** @default null */
-      ended_at: string | null
-    }
-    /**
-     * OperationTarget
-     * @description One thing the operation works on, usually an instance on a node.
-     */
-    OperationTarget: {
-      kind: string
-      id: string
-      name: string
-      node_id: string | null
-      state: components['schemas']['OperationState']
-      /** @default  */
-      step: string
-      /** @default 0 */
-      bytes_done: number
-      /** @default 0 */
-      bytes_total: number
-      /** @default null */
-      reason: components['schemas']['Reason'] | null
     }
     /**
      * Crashes
@@ -1140,6 +1467,21 @@ export interface components {
       operation: components['schemas']['Operation']
     }
     /**
+     * CommandAnswer
+     * @description What one command said and how it ended. Bytes that are no UTF-8 are shown as U+FFFD.
+     *
+     *         `truncated`: it said more than a mebibyte; the rest was thrown away.
+     */
+    CommandAnswer: {
+      exit_code: number | null
+      stdout: string
+      stderr: string
+      truncated: boolean
+      duration_s: number
+      /** @default null */
+      exit_signal: string | null
+    }
+    /**
      * Processes
      * @description Answer of `processes.list`.
      */
@@ -1425,6 +1767,29 @@ export interface components {
       id: string
       name: string
       public_key: string
+      created_at: string
+      created_by: string
+    }
+    /**
+     * Page[SavedCommand]
+     * @description A list answer.
+     */
+    Page_SavedCommand_: {
+      items: components['schemas']['SavedCommand'][]
+      total: number
+    }
+    /**
+     * SavedCommand
+     * @description A command kept for later.
+     */
+    SavedCommand: {
+      id: string
+      name: string
+      description: string
+      argv: string[]
+      command: string
+      timeout_s: number
+      user: string
       created_at: string
       created_by: string
     }

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from ops_system.master.bus import Bus, Changed
+from ops_system.master.instances.events import InstanceFailed
 from ops_system.master.instances.rules import Record
 from ops_system.master.instances.views import Instance, TimelineEvent, view_of
 from ops_system.master.operations.rules import TargetEnd
@@ -42,6 +43,7 @@ class Aftermath:
     lines: list[tuple[InstanceId, TimelineEvent]] = field(default_factory=list)
     wishes: dict[InstanceId, Record] = field(default_factory=dict)
     frames: list[tuple[NodeId, Frame]] = field(default_factory=list)
+    failed: list[InstanceFailed] = field(default_factory=list)
 
     def show(self, record: Record) -> None:
         """Publish this picture."""
@@ -99,6 +101,8 @@ class Announcer:
             self._bus.publish(Changed(TOPIC, instance_id, None))
         for instance_id, line in after.lines:
             self._bus.publish(Changed(f"events:instance:{instance_id}", str(line.id), line))
+        for failure in after.failed:
+            self._bus.publish(failure)
         self._operations.publish(*after.operations.values())
 
     def apply_frame(self, node_id: NodeId, spec: InstanceSpec) -> Apply:

@@ -21,9 +21,11 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.instances import store
 from ops_system.master.instances.aftermath import Aftermath, Announcer
 from ops_system.master.instances.claims import MAX_NUMBER, MAX_TEXT, MAX_WORD, bound_event, bound_report, check_progress
+from ops_system.master.instances.events import InstanceFailed
 from ops_system.master.instances.rules import (
     Record,
     Take,
+    has_failed,
     is_same_picture,
     judge_action,
     judge_report,
@@ -276,6 +278,9 @@ class Observer:
     async def _accept(self, tx: Transaction, record: Record, report: InstanceReport, after: Aftermath) -> None:
         verdict = judge_action(record, report)
         seen = msgspec.structs.replace(record, observed=report)
+        if has_failed(record, report):
+            instance_id, name = report.instance_id, record.spec.name
+            after.failed.append(InstanceFailed(instance_id, record.node_id, name, report.reason))
         if verdict is not None and record.operation_id is not None:
             await after.end_target(self._operations, tx, record.operation_id, report.instance_id, verdict)
             seen = msgspec.structs.replace(seen, action=None, operation_id=None, action_at=None)

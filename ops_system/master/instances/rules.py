@@ -174,6 +174,15 @@ def needs_apply(spec: InstanceSpec, report: InstanceReport | None) -> bool:
     return report is None or report.generation < spec.generation or report.restart_seq < spec.restart_seq
 
 
+def has_failed(record: Record, report: InstanceReport) -> bool:
+    """Whether this report is the first to say that an instance that ought to run has failed, at this wish."""
+    if report.state is not State.FAILED or record.spec.desired is not Desired.RUNNING:
+        return False
+    before = record.observed
+    wish = (report.generation, report.restart_seq)
+    return before is None or before.state is not State.FAILED or (before.generation, before.restart_seq) != wish
+
+
 def is_same_picture(one: InstanceReport | None, other: InstanceReport) -> bool:
     """Whether two reports differ in their time alone."""
     return one is not None and msgspec.structs.replace(one, at=other.at) == other

@@ -249,6 +249,8 @@ class Nodes:
                         tx, principal_of(original), "node.link", f"node:{original.id}", "denied", details
                     )
             self._keep(record)
+        if known is None:
+            self._bus.publish(NodeStatusChanged(record.id, NodeStatus.QUARANTINED))
         return record
 
     def find_clone(self, node_id: NodeId, proof: Proof) -> NodeRecord | None:

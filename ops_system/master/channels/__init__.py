@@ -1,0 +1,1 @@
+"""Channels: where notices of trouble go, and the outbox that brings them there."""
