@@ -26,6 +26,7 @@ PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 1024 * 1024
 HEARTBEAT_S = 5.0
 READ_DEADLINE_S = 20.0
+LEAVING = "leaving"  # the code of a worker's Goodbye for ever: the node wants its key to be worth nothing
 
 
 class _Frame(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

@@ -53,6 +53,9 @@ class BootServices(Protocol):
     def remove(self, role: str) -> Change:
         """Stop the service and remove it; what it started goes on. Harmless when there is none."""
 
+    def has_word(self, role: str, word: str) -> bool:
+        """Return whether the boot service of the role starts the program with this word of the command line."""
+
     def status(self, role: str) -> BootService:
         """Return how the boot service of the role is. Never raises: what cannot be asked is `absent`."""
 

@@ -10,7 +10,7 @@ from ops_system.model.nodes import BootService
 from ops_system.runtime.files import remove_durably, write_atomic
 from ops_system.service.base import Change, Kind, Unit, describe
 from ops_system.service.commands import Run, run_command
-from ops_system.service.units import is_as_written, systemd_unit, unit_name
+from ops_system.service.units import is_as_written, quote_systemd, systemd_unit, unit_name
 
 _ASK_WITHIN_S = 5.0
 _ACT_WITHIN_S = 120.0  # a start waits for READY=1
@@ -84,6 +84,13 @@ class SystemdServices:
             return BootService(kind, "active", name, str(path))
         is_enabled = any(path.parent.glob(f"*.wants/{name}"))
         return BootService(kind, "enabled" if is_enabled else "installed", name, str(path))
+
+    def has_word(self, role: str, word: str) -> bool:
+        """See `base.BootServices`."""
+        path = self._place(role)
+        with contextlib.suppress(OSError):
+            return path is not None and quote_systemd(word) in path.read_text(encoding="utf-8", errors="replace")
+        return False
 
     # --- files ----------------------------------------------------------------------------------------------------
     def _folder(self, *, is_user: bool) -> Path:

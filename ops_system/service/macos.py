@@ -4,6 +4,7 @@ Unit-tested only: nothing here ran on a Mac.
 """
 
 import os
+import plistlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,6 +71,13 @@ class LaunchdServices:
         answer = self._run(("launchctl", "print", f"{self._domain}/{label}"), _WITHIN_S)
         is_active = answer.returncode == 0 and "state = running" in answer.stdout
         return BootService("launchd", "active" if is_active else "enabled", label, str(path))
+
+    def has_word(self, role: str, word: str) -> bool:
+        """See `base.BootServices`."""
+        try:
+            return word in plistlib.loads(self._path(role).read_bytes())["ProgramArguments"]
+        except (OSError, KeyError, plistlib.InvalidFileException):
+            return False
 
     def _path(self, role: str) -> Path:
         return self._folder / f"{launchd_label(role)}.plist"

@@ -15,6 +15,7 @@ assert sys.platform == "win32"
 import asyncio
 import contextlib
 import ctypes
+import subprocess
 import winreg
 from collections.abc import Callable, MutableMapping
 from ctypes import wintypes
@@ -105,6 +106,10 @@ class WindowsServices:
             return BootService("windows", "absent", name)
         answer = self._run(("sc.exe", "query", name), _WITHIN_S)
         return BootService("windows", "active" if "RUNNING" in answer.stdout else "enabled", name, line)
+
+    def has_word(self, role: str, word: str) -> bool:
+        """See `base.BootServices`."""
+        return subprocess.list2cmdline([word]) in (self._command_line(f"ops-{role}") or "")
 
     @staticmethod
     def _command_line(name: str) -> str | None:

@@ -16,6 +16,7 @@ import msgspec
 
 from ops_system import __version__
 from ops_system.model.crashes import Crash
+from ops_system.model.errors import TimedOut
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport, State
 from ops_system.model.nodes import BootService, Fingerprint
@@ -24,7 +25,7 @@ from ops_system.processes.platforms import make_platform
 from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
-from ops_system.runtime.tasks import Part, StopRequest, every, serve
+from ops_system.runtime.tasks import Part, StopRequest, every, running, serve
 from ops_system.service.base import local_services
 from ops_system.worker.commands import register
 from ops_system.worker.config import OPTIONS, WorkerConfig
@@ -68,6 +69,7 @@ class WorkerApp:
         self._identity = identity
         self._boot_service = boot_service
         self._on_ready = on_ready
+        self._has_news = asyncio.Event()
         self._work_dir = config.work_dir().absolute()
         self._probe = local_probe()
         self._fingerprint = self._read_fingerprint()
@@ -131,6 +133,20 @@ class WorkerApp:
         }
         await serve(parts, stop=stop)
 
+    async def remove_instances(self, within_s: float) -> None:
+        """Instead of `run`: stop and remove every instance, with no master. Raises TimedOut naming what resists."""
+        self._wishes.load()
+        async with running(self.supervisor.run(), "supervisor"):
+            await self.instances.remove_all()
+            try:
+                async with asyncio.timeout(within_s):
+                    while not all(report.removed for report in self.instances.reports()):
+                        self._has_news.clear()
+                        await self._has_news.wait()
+            except TimeoutError:
+                left = ", ".join(f"{item.name} ({item.state})" for item in self.instances.statuses())
+                raise TimedOut(f"not removed within {within_s:.0f} s: {left}; nothing was forgotten") from None
+
     async def _run_uplink(self) -> None:
         """Take care of what should run here first, then talk about it."""
         await self.instances.reconcile()
@@ -162,6 +178,7 @@ class WorkerApp:
         self.supervisor.tell_waiting(instance_id, reason)
 
     def _on_report(self, report: InstanceReport) -> None:
+        self._has_news.set()
         self._starts.see(report)
         if report.removed:
             self._crashes.forget(report.instance_id)

@@ -95,4 +95,7 @@ RUN_FLAGS = (*SCHEMA.flags(), Flag("autostart", BOOL, "1 installs the boot servi
 """What `worker` itself takes."""
 
 DATA_FLAGS = SCHEMA.flags("server.work_dir", "server.port")
-"""What `worker status` and `worker leave` take: -config -work_dir -port."""
+"""What `worker status` takes: -config -work_dir -port."""
+
+LEAVE_FLAGS = SCHEMA.flags("server.work_dir", "server.port", "connect.master_url", "connect.allow_plain_http")
+"""What `worker leave` takes beside: where the master is now, should it have moved."""

@@ -158,6 +158,13 @@ class Instances:
         for spec in self._starts.begin(self._store.in_start_order()):
             await self._supervisor.apply(self._resolve(spec))
 
+    async def remove_all(self) -> None:
+        """Wish everything away, what started last first. Raises OSError when a wish cannot be kept."""
+        for spec in reversed(self._store.in_start_order()):
+            gone = msgspec.structs.replace(spec, desired=Desired.ABSENT, generation=spec.generation + 1)
+            await self._store.save(gone)
+            await self._supervisor.apply(self._resolve(gone))
+
     # --- from the master ------------------------------------------------------------------------------------------
     async def on_apply(self, frame: Apply, server_now: datetime) -> None:
         """Keep a newer wish, then carry it out. One that is not ours or has expired is refused and logged."""

@@ -1,7 +1,7 @@
 """The command line of `ops-worker`: run the worker, `status`, `leave`.
 
 worker [-config worker.yaml] [-master URL] [-token JOINTOKEN|@FILE|-] …
-worker status [-json 1]      worker leave [-force]
+worker status [-json 1]      worker leave [-stop 1|-keep 1]
 """
 
 import os
@@ -14,7 +14,6 @@ from ops_system.cli import (
     EXIT_FAILED,
     EXIT_FINE,
     EXIT_USAGE,
-    SWITCH,
     Command,
     Flag,
     Parsed,
@@ -22,6 +21,7 @@ from ops_system.cli import (
     parse,
     run_role,
 )
+from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.tasks import StopRequest, running
@@ -32,7 +32,7 @@ from ops_system.service.manager import Manager, with_manager
 from ops_system.service.words import tell_change
 from ops_system.storage.lock import is_held
 from ops_system.worker.argv import hide_in_argv
-from ops_system.worker.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
+from ops_system.worker.config import DATA_FLAGS, LEAVE_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
 from ops_system.worker.identity import LOCK_FILE, load_identity
 from ops_system.worker.words import say
 
@@ -51,8 +51,12 @@ PROGRAM = Program(
         ),
         Command(
             ("leave",),
-            "forget the master: remove identity and state",
-            flags=(*DATA_FLAGS, Flag("force", SWITCH, "also while services run; they go on without care")),
+            "undo it all: boot service, identity, keys, state; the master is told",
+            flags=(
+                *LEAVE_FLAGS,
+                Flag("stop", BOOL, "1 stops and removes the services first", "0"),
+                Flag("keep", BOOL, "1 lets running services go on without care", "0"),
+            ),
         ),
     ),
 )
@@ -70,7 +74,7 @@ def run(argv: list[str]) -> int:
         case ("status",):
             return show_status(_load(parsed), as_json=parsed.switch("json"))
         case ("leave",):
-            return leave(_load(parsed), is_forced=parsed.switch("force"))
+            return leave(_load(parsed), may_stop=parsed.switch("stop"), may_keep=parsed.switch("keep"))
         case _:
             return run_worker(parsed)
 
@@ -161,21 +165,28 @@ def show_status(config: WorkerConfig, *, as_json: bool) -> int:
     return EXIT_FINE
 
 
-def leave(config: WorkerConfig, *, is_forced: bool) -> int:
-    """Forget the master. Raises NotAllowed while services run, SafetyRefusal while the worker does."""
-    from ops_system.worker.picture import forget_master, read_picture
+def leave(config: WorkerConfig, *, may_stop: bool, may_keep: bool) -> int:
+    """Undo what joining made. Refused (1) while services run and nothing says what becomes of them."""
+    if may_stop and may_keep:
+        raise UsageError("-stop 1 and -keep 1: say one of them")
+    from ops_system.worker.leave import leave as leave_master
+    from ops_system.worker.picture import read_picture
 
-    work_dir = config.work_dir()
-    picture = read_picture(work_dir, config.server.port)
+    picture = read_picture(config.work_dir(), config.server.port)
     if picture is None:
         sys.stderr.write(f"{NAME}: {say('not_joined')}\n")
         return EXIT_FAILED
-    running = [item.name for item in picture.instances if item.pid is not None]
-    if running and not is_forced:
-        sys.stderr.write(f"{NAME}: {say('still_running', count=len(running), names=', '.join(running))}\n")
+    names = ", ".join(item.name for item in picture.instances if item.pid is not None)
+    if names and not (may_stop or may_keep):
+        sys.stderr.write(f"{NAME}: {say('still_running', names=names)}\n")
         return EXIT_FAILED
-    forget_master(work_dir)
-    print(say("left", master=picture.master_url, work_dir=work_dir))
+    left = leave_master(config, picture, may_stop=may_stop)
+    if left.boot_service is not None:
+        print(tell_change(left.boot_service))
+    if names:
+        print(say("stopped" if may_stop else "unattended", names=names))
+    print(say("left", master=picture.master_url, work_dir=config.work_dir()))
+    print(say("not_told" if left.untold else "told", why=left.untold, name=picture.node_name))
     return EXIT_FINE
 
 

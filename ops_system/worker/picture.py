@@ -1,6 +1,5 @@
 """How a node is, seen from the command line: asked from the running worker, else read from its disk. Used by `main`."""
 
-import shutil
 import urllib.request
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ops_system.runtime.files import write_atomic
 from ops_system.service.base import local_services
 from ops_system.service.words import tell_state
 from ops_system.storage.lock import FileLock, acquire
-from ops_system.worker.identity import LOCK_FILE, Identity, forget_identity, load_identity
+from ops_system.worker.identity import LOCK_FILE, Identity, load_identity
 from ops_system.worker.instances import DesiredStore
 from ops_system.worker.status import LOOPBACK, Health, InstanceStatus
 from ops_system.worker.words import say
@@ -96,17 +95,6 @@ def read_picture(work_dir: Path, port: int) -> Picture | None:
             boot_service=local_services().status("worker"),
         )
     return _from_disk(work_dir, identity)
-
-
-def forget_master(work_dir: Path) -> None:
-    """Remove identity, wishes, records and packages; the services' own folders stay. Raises SafetyRefusal."""
-    lock = take_lock(work_dir)
-    try:
-        forget_identity(work_dir)
-        for folder in ("state", "downloads", "versions"):
-            shutil.rmtree(work_dir / folder, ignore_errors=True)
-    finally:
-        lock.release()
 
 
 def _ask(port: int) -> Health | None:

@@ -31,6 +31,7 @@ from ops_system.model.instances import InstanceEvent, InstanceReport, PreparePro
 from ops_system.model.nodes import Fingerprint
 from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import (
+    LEAVING,
     MAX_FRAME_BYTES,
     Apply,
     Challenge,
@@ -66,6 +67,8 @@ REFUSED_RETRY_S = 600.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
 MAX_REASON_CHARS = 2000
+NEVER = -1.0
+LEAVE_TRIES = 3
 _NEARLY = 0.9  # of an interval has passed: the pace of two clocks is never quite the same
 
 T = TypeVar("T", InstanceReport, InstanceEvent)
@@ -259,8 +262,30 @@ class Uplink:
         """Dial a master that refused this node now; anything else goes its way."""
         self._knock.set()
 
+    async def leave(self) -> str:
+        """Have the master forget this node's key; return why it could not be told, empty when it knows.
+
+        Instead of `run`, not beside it. That the master refuses the next dial proves that it has understood.
+        """
+        goodbye = Goodbye(LEAVING, "the node leaves by its own wish", NEVER)
+        async with self.http() as session:
+            for _ in range(LEAVE_TRIES):
+                reached = await self._reach(session)
+                if isinstance(reached, LinkEnd):
+                    is_out = reached.goodbye is not None and reached.goodbye.code == "forbidden"
+                    return "" if is_out else reached.message or reached.code
+                link, _ = reached
+                link.say_goodbye(goodbye)
+                await link.run(_hear_nothing)
+        return "it goes on letting the node in"
+
     async def _live_once(self, session: "aiohttp.ClientSession") -> LinkEnd:
         """Dial, open, and carry frames until the link ends."""
+        reached = await self._reach(session)
+        return reached if isinstance(reached, LinkEnd) else await self._carry(*reached)
+
+    async def _reach(self, session: "aiohttp.ClientSession") -> tuple[Link, Welcome] | LinkEnd:
+        """Dial and open; the end of the link where the master is away or does not want us."""
         import aiohttp
 
         try:
@@ -279,14 +304,13 @@ class Uplink:
             )
         link = Link(socket, "worker", self._handlers)
         try:
-            welcome = await self._open(link, _certificate_sha256(socket))
+            return link, await self._open(link, _certificate_sha256(socket))
         except OpsError as problem:
             await socket.close()
             return link.end or LinkEnd(problem.code, problem.message)
         except _Refused as refused:
             await socket.close()
             return LinkEnd(refused.goodbye.code, refused.goodbye.message, refused.goodbye)
-        return await self._carry(link, welcome)
 
     async def _learn_trust(self, session: "aiohttp.ClientSession") -> None:
         """Ask whether the pinned CA vouches for another certificate now; the next dial accepts that one alone.
@@ -411,6 +435,10 @@ def snapshot_of(reports: tuple[InstanceReport, ...], last_event_seq: int) -> Sna
         if len(msgspec.msgpack.encode(frame)) <= MAX_FRAME_BYTES:
             break
     return frame
+
+
+async def _hear_nothing(_frame: Frame) -> None:
+    """What the master still says to one who leaves."""
 
 
 class _Refused(Exception):

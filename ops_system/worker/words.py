@@ -13,10 +13,10 @@ _JOIN_HOW_ZH = """本节点尚未加入任何主控。请先在主控上生成�
     ops-master join-token create
 再用下面的命令加入：
     ops-worker -master {master} -token TOKEN -work_dir {work_dir}"""
-_STILL_RUNNING = """{count} services still run here: {names}. Destroy them on the master, or say what becomes of them:
+_STILL_RUNNING = """services still run here: {names}. Destroy them on the master, or say what becomes of them:
     ops-worker leave -stop 1     stops and removes them
     ops-worker leave -keep 1     lets them go on without care"""
-_STILL_RUNNING_ZH = """仍有 {count} 个服务在运行：{names}。请先在主控上销毁，或指明如何处理：
+_STILL_RUNNING_ZH = """仍有服务在运行：{names}。请先在主控上销毁，或指明如何处理：
     ops-worker leave -stop 1     停止并移除它们
     ops-worker leave -keep 1     任其继续运行，不再看护"""
 
@@ -39,6 +39,7 @@ _WORDS = {
         "the master could not be told ({why}); revoke or remove node {name} there",
         "未能通知主控（{why}）；请在主控上吊销或删除节点 {name}",
     ),
+    "unattended": ("these go on without care: {names}", "以下服务继续运行，不再看护：{names}"),
     "stopped": ("stopped and removed: {names}", "已停止并移除：{names}"),
     "not_joined": ("this node has not joined a master", "本节点尚未加入主控"),
     "still_running": (_STILL_RUNNING, _STILL_RUNNING_ZH),

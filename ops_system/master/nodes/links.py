@@ -31,6 +31,7 @@ from ops_system.model.ids import NodeId
 from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import (
     HEARTBEAT_S,
+    LEAVING,
     PROTOCOL_VERSION,
     Challenge,
     Goodbye,
@@ -199,11 +200,19 @@ class Links:
             return None
         try:
             end = await self._carry(live, welcome)
+            if end.goodbye is not None and end.goodbye.code == LEAVING:
+                await self._retire(live.node_id)
             if end.code in _OFFENCES and (record := self._nodes.find(live.node_id)) is not None:
                 await self._audit_denied(record, Goodbye(end.code, end.message), peer)
             return end
         finally:
             self._leave(live)
+
+    async def _retire(self, node_id: NodeId) -> None:
+        try:
+            await self._nodes.retire(node_id)
+        except (StorageFull, Unavailable) as problem:
+            _log.warning("node %s leaves, but that cannot be written: %s", node_id, problem.message)
 
     async def _carry(self, live: Live, welcome: Welcome) -> LinkEnd:
         try:

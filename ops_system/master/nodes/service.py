@@ -345,6 +345,18 @@ class Nodes:
             self._bus.publish(NodeDraining(record.id, record.is_draining, actor))
         return self.get(node_id)
 
+    async def retire(self, node_id: NodeId) -> None:
+        """The node has left by its own wish: its key is worth nothing from now on. What is on record of it stays."""
+        async with self._locks[node_id]:
+            record = self._records.get(node_id)
+            if record is None or record.is_revoked:
+                return
+            record = msgspec.structs.replace(record, is_revoked=True)
+            async with self._database.transaction() as tx:
+                await store.save(tx, record)
+                await self._audit.record(tx, principal_of(record), "node.leave", f"node:{node_id}", "done", {})
+            self._keep(record)
+
     async def remove(self, node_id: str, actor: Principal, *, is_forced: bool) -> None:
         """Take a node off the record; its key is worth nothing from then on.
 

@@ -9,8 +9,8 @@ import pytest
 from ops_system.model.errors import SafetyRefusal, UsageError
 from ops_system.worker import main
 from ops_system.worker.app import follow_master
-from ops_system.worker.identity import Identity, save_identity
-from ops_system.worker.picture import forget_master, read_picture, take_lock
+from ops_system.worker.identity import Identity, load_or_make_key, save_identity
+from ops_system.worker.picture import read_picture, take_lock
 from ops_system.worker.words import is_chinese, say
 from tests.fakes.mastersend import NODE, now
 from tests.fakes.worker import worker_config
@@ -18,6 +18,7 @@ from tests.fakes.worker import worker_config
 
 def join(work_dir: Path, url: str = "https://ops.example:8443") -> Identity:
     work_dir.mkdir(exist_ok=True)
+    load_or_make_key(work_dir)
     identity = Identity(NODE, "n1", url, "", "", now())
     save_identity(work_dir, identity)
     return identity
@@ -61,26 +62,41 @@ def test_status_reads_the_disk_when_nobody_runs(tmp_path: Path, capsys: pytest.C
 
 def test_leave_removes_identity_and_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work_dir = tmp_path / "w"
-    join(work_dir)
+    join(work_dir, "http://127.0.0.1:1")
     (work_dir / "state/desired").mkdir(parents=True)
     (work_dir / "instances/i1").mkdir(parents=True)
     assert run("leave", "-work_dir", work_dir, "-port", "1") == 0
-    assert "ops.example" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left http://127.0.0.1:1" in said
+    assert "could not be told" in said
+    assert "revoke or remove node n1" in said
     assert read_picture(work_dir, 1) is None
+    assert not (work_dir / "node.key").exists()
     assert not (work_dir / "state").exists()
     assert (work_dir / "instances/i1").exists()
     assert run("leave", "-work_dir", work_dir, "-port", "1") == 1
 
 
+def test_leave_goes_on_without_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    join(tmp_path / "w", "http://127.0.0.1:1")
+    (tmp_path / "w/node.key").write_text("damaged")
+    with pytest.raises(SafetyRefusal, match=r"node\.key"):
+        run("leave", "-work_dir", tmp_path / "w", "-port", "1", "-stop", "1")
+    assert run("leave", "-work_dir", tmp_path / "w", "-port", "1") == 0
+    assert "node.key" in capsys.readouterr().out
+
+
 def test_leave_is_refused_while_the_worker_runs(tmp_path: Path) -> None:
-    join(tmp_path)
+    join(tmp_path, "http://127.0.0.1:1")
     lock = take_lock(tmp_path)
     with pytest.raises(SafetyRefusal, match="another worker"):
-        forget_master(tmp_path)
+        run("leave", "-work_dir", tmp_path, "-port", "1")
     with pytest.raises(SafetyRefusal, match="work_dir"):
         take_lock(tmp_path)
     lock.release()
-    forget_master(tmp_path)
+    with pytest.raises(UsageError, match="one of them"):
+        run("leave", "-work_dir", tmp_path, "-port", "1", "-stop", "1", "-keep", "1")
+    assert run("leave", "-work_dir", tmp_path, "-port", "1") == 0
 
 
 def test_an_enrolled_worker_does_not_look_for_its_token(tmp_path: Path) -> None:
