@@ -1,6 +1,7 @@
 """Linux and macOS: starting through the keeper, signalling by identity, finding a tree. See `base.Platform`."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from ops_system.processes import keeper, procfs
 from ops_system.processes.accounts import as_user, user_env
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
 from ops_system.processes.keeper import Fields, pack
-from ops_system.processes.keepers import Keepers, end_keeper
+from ops_system.processes.keepers import Keepers, end_keeper, is_keeper
 from ops_system.processes.prologue import full_argv
 from ops_system.processes.reaper import Reaper, become_subreaper
 from ops_system.processes.scan import Scanner
@@ -24,7 +25,7 @@ from ops_system.processes.watch import Watch, make_watch
 
 _log = logging.getLogger(__name__)
 
-KEEPER_ANSWER_S = 2.0
+KEEPER_ANSWER_S = 10.0  # a keeper silent for so long hangs: without it everything is learned from the kernel
 _END_S = 1.0
 _NOTE_TRIES = 20
 _NOTE_PAUSE_S = 0.05
@@ -40,7 +41,13 @@ class _Start:
         self.on_pid = on_pid
         self.is_kept = False
         self.is_over = False
-        self.deadline: asyncio.TimerHandle | None = None
+        self.deadline: asyncio.Handle | None = None
+
+    def cancel_deadline(self) -> None:
+        """Nothing is owed any more."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
 
 
 class PosixPlatform:
@@ -105,6 +112,7 @@ class PosixPlatform:
         self._starts[launch.instance_id] = start
         return handle
 
+        start.deadline = self._loop.call_later(KEEPER_ANSWER_S, self._end_keeper, start)
     def _on_frame(self, fields: Fields) -> None:
         if fields[0] not in {b"started", b"ended"}:
             return
@@ -128,6 +136,7 @@ class PosixPlatform:
     # --- ending
     def _watch_leader(self, start: _Start, leader: Identity) -> None:
         """Be told by the kernel too: a keeper that hangs or is gone cannot hide an end."""
+        start.cancel_deadline()
         try:
             self._watch.add(leader.pid, lambda: self._leader_ended(start))
         except ProcessLookupError:
@@ -138,9 +147,12 @@ class PosixPlatform:
             self._leader_ended(start)
 
     def _leader_ended(self, start: _Start) -> None:
-        if not start.is_over and start.deadline is None:
-            delay_s = KEEPER_ANSWER_S if start.is_kept else 0.0
-            start.deadline = self._loop.call_later(delay_s, self._end_without_keeper, start)
+        if start.is_over or start.deadline is not None:
+            return
+        if start.is_kept:
+            start.deadline = self._loop.call_later(KEEPER_ANSWER_S, self._end_keeper, start)
+        else:
+            start.deadline = self._loop.call_soon(self._end_without_keeper, start)
 
     def _end_without_keeper(self, start: _Start, tries: int = _NOTE_TRIES) -> None:
         """Learn the end from whoever knows: we inherited the process, or its keeper notes it, maybe in a moment."""
@@ -160,8 +172,7 @@ class PosixPlatform:
         start.on_exit(end)
 
     def _let_go(self, start: _Start) -> None:
-        if start.deadline is not None:
-            start.deadline.cancel()
+        start.cancel_deadline()
         leader = start.handle.leader
         if leader is not None:
             self._watch.discard(leader.pid)
@@ -185,13 +196,25 @@ class PosixPlatform:
         self._scanner.expire()
         for start in tuple(self._starts.values()):
             start.is_kept = False
-            if start.handle.leader is None and not start.is_over:
+            if start.is_over:
+                continue
+            start.cancel_deadline()
+            if start.handle.leader is None:
                 self._look_for(start)
-            elif start.deadline is not None:
+            elif not self.is_alive(start.handle.leader):
                 self._end_without_keeper(start)
 
     def _look_for(self, start: _Start) -> None:
         members = self._scanner.members(start.handle)
+    def _end_keeper(self, start: _Start) -> None:
+        """It owes an answer: end it, so that its children come to us and tell themselves."""
+        start.deadline = None
+        if self._keeper is not None and start.is_kept:
+            _log.error("the keeper (pid %d) has not answered for %g s; it is ended", self._keeper.pid, KEEPER_ANSWER_S)
+            self.signal(self._keeper, "SIGKILL")
+        else:
+            self._end_without_keeper(start)
+
         if members:
             self._started(start, _oldest(members))
         else:
@@ -199,6 +222,7 @@ class PosixPlatform:
 
     # --- finding again
     def readopt(self, handle: Handle, run_dir: str, on_exit: OnExit) -> bool:
+        _end_half_born()
         """See `base.Platform`."""
         leader = handle.leader
         if leader is None or not self.is_alive(leader):
@@ -347,6 +371,14 @@ def read_note(path: Path, number: int) -> int | None:
 
 def exit_of_status(status: int) -> Exit:
     """Read a wait(2) status."""
+def _end_half_born() -> None:
+    """Kill what a keeper had forked and not executed when it died: it would come to life as an entrypoint unseen."""
+    for pid in procfs.read_children(os.getpid()) or ():
+        if is_keeper(procfs.read_argv(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
     if os.WIFSIGNALED(status):
         return Exit(signal=signal_name(os.WTERMSIG(status)))
     return Exit(code=os.WEXITSTATUS(status))
