@@ -1,5 +1,8 @@
+import msgspec
 import pytest
 
+from ops_system.master.audit.rules import AuditQuery
+from ops_system.master.instances.events import InstanceFailed
 from ops_system.master.instances.rules import Action
 from ops_system.master.instances.views import InstanceQuery
 from ops_system.master.operations.rules import OperationQuery
@@ -332,3 +335,33 @@ async def test_a_report_that_cannot_be_taken_does_not_stop_the_others(desk, capl
     await desk.observer.on_report(node, Report(report=await desk.picture(instance, "running")))
     assert (await desk.ended(operation)).state is OperationState.SUCCEEDED
     assert "dropped" in caplog.text
+
+
+async def test_what_a_node_refuses_by_its_policy_is_audited_once(desk):
+    node, instance, _ = await desk.deployed()
+    refusal = Reason("policy_refused", "no services as root here", {"policy": "run_as_root"})
+    lines = [msgspec.structs.replace(desk.event(instance, seq), reason=refusal) for seq in (1, 2)]
+    await desk.events(node, lines[0])
+    await desk.events(node, *lines)  # the first again: its acknowledgement was lost
+    await desk.events(desk.nodes.add("n2"), *lines)  # another's instance
+    rows = (await desk.audit.list_page(AuditQuery(action="policy.refuse"))).items
+    assert [(row.actor_id, row.target, row.outcome) for row in rows] == [(node, f"instance:{instance}", "denied")] * 2
+    assert rows[0].details["policy"] == "run_as_root"
+
+
+async def test_a_failure_is_told_once_for_each_wish(desk):
+    told = []
+    desk.bus.subscribe(InstanceFailed, told.append)
+    node, instance, _ = await desk.deployed()
+    gave_up = Reason("gave_up", "gave up after 5 restarts")
+    await desk.report(node, instance, "backoff")
+    for _ in range(3):
+        await desk.report(node, instance, "failed", reason=gave_up)
+    await desk.link_up(node, await desk.picture(instance, "failed", reason=gave_up))
+    assert [(one.instance_id, one.node_id, one.name, one.reason) for one in told] == [(instance, node, "web", gave_up)]
+    await desk.instances.act(instance, Action.START, ANN)
+    await desk.report(node, instance, "failed", reason=gave_up)
+    assert len(told) == 2
+    await desk.instances.act(instance, Action.STOP, ANN)
+    await desk.report(node, instance, "failed", reason=gave_up)
+    assert len(told) == 2  # nobody wants it to run

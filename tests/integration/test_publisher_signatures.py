@@ -71,6 +71,10 @@ async def test_a_worker_that_names_publishers_runs_only_what_they_signed(tmp_pat
                 assert refused["reason"]["code"] == "policy_refused"
                 assert "policy.publisher_keys" in refused["reason"]["message"]
                 assert taken["state"] == "running"
+                rows = (await api.get("/audit?action=policy.refuse"))["items"]
+                assert [(row["target"], row["outcome"]) for row in rows] == [(f"instance:{refused['id']}", "denied")]
+                assert (rows[0]["actor_kind"], rows[0]["actor_id"]) == ("node", nodes[0]["id"])
+                assert rows[0]["details"]["policy"] == "publisher_keys"
             finally:
                 await api.delete(f"/instances/{taken['id']}?stop=1")
                 await until_gone(api, taken["id"])

@@ -11,7 +11,7 @@ here knows is left alone and recorded.
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
@@ -49,7 +49,9 @@ _log = logging.getLogger(__name__)
 
 MAX_CLAIMS = 50  # false claims of one node that are recorded; more would only fill the audit log
 MAX_BATCH = 100  # reports in one transaction
+MAX_REFUSALS = 1000  # by its own policy, of one node, that are recorded until the next start
 MAX_WAITING = 2000
+POLICY_REFUSED = "policy_refused"
 RETRY_S = 1.0
 _FRAMES = frozenset({"report", "events", "progress", "metrics"})  # faults that are looked at once more
 
@@ -69,6 +71,7 @@ class Observer:
         self._clock = clock
         self._under_way: dict[InstanceId, tuple[NodeId, str]] = {}  # an instance's node and open operation
         self._claims: defaultdict[NodeId, set[str]] = defaultdict(set)  # what was recorded of each node
+        self._refusals: Counter[NodeId] = Counter()
         self._new_claims: list[FalseClaim] = []
         self._waiting: list[tuple[NodeId, InstanceReport]] = []
         self._draining = asyncio.Lock()
@@ -170,8 +173,9 @@ class Observer:
         last_seq = events[-1].seq
         async with self._database.transaction() as tx:
             mark = await store.find_mark(tx, node_id)
-            for row_id, event in await store.add_events(tx, node_id, mark.era, events):
-                after.lines.append((event.instance_id, TimelineEvent.of(row_id, event)))
+            added = await store.add_events(tx, node_id, mark.era, events)
+            after.lines += [(event.instance_id, TimelineEvent.of(row_id, event)) for row_id, event in added]
+            await self._record_refusals(tx, node_id, [event for _, event in added])
             newest = msgspec.structs.replace(mark, last_seq=max(mark.last_seq, last_seq))
             await store.save_mark(tx, node_id, newest)
         after.frames.append((node_id, EventsAck(seq=last_seq)))
@@ -247,6 +251,17 @@ class Observer:
             "denied",
             {"reason": "not on record for this node" if claim.fault in _FRAMES else claim.fault[:MAX_TEXT]},
         )
+
+    async def _record_refusals(self, tx: Transaction, node_id: NodeId, events: Iterable[InstanceEvent]) -> None:
+        """Put on record what a node refused by its own policy (trust S21)."""
+        for event in events:
+            reason = event.reason
+            if reason is None or reason.code != POLICY_REFUSED or self._refusals[node_id] >= MAX_REFUSALS:
+                continue
+            self._refusals[node_id] += 1
+            details = {**reason.params, "reason": reason.message, "generation": event.generation}
+            actor, target = Principal(kind="node", id=node_id, name=node_id), f"instance:{event.instance_id}"
+            await self._audit.record(tx, actor, "policy.refuse", target, "denied", details)
 
     # --- one report -----------------------------------------------------------------------------------------------
     async def _take(
