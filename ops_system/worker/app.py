@@ -27,7 +27,7 @@ from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, running, serve
 from ops_system.service.base import local_services
-from ops_system.worker.commands import register
+from ops_system.worker.commands import register, register_takeovers
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
@@ -43,6 +43,7 @@ from ops_system.worker.picture import CRASHES, DESIRED, JOURNAL, note_port, take
 from ops_system.worker.policy import Policy
 from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
+from ops_system.worker.takeover import MasterFinder, Takeovers
 from ops_system.worker.uplink import Uplink
 from ops_system.worker.words import say
 
@@ -89,6 +90,7 @@ class WorkerApp:
             on_progress=self.uplink.send_progress,
             on_crash=self._on_crash,
             platform=platform,
+            masters=MasterFinder(identity.master_url).find,
         )
         self.instances = Instances(
             identity.node_id,
@@ -98,6 +100,7 @@ class WorkerApp:
             resolve=self._deployer.resolve,
             on_report=self.uplink.send_report,
         )
+        register_takeovers(handlers, Takeovers(self._policy, self.supervisor, self._wishes.get))
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
         self._crashes = CrashStore(self._work_dir / CRASHES, self._logs.read_log, self._wishes.is_wanted)

@@ -1,22 +1,21 @@
 """What the master may ask of this worker over the link: one line per request and stream. Called by `app`."""
 
-import asyncio
-
 from ops_system.protocol.requests import (
     FollowLog,
     ListCrashes,
     ListLogs,
     ListProcesses,
-    Processes,
+    MatchProcess,
     ReadLog,
     ReadLogBytes,
+    ReloadInstance,
     RunCommand,
 )
 from ops_system.runtime.handlers import Handlers
 from ops_system.worker.crashes import CrashStore
 from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
-from ops_system.worker.metrics.processlist import list_processes
+from ops_system.worker.takeover import Takeovers
 
 
 def register(handlers: Handlers, logs: InstanceLogs, crashes: CrashStore, execution: Execution) -> None:
@@ -27,8 +26,10 @@ def register(handlers: Handlers, logs: InstanceLogs, crashes: CrashStore, execut
     handlers.on_stream("log", FollowLog, logs.follow_log)
     handlers.on_stream("exec", RunCommand, execution.run)
     handlers.on_request("crashes.list", ListCrashes, crashes.list_crashes)
-    handlers.on_request("processes.list", ListProcesses, _list_processes)
 
 
-async def _list_processes(_body: ListProcesses) -> Processes:
-    return await asyncio.to_thread(list_processes)
+def register_takeovers(handlers: Handlers, takeovers: Takeovers) -> None:
+    """Fill in what concerns processes that run here already."""
+    handlers.on_request("processes.list", ListProcesses, takeovers.list_processes)
+    handlers.on_request("takeover.match", MatchProcess, takeovers.match)
+    handlers.on_request("instances.reload", ReloadInstance, takeovers.reload)

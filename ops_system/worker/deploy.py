@@ -86,6 +86,8 @@ class Deployer:
         """Make everything ready for a start. Raises PrepareFailed."""
         step = _teller(spec, progress)
         self._refuse_if_foreign(spec)
+        if spec.source.takeover is not None or is_elsewhere(spec):
+            return await asyncio.to_thread(self._prepare_elsewhere, spec)
         package = spec.source.package
         if package is None:
             raise PrepareFailed(Reason("download_failed", "the wish names no package"))
@@ -99,6 +101,27 @@ class Deployer:
             return await asyncio.to_thread(_place, placement, spec, folder, config, step)
         except OSError as problem:
             raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+
+    def _prepare_elsewhere(self, spec: RunSpec) -> PreparedInstance:
+        """Make ready what lies on the node already: only our own folder for its output is new. Raises PrepareFailed."""
+        placement, service, takeover = self._placement(spec.instance_id), spec.source.service, spec.takeover
+        try:
+            placement.make_folders()
+        except OSError as problem:
+            raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+        start = (spec.entrypoint, *spec.args) if spec.entrypoint else ()
+        stop = (spec.stop_entrypoint, *spec.stop_args) if spec.stop_entrypoint else ()
+        home = takeover.work_dir if takeover is not None else service.external_work_dir
+        if takeover is not None:
+            start, stop = takeover.start_command, takeover.stop_command
+        return PreparedInstance(
+            dir=home if home and Path(home).is_dir() else "/" if takeover is not None else str(placement.dir),
+            argv=start,
+            env=spec.env,
+            log_dir=str(placement.log_dir),
+            stop_argv=stop,
+            version=service.version,
+        )
 
     async def remove(self, spec: RunSpec) -> None:
         """Remove the instance's files and the packages nobody needs any more."""
@@ -125,7 +148,11 @@ class Deployer:
         if service.arch not in {"any", arch_name()}:
             words = f"the package is for {service.arch}, this node is {arch_name()}"
             raise PrepareFailed(Reason("wrong_arch", words, {"wanted": service.arch, "here": arch_name()}))
-        refusal = self._policy.refusal_to_run_as(spec.user) or self._unresolved.get(spec.instance_id)
+        is_watched_only = spec.is_watched_only and not spec.source.service.hooks.reload
+        refusal = None if is_watched_only else self._policy.refusal_to_run_as(spec.user)
+        refusal = refusal or self._unresolved.get(spec.instance_id)
+        if spec.takeover is not None:
+            refusal = refusal or self._policy.refusal_of_takeover()
         if refusal is not None:
             raise PrepareFailed(refusal)
 
@@ -133,6 +160,12 @@ class Deployer:
         """Return the config files with placeholders expanded."""
         values = {**self.values(spec.source), **{f"env.{key}": text for key, text in spec.env.items()}}
         return tuple(_expanded(file, values) for file in spec.source.config_files)
+
+
+def is_elsewhere(spec: RunSpec) -> bool:
+    """True for an external package whose programs are not in the zip: they are named by absolute paths, or by none."""
+    service = spec.source.service
+    return service.is_external and (not service.entrypoint or Path(service.entrypoint).is_absolute())
 
 
 def _place(

@@ -1,7 +1,8 @@
 """The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*` and the stream `log`.
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
-only to regular files inside the instance's folder, and no part of the path may be a link. The folder of stdout and
+only to regular files inside the instance's folder, and no part of the path may be a link. What others started keeps
+its logs where it likes: there, and only there, a path may be absolute. The folder of stdout and
 stderr is the worker's own; their rotation by size is here too, one file at a time. What a rotation could not keep is
 told to `on_note`, which the app takes into the instance's timeline.
 """
@@ -35,6 +36,7 @@ from ops_system.runtime.streams import Stream
 _log = logging.getLogger(__name__)
 
 _OUTPUTS = {"stdout": STDOUT_NAME, "stderr": STDERR_NAME}
+_NO_LOGS = tuple(PurePosixPath(folder) for folder in ("/proc", "/sys", "/dev"))
 QUIET_S = 60.0  # between two lines of one instance's timeline about the same trouble
 
 OnNote = Callable[[InstanceId, Reason], None]
@@ -63,8 +65,20 @@ class InstanceLogs:
         if spec is None:
             raise NotFound(f"this node keeps no instance {instance_id}", id=instance_id)
         output, own = self._work_dir / "logs" / instance_id, self._work_dir / "instances" / instance_id
-        named = {name: (own, PurePosixPath(path)) for name, path in spec.service.log_paths.items()}
+        named = {name: self._place(spec, own, path) for name, path in spec.service.log_paths.items()}
         return {**{name: (output, PurePosixPath(file)) for name, file in _OUTPUTS.items()}, **named}
+
+    def _place(self, spec: InstanceSpec, own: Path, text: str) -> tuple[Path, PurePosixPath]:
+        path = PurePosixPath(text)
+        takeover = spec.takeover
+        if takeover is None and not spec.service.is_external:
+            return own, path
+        home = takeover.work_dir if takeover is not None else spec.service.external_work_dir
+        path = PurePosixPath(home or own) / path
+        forbidden = (*_NO_LOGS, PurePosixPath(self._work_dir))
+        if not path.is_relative_to(own) and any(path.is_relative_to(folder) for folder in forbidden):
+            return Path(path.anchor), PurePosixPath("..")  # as good as a path that leaves the folder
+        return Path(path.anchor), path.relative_to(path.anchor)
 
     def log(self, instance_id: InstanceId, name: str) -> Log:
         """Return what a log is read from. Raises NotFound (a named log not written yet), Invalid for a way out."""

@@ -67,6 +67,14 @@ class Policy:
                 f"this node does not {what} for a master (policy.{name} is off in worker.yaml)", policy=name
             )
 
+    def refusal_of_takeover(self) -> Reason | None:
+        """Return why processes that others started may not be taken over here, None when they may."""
+        if self._config.takeover:
+            return None
+        _log.warning("policy.takeover is off: refused to take over a process")
+        words = "this node does not let its processes be taken over (policy.takeover)"
+        return Reason("policy_refused", words, {"policy": "takeover"})
+
 
 def read_key_id(text: str) -> str:
     """Return the id of a publisher's key. Raises UsageError."""

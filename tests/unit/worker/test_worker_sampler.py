@@ -1,12 +1,18 @@
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from ops_system.model.ids import InstanceId
 from ops_system.model.metrics import NODE_SERIES
+from ops_system.processes.adopt_find import make_guard
 from ops_system.protocol.frames import Sample
+from ops_system.protocol.requests import ListeningPort
 from ops_system.worker.metrics.linux import (
     LinuxCounters,
     parse_diskstats,
@@ -90,14 +96,33 @@ def test_only_real_local_file_systems_count_and_each_device_once() -> None:
 
 
 def test_the_process_list_knows_this_process() -> None:
-    own = next(info for info in list_processes().items if info.pid == os.getpid())
+    own = next(info for info in list_processes(make_guard({})).items if info.pid == os.getpid())
     assert own.mem_bytes > 10_000_000
     assert own.started_at is not None
     assert own.instance_id is None
+    assert own.exe == os.path.realpath(sys.executable)
+    assert (own.uid, own.cwd) == (os.geteuid(), str(Path.cwd()))
+    assert (own.is_adoptable, own.why_not) == (False, "worker")
+
+
+def test_the_process_list_tells_ports_and_who_may_be_taken_over() -> None:
+    code = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        seen = {info.pid: info for info in list_processes(make_guard({child.pid: InstanceId("ins_1")})).items}
+        free = {info.pid: info for info in list_processes(make_guard({})).items}
+        child.communicate("")
+    assert seen[child.pid].ports == (ListeningPort("tcp", "127.0.0.1", port),)
+    assert (seen[child.pid].why_not, seen[child.pid].instance_id) == ("already_in_care", "ins_1")
+    assert free[child.pid].is_adoptable
+    assert seen[1].why_not == "init"
 
 
 def test_a_long_process_list_is_cut_to_one_answer() -> None:
-    found = list(list_processes().items) * 50
+    found = list(list_processes(make_guard({})).items) * 50
     kept = fit(found, 20_000)
     assert 0 < len(kept) < len(found)
     assert kept == tuple(found[: len(kept)])
