@@ -62,10 +62,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How the entrypoint ended. Both None: it was lost."""
+    """How the entrypoint ended. Both None: it was lost. `is_oom`: by the kernel, at the instance's memory limit."""
 
     code: int | None = None
     signal: str | None = None
+    is_oom: bool = False
 
 
 OnPid = Callable[[Handle], None]
@@ -116,6 +117,10 @@ class Platform(Protocol):
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
         """Return the living processes of the instance: session, group, descendants, marker."""
+        ...
+
+    def kill_at_once(self, handle: Handle) -> None:
+        """Kill the whole tree in one stroke where the system can; `members` and `signal` do the rest."""
         ...
 
     def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:

@@ -360,7 +360,7 @@ def _on_exited(view: View, event: Exited) -> Decision:
         return replace(view, exit_code=event.code, exit_signal=event.signal, pid=None), ()
     if view.stage not in _WITH_PROCESS:
         return view, ()
-    reason = exit_reason(event)
+    reason = exit_reason(event, view.spec.source.service.limits.memory)
     is_unasked = view.stage is not Stage.STOPPING and view.spec.desired is Desired.RUNNING
     if view.spec.takeover is not None and event == Exited():
         reason = EXIT_UNKNOWN

@@ -118,8 +118,10 @@ def kill(view: View) -> Decision:
     return view, (CancelTimers(), StopProbe(), KillTree(post_stop=is_rest and bool(view.spec.post_stop)))
 
 
-def exit_reason(event: Exited) -> Reason:
-    """Put an end into words."""
+def exit_reason(event: Exited, memory: str | None = None) -> Reason:
+    """Put an end into words. `memory` is the limit as service.json has it."""
+    if event.is_oom:
+        return Reason("oom_killed", f"killed at its memory limit of {memory}", {"memory": memory or ""})
     if event.signal is not None:
         return Reason("killed_by_signal", f"killed by {event.signal}", {"signal": event.signal})
     if event.code is None:

@@ -15,6 +15,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.processes import keeper, procfs
 from ops_system.processes.accounts import as_user, user_env
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
+from ops_system.processes.cgroups import Groups, find_hierarchies
 from ops_system.processes.keeper import Fields, pack
 from ops_system.processes.keepers import Keepers, end_keeper, is_keeper
 from ops_system.processes.prologue import full_argv
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 KEEPER_ANSWER_S = 10.0  # a keeper silent for so long hangs: without it everything is learned from the kernel
 _END_S = 1.0
+_SHELL_SIGKILL = 128 + 9  # what a shell exits with whose command was killed
 _NOTE_TRIES = 20
 _NOTE_PAUSE_S = 0.05
 
@@ -72,6 +74,7 @@ class PosixPlatform:
         for fields in self._keepers.connect():
             self._told[InstanceId(fields[1].decode())] = fields
         self._keeper = self._identify_keeper()
+        self._groups = Groups(state_dir, find_hierarchies(state_dir))
 
     def close(self) -> None:
         """Stop watching."""
@@ -101,7 +104,7 @@ class PosixPlatform:
     # --- starting
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`. The keeper answers; until then the start has no leader."""
-        self._keepers.send(_request(launch))
+        self._keepers.send(self._make_request(launch))
         if self._keeper is None:
             self._keeper = self._identify_keeper()
         self._scanner.expire()
@@ -113,6 +116,14 @@ class PosixPlatform:
         return handle
 
         start.deadline = self._loop.call_later(KEEPER_ANSWER_S, self._end_keeper, start)
+    def _make_request(self, launch: Launch) -> bytes:
+        groups = self._groups.make(launch.instance_id, launch.limits)
+        try:
+            return _request(launch, groups)
+        except BaseException:
+            self._groups.remove(launch.instance_id)
+            raise
+
     def _on_frame(self, fields: Fields) -> None:
         if fields[0] not in {b"started", b"ended"}:
             return
@@ -169,7 +180,12 @@ class PosixPlatform:
     def _finish(self, start: _Start, end: Exit) -> None:
         start.is_over = True
         self._let_go(start)
-        start.on_exit(end)
+        start.on_exit(self._explain(start.handle.instance_id, end))
+
+    def _explain(self, instance_id: InstanceId, end: Exit) -> Exit:
+        """Name an end by SIGKILL, the entrypoint's own or what a shell made of it, that the memory limit brought."""
+        is_killed = end.signal == "SIGKILL" or end.code == _SHELL_SIGKILL
+        return Exit(end.code, end.signal, is_oom=is_killed and self._groups.has_oom_kill(instance_id))
 
     def _let_go(self, start: _Start) -> None:
         start.cancel_deadline()
@@ -242,11 +258,12 @@ class PosixPlatform:
 
     def read_exit(self, run_dir: str, number: int) -> Exit | None:
         """See `base.Platform`."""
-        told = self._told.get(InstanceId(Path(run_dir).name))
+        instance_id = InstanceId(Path(run_dir).name)
+        told = self._told.get(instance_id)
         if told is not None and told[0] == b"ended" and int(told[2]) == number:
-            return exit_of_status(int(told[3]))
+            return self._explain(instance_id, exit_of_status(int(told[3])))
         status = read_note(Path(run_dir, "exit"), number)
-        return None if status is None else exit_of_status(status)
+        return None if status is None else self._explain(instance_id, exit_of_status(status))
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
         """See `base.Platform`."""
@@ -265,6 +282,7 @@ class PosixPlatform:
         if start is not None:
             start.is_over = True
             self._let_go(start)
+        self._groups.remove(instance_id)
 
     # --- looking and signalling
     def identity(self, pid: int) -> Identity | None:
@@ -306,7 +324,12 @@ class PosixPlatform:
         start = self._starts.get(handle.instance_id)
         if start is not None and not start.is_over and start.handle.leader is None:
             return (Member(Identity(self._boot_id, 0, 0)),)
-        return self._scanner.members(start.handle if start is not None else handle)
+        grouped = self._groups.pids(handle.instance_id)
+        return self._scanner.members(start.handle if start is not None else handle, grouped)
+
+    def kill_at_once(self, handle: Handle) -> None:
+        """See `base.Platform`. By cgroup.kill, where the instance has a group."""
+        self._groups.kill(handle.instance_id)
 
     def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
         """See `base.Platform`."""
@@ -318,7 +341,7 @@ class PosixPlatform:
         if start is None or not (start.is_over and start.is_kept and self._keepers.is_reaper) or self._keeper is None:
             return False
         children = procfs.read_children(self._keeper.pid)
-        if children is None:
+        if children is None or self._groups.pids(handle.instance_id):
             return False
         return all(_is_foreign(pid, handle.instance_id) for pid in children if pid not in self._own)
 
@@ -327,13 +350,12 @@ class PosixPlatform:
         return any(leader is not None and leader.pid == sid for leader in leaders)
 
     def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:
-        """See `base.Platform`. `nofile` is set before the exec; the rest needs control groups."""
-        given = {"memory": limits.memory_bytes, "cpu_percent": limits.cpu_percent, "pids": limits.pids}
-        return tuple(name for name, value in given.items() if value is not None)
+        """See `base.Platform`. `nofile` and the like are set before the exec; the rest needs control groups."""
+        return self._groups.unenforced(limits)
 
 
-def _request(launch: Launch) -> bytes:
-    argv = full_argv(launch)
+def _request(launch: Launch, groups: tuple[str, ...]) -> bytes:
+    argv = full_argv(launch, groups)
     env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
     return pack(
         "start",

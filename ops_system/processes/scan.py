@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from ops_system.model.ids import InstanceId
 from ops_system.processes import procfs
@@ -38,11 +39,14 @@ class Scanner:
     def _identify(self, row: Row) -> Identity:
         return Identity(self._boot_id, row.pid, row.start_time)
 
-    def members(self, handle: Handle) -> tuple[Member, ...]:
-        """Return the living processes of one instance. The scan may be up to 10 ms old: an empty tree stays empty."""
+    def members(self, handle: Handle, grouped: AbstractSet[int] = frozenset()) -> tuple[Member, ...]:
+        """Return the living processes of one instance, `grouped` being those of its control group.
+
+        The scan may be up to 10 ms old: an empty tree stays empty.
+        """
         table = self._fresh_table()
         marked = {pid for pid, marker in self._markers.items() if marker == handle.instance_id}
-        pids = procfs.descendants(table, marked | set(self._session(table, handle))) - {os.getpid(), 1}
+        pids = procfs.descendants(table, marked | grouped | set(self._session(table, handle))) - {os.getpid(), 1}
         rows = (table.get(pid) for pid in sorted(pids))
         return tuple(Member(self._identify(row)) for row in rows if row is not None and not row.is_dead)
 

@@ -129,10 +129,11 @@ class LaunchError(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The entrypoint ended. Both None: nobody could learn how."""
+    """The entrypoint ended. Both None: nobody could learn how. `is_oom` as in `base.Exit`."""
 
     code: int | None = None
     signal: str | None = None
+    is_oom: bool = False
 
 
 class Adopted(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ async def empty_tree(platform: Platform, handle: Handle, on_alive: Callable[[tup
     while empty_scans < 2:  # noqa: PLR2004 - two scans
         members = platform.members(handle)
         empty_scans = 0 if members else empty_scans + 1
+        if members:
+            platform.kill_at_once(handle)
         _kill(platform, members)
         if members and loop.time() - since_s > CANNOT_KILL_AFTER_S:
             on_alive(tuple(member.identity.pid for member in members))

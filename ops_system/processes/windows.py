@@ -182,6 +182,9 @@ class WindowsPlatform:
         job = self._jobs.get(handle.instance_id)
         return job is not None and not job.pids()
 
+    def kill_at_once(self, handle: Handle) -> None:
+        """See `base.Platform`. Its members are killed one by one."""
+
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
         """See `base.Platform`."""
         marked = self._marked_pids().items()

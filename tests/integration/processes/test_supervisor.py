@@ -241,7 +241,8 @@ async def test_a_taken_port_refuses_the_start_and_says_which(tmp_path):
             assert "started" not in rig.reasons()
 
 
-async def test_limits_that_are_not_enforced_are_said_and_nofile_is_set(tmp_path):
+async def test_limits_that_are_not_enforced_are_said_and_nofile_is_set(tmp_path, monkeypatch):
+    monkeypatch.setattr("ops_system.processes.posix.find_hierarchies", lambda _state_dir: ())
     limits = LimitRules(memory_bytes=10_000_000, nofile=123)
     async with running_rig(tmp_path) as rig:
         spec = make_spec(argv=(SH, "-c", "ulimit -n; exec sleep 1000"), limits=limits)
