@@ -80,9 +80,12 @@ class Fleet:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        """Close; where nothing went wrong before, the audit log of the master must hold."""
         self.close()
+        if kind is None and self.token:
+            self.master_command("audit", "verify")
 
     # --- programs --------------------------------------------------------------------------------------------------
     def start_master(self) -> None:

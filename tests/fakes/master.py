@@ -140,7 +140,8 @@ async def run_master(
 ) -> AsyncIterator[RunningMaster]:
     """Run a master on `folder`/data. `texts` sets keys, `logic__heartbeat_interval="1s"` for `logic.heartbeat_interval`.
 
-    With `is_set_up` the administrator `admin` (password `PASSWORD`) exists and TLS is open.
+    With `is_set_up` the administrator `admin` (password `PASSWORD`) exists and TLS is open. At the end the chain of the
+    audit log must hold, whatever the test did.
     """
     own = {
         "server.port": "0",
@@ -166,6 +167,8 @@ async def run_master(
         stop.ask("the test is over")
         async with asyncio.timeout(READY_WITHIN_S):
             await asyncio.wait([task])
+        verdict = await master.ground.audit.verify()
+        assert verdict.ok, f"the audit log of this master does not hold: row {verdict.first_bad} of {verdict.rows}"
 
 
 def _must_not_exit(code: int) -> None:
