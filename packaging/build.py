@@ -3,9 +3,14 @@
 Usage: build.py [NAME ...]; without names everything is built.
 """
 
+import gzip
+import hashlib
+import io
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 SPECS = ROOT / "packaging" / "specs"
 EXECUTABLES = ("master", "worker", "pack-tool")
+LONG_RUNNING = ("master", "worker")
+LAUNCHER = ROOT / "packaging" / "launcher.sh"
 
 
 def sources() -> Iterator[Path]:
     """Yield every file that goes into a build."""
     yield ROOT / "pyproject.toml"
+    yield LAUNCHER
+    yield from (ROOT / "packaging" / "entries").glob("*.py")
     yield from (ROOT / "packaging").rglob("*.spec")
     yield from (path for path in (ROOT / "ops_system").rglob("*") if path.is_file() and path.suffix != ".pyc")
 
@@ -33,17 +42,49 @@ def freeze(name: str) -> Path:
     product = DIST / (f"{name}.exe" if sys.platform == "win32" else name)
     if is_fresh(product):
         return product
+    is_folder = name in LONG_RUNNING and sys.platform != "win32"
+    place = ROOT / "build" / f"{name}-folder" if is_folder else DIST
     subprocess.run(
         [
             sys.executable, "-m", "PyInstaller", str(SPECS / f"{name}.spec"),
-            "--distpath", str(DIST), "--workpath", str(ROOT / "build" / name),
+            "--distpath", str(place), "--workpath", str(ROOT / "build" / name),
             "--noconfirm", "--log-level", "ERROR",
         ],
         check=True,
         cwd=ROOT,
         env=dict(os.environ, PYTHONHASHSEED="0"),
     )  # fmt: skip
+    if is_folder:
+        write_self_extracting(name, place / name, product)
     return product
+
+
+def write_self_extracting(role: str, folder: Path, product: Path) -> None:
+    """Make one executable file of a folder: the launcher, and behind it the folder as a tar that is always the same."""
+    archive = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=archive, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, str(path.relative_to(folder)), recursive=False, filter=_anonymous)
+    payload = archive.getvalue()
+    text = LAUNCHER.read_text().replace("@ROLE@", role)
+    text = text.replace("@ID@", f"{role}-{hashlib.sha256(payload).hexdigest()[:16]}")
+    text = text.replace("@FIRST@", str(text.count("\n") + 1))
+    beside = product.with_name(f".{product.name}.new")
+    beside.write_bytes(text.encode() + payload)
+    beside.chmod(0o755)
+    if product.is_dir():
+        shutil.rmtree(product)
+    beside.replace(product)
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = 0
+    return entry
 
 
 def build_wheel() -> Path:

@@ -15,6 +15,8 @@ PACKAGES = {
     "strace": "strace",
     "ip": "iproute2",
     "nft": "nftables",
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
 }
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"

@@ -1,6 +1,7 @@
 """The frozen executables are started and used, as somebody does who has nothing else."""
 
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +22,17 @@ def built():
         subprocess.run([sys.executable, ROOT / "packaging/build.py"], check=True)
 
 
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """Where the executables of these tests unpack themselves to, once."""
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(autouse=True)
+def _own_place(unpacked, monkeypatch):
+    monkeypatch.setenv("OPS_RUNTIME_DIR", str(unpacked))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_version_and_help(name):
     for flag in ("--version", "-help"):
@@ -37,8 +49,9 @@ def test_an_unknown_flag_is_exit_2_in_one_line(name):
     assert "version" in answer.stderr
 
 
-def test_frozen_master_and_worker_run_a_frozen_package(tmp_path, example_zips):
-    with Fleet(tmp_path, master=DIST / "master", worker=DIST / "worker") as fleet:
+def test_frozen_master_and_worker_run_a_frozen_package(tmp_path, example_zips, unpacked):
+    settings = {"OPS_RUNTIME_DIR": str(unpacked)}
+    with Fleet(tmp_path, master=DIST / "master", worker=DIST / "worker", settings=settings) as fleet:
         fleet.start_master()
         node_id = fleet.start_worker("w1")
         archive = tmp_path / "http.zip"
@@ -82,6 +95,76 @@ def test_a_double_click_gives_a_console_and_a_data_folder(tmp_path):
     finally:
         master.terminate()
         assert master.wait(15) == 0
+
+
+def test_running_executables_survive_a_cleaner_and_their_own_replacement(tmp_path, unpacked):
+    """What a program has not imported yet must still be there (R22); the next start takes the new file."""
+    temporary, copies = tmp_path / "tmp", {name: tmp_path / name for name in ("master", "worker")}
+    temporary.mkdir()
+    for name, copy in copies.items():
+        shutil.copy2(DIST / name, copy)
+    settings = {"OPS_RUNTIME_DIR": str(unpacked), "TMPDIR": str(temporary)}
+    with Fleet(tmp_path, master=copies["master"], worker=copies["worker"], settings=settings) as fleet:
+        fleet.start_master()
+        node_id = fleet.start_worker("w1")
+        assert list(temporary.iterdir()) == []  # nothing of ours lies where cleaners clean
+        for copy in copies.values():
+            replace(copy, b"#!/bin/sh\nexit 1\n")
+        package = fleet.upload(pack(ROOT / "examples/http-service", tmp_path / "http.zip"))
+        instance = fleet.deploy(package, node_id, ports={"http": free_port()})
+        assert fleet.get(f"/nodes/{node_id}/processes")
+        assert fleet.get(f"/instances/{instance['id']}/logs/stdout?tail=10")["lines"] is not None
+        with urllib.request.urlopen(f"{fleet.url}/metrics", timeout=5) as answer:
+            assert b"ops_" in answer.read()
+        for name, copy in copies.items():
+            replace(copy, (DIST / name).read_bytes())
+        fleet.stop("w1")
+        fleet.stop("master")
+        fleet.start_master()
+        fleet.start_worker("w1")
+        path = f"/instances/{instance['id']}"
+        until(lambda: fleet.get(path)["state"] == "running", "the service is found again")
+        assert fleet.get(path)["pid"] == instance["pid"]
+
+
+def replace(target, content):
+    beside = target.with_name(f"{target.name}.new")
+    beside.write_bytes(content)
+    beside.chmod(0o755)
+    beside.replace(target)
+
+
+def test_folders_of_older_builds_go_when_nobody_runs_from_them(tmp_path):
+    place = {**os.environ, "OPS_RUNTIME_DIR": str(tmp_path / "a place")}
+
+    def version():
+        return subprocess.run([DIST / "worker", "--version"], env=place, capture_output=True, text=True, timeout=30)
+
+    assert version().returncode == 0
+    (current,) = (tmp_path / "a place").iterdir()
+    older, used = current.with_name("worker-0000"), current.with_name("worker-1111")
+    older.mkdir()
+    shutil.copytree(current, used, ignore=shutil.ignore_patterns(".in-use"))
+    with subprocess.Popen([used / "worker", "-token", "-"], stdin=subprocess.PIPE, cwd=tmp_path) as running:
+        until((used / ".in-use").exists, "the older build runs")
+        until(lambda: version().returncode == 0 and not older.exists(), "the unused folder is gone")
+        assert used.exists()
+        running.communicate(b"nonsense", timeout=20)
+    version()
+    assert not used.exists()
+    assert current.exists()
+
+
+def test_an_executable_starts_from_a_relative_path_and_without_a_place_to_unpack(tmp_path):
+    shutil.copy2(DIST / "worker", tmp_path / "worker")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    environment = {**os.environ, "OPS_RUNTIME_DIR": str(blocked)}
+    for command in (["./worker", "--version"], ["worker", "--version"]):
+        environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+        assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / ".ops-runtime").is_dir()
 
 
 def answers(url: str) -> bool:
