@@ -121,10 +121,11 @@ class Groups:
 
     def remove(self, instance_id: InstanceId) -> None:
         """Remove the groups of an instance whose tree is empty; one that is not stays, and is tried again later."""
-        left = [group for group in self._known.pop(instance_id, ()) if not _remove(group)]
+        groups = self._known.pop(instance_id, ())
+        left = [group for group in groups if not _remove(group)]
         if left:
             self._known[instance_id] = left
-        elif not self._known:
+        elif groups and not self._known:
             for hierarchy in self._hierarchies:
                 _remove(hierarchy.root)
 

@@ -119,7 +119,7 @@ async def _follow_file(path: Path, offset: int | None) -> AsyncGenerator[bytes]:
 async def _follow_output(log: OutputLog, offset: int | None) -> AsyncGenerator[bytes]:
     """Yield the next bytes, empty when there are none for now. What was archived meanwhile is unpacked in a thread."""
     if offset is None:
-        spans = log.spans()
+        spans = await asyncio.to_thread(log.spans)
         offset = spans[-1][1] if spans else 0
     while True:
         piece = log.read_live(offset, CHUNK_BYTES)

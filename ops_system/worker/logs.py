@@ -56,7 +56,7 @@ class InstanceLogs:
         self._find = find
         self._on_note = on_note
         self._clock = clock
-        self._outputs: dict[Path, OutputLog] = {}
+        self._outputs: dict[InstanceId, dict[str, OutputLog]] = {}
         self._unsaid = Troubles()
 
     def paths(self, instance_id: InstanceId) -> dict[str, tuple[Path, PurePosixPath]]:
@@ -87,15 +87,21 @@ class InstanceLogs:
             known = ", ".join(paths)
             raise NotFound(f'instance {instance_id} has no log "{name}"; it has {known}', id=instance_id, name=name)
         folder, inner = paths[name]
-        return self._output(folder / inner) if name in _OUTPUTS else safe_file(folder, inner)
+        return self._outputs_of(instance_id)[name] if name in _OUTPUTS else safe_file(folder, inner)
 
-    def _output(self, path: Path) -> OutputLog:
-        return self._outputs.setdefault(path, OutputLog(path))
+    def _outputs_of(self, instance_id: InstanceId) -> dict[str, OutputLog]:
+        found = self._outputs.get(instance_id)
+        if found is None:
+            folder = self._work_dir / "logs" / instance_id
+            found = {name: OutputLog(folder / file) for name, file in _OUTPUTS.items()}
+            self._outputs[instance_id] = found
+        return found
 
     async def list_logs(self, body: ListLogs) -> LogFiles:
         """Answer `logs.list`. A log that was not written yet has no time and no bytes."""
         paths = self.paths(body.instance_id)
-        return LogFiles(tuple(self._describe(name, *place) for name, place in paths.items()))
+        found = await asyncio.to_thread(lambda: [self._describe(body.instance_id, name) for name in paths])
+        return LogFiles(tuple(found))
 
     async def read_log(self, body: ReadLog) -> LogLines:
         """Answer `logs.read`."""
@@ -119,15 +125,13 @@ class InstanceLogs:
 
         Call it a few times a second: what a flood writes between two calls comes on top of the bound.
         """
-        kept: set[Path] = set()
-        for instance_id in instance_ids:
-            for file in _OUTPUTS.values():
-                path = self._work_dir / "logs" / instance_id / file
-                kept.add(path)
-                log = self._output(path)
+        kept = tuple(instance_ids)
+        for instance_id in kept:
+            for log in self._outputs_of(instance_id).values():
                 if log.is_large(rules):
                     await self._rotate(instance_id, log, rules)
-        self._outputs = {path: log for path, log in self._outputs.items() if path in kept}
+        if len(self._outputs) > len(kept):
+            self._outputs = {key: self._outputs_of(key) for key in kept}
 
     async def _rotate(self, instance_id: InstanceId, log: OutputLog, rules: RotateRules) -> None:
         try:
@@ -138,9 +142,9 @@ class InstanceLogs:
         for reason in self._unsaid.take(log.path, done, self._clock()):
             self._on_note(instance_id, reason)
 
-    def _describe(self, name: str, folder: Path, inner: PurePosixPath) -> LogFile:
+    def _describe(self, instance_id: InstanceId, name: str) -> LogFile:
         try:
-            return describe(self._output(folder / inner) if name in _OUTPUTS else safe_file(folder, inner), name)
+            return describe(self.log(instance_id, name), name)
         except (NotFound, Invalid):
             return LogFile(name, 0, None)
 
