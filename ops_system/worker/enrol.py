@@ -15,10 +15,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,6 +43,13 @@ _RETRY_FROM_S, _RETRY_UP_TO_S = 1.0, 10.0
 _MAX_ANSWER_BYTES, _CHUNK_BYTES = 256 * 1024, 16 * 1024
 _TOKEN_PARTS = 4
 _HASH_LENGTH = 64
+_LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts (POSIX, 8.2)
+_CHINESE = {
+    "expired": "该接入令牌已过期",
+    "used": "该接入令牌已用完",
+    "unknown": "主控端不认识该接入令牌（有误、已收回或早已过期）",
+}
+_CHINESE_REMEDY = "请新建一个：控制台“节点 > 添加节点”，或运行 ops-master join-token create"
 _REFUSED = frozenset({400, 401, 403, 404, 409, 410, 415, 421, 422})
 
 
@@ -83,6 +91,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
     code: str = ""
     message: str = ""
+    details: dict[str, Any] = {}
 
 
 class CaAnswer(msgspec.Struct, frozen=True):
@@ -244,8 +253,17 @@ async def _body(answer: "aiohttp.ClientResponse") -> bytes:
         refusal = msgspec.json.decode(body, type=Refusal)
     words = refusal.message or f"HTTP {answer.status}"
     if answer.status in _REFUSED:
-        raise UsageError(f"{answer.url.origin()} refuses to let this node join: {words}")
+        chinese = in_chinese(str(refusal.details.get("reason", "")), os.environ)
+        raise UsageError(f"{answer.url.origin()} refuses to let this node join: {words}{chinese}")
     raise Unavailable(f"{answer.url.origin()} cannot let this node join now: {words}")
+
+
+def in_chinese(reason: str, environ: Mapping[str, str]) -> str:
+    """Return the refusal of a join token once more for a console set to Chinese; empty for any other."""
+    locale = next((environ[name] for name in _LOCALE_VARIABLES if environ.get(name)), "")
+    if not locale.startswith("zh") or reason not in _CHINESE:
+        return ""
+    return f" / {_CHINESE[reason]}；{_CHINESE_REMEDY}"
 
 
 def _decode_answer(url: str, body: bytes) -> EnrolAnswer:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,38 @@ def test_a_worker_with_a_wrong_or_used_token(fleet, tmp_path):
         assert answer.returncode in {1, 2}, answer.stderr
         assert "token" in answer.stderr
         assert token.split(".")[-1] not in answer.stderr
+    assert not (tmp_path / "w" / "node.json").exists()
+
+
+JOIN_FAULTS = {
+    "expired": ("this join token has expired; make a new one", "该接入令牌已过期"),
+    "used": ("this join token is used up; make a new one", "该接入令牌已用完"),
+    "taken back": ("this join token is not known here", "主控端不认识该接入令牌"),
+}
+
+
+@pytest.mark.parametrize("language", ["en_GB.UTF-8", "zh_CN.UTF-8"])
+@pytest.mark.parametrize("fault", JOIN_FAULTS)
+def test_an_expired_used_or_withdrawn_token_says_so(fleet, tmp_path, fault, language):
+    """In words on the worker's own console, in the language it is set to, with what to do next."""
+    token = (fleet.folder / "w1.token").read_text()
+    if fault != "used":
+        token = fleet.master_command("join-token", "create", "--ttl", "1s" if fault == "expired" else "1h").strip()
+    token_id = token.split(".")[2]
+    if fault == "taken back":
+        fleet.call("DELETE", f"/join-tokens/{token_id}")
+    elif fault == "expired":
+        expires = datetime.fromisoformat(fleet.get(f"/join-tokens/{token_id}")["expires_at"])
+        until(lambda: datetime.now(UTC) > expires, "the token expires")
+    command = [PROGRAMS / "ops-worker", "-master", fleet.url, "-work_dir", tmp_path / "w", "-port", str(free_port())]
+    answer = run(*command, "-token", token, LC_ALL=language, PYTHONUTF8="1")
+    english, chinese = JOIN_FAULTS[fault]
+    assert answer.returncode == 2, answer.stderr
+    assert english in answer.stderr
+    assert "ops-master join-token create" in answer.stderr
+    assert (chinese in answer.stderr) is language.startswith("zh")
+    assert answer.stderr.count("\n") == 1
+    assert token.split(".")[-1] not in answer.stderr
     assert not (tmp_path / "w" / "node.json").exists()
 
 

@@ -173,7 +173,8 @@ class JoinTokens:
         """
         token = await store.find_join_token(tx, token_id)
         if token is None or not is_same_secret(secret, token.secret_hash):
-            raise Unauthenticated(f"this join token is not known here (wrong, taken back or long expired); {_RENEW}")
+            words = f"this join token is not known here (wrong, taken back or long expired); {_RENEW}"
+            raise Unauthenticated(words, reason="unknown")
         if token.expires_ms <= to_ms(self._clock.now()):
             raise Forbidden(f"this join token has expired; {_RENEW}", reason="expired")
         if token.uses_left < 1:
