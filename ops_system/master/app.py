@@ -327,7 +327,12 @@ async def build_packages(ground: Ground) -> Packages:
 async def build_systems(ground: Ground, packages: Packages) -> Systems:
     """Definitions of systems and modules."""
     systems = Systems(
-        database=ground.database, packages=packages, audit=ground.audit, bus=ground.bus, clock=ground.clock
+        database=ground.database,
+        packages=packages,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        sealer=ground.trust,
     )
     await systems.load()
     ground.routes += systems_api.routes(systems)

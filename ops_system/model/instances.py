@@ -75,7 +75,8 @@ class InstanceSpec(msgspec.Struct, frozen=True):
 
     `service` is the package's manifest with the module's overrides already merged; placeholders are not yet expanded.
     A higher `generation` replaces a lower one; a lower one is ignored. `restart_seq` counts wishes for a restart:
-    a worker that sees it rise restarts once. `stop_now` skips the grace.
+    a worker that sees it rise restarts once. `stop_now` skips the grace. `secret_env` names the values of
+    `service.env` that are secret: the master keeps them elsewhere and fills them in on the way to the worker.
     """
 
     instance_id: InstanceId
@@ -92,6 +93,11 @@ class InstanceSpec(msgspec.Struct, frozen=True):
     start_order: int = 0
     depends_on: tuple[InstanceId, ...] = ()
     config_files: tuple[ConfigFile, ...] = ()
+    secret_env: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"InstanceSpec({self.instance_id}, generation={self.generation}, desired={self.desired})"
+
     takeover: Takeover | None = None  # how to find and steer it when others started it
     lets_go: bool = False  # with `absent`: forget it and leave the process as it is
 

@@ -100,6 +100,11 @@ def merge_overrides(
     return merged
 
 
+def is_env_name(name: str) -> bool:
+    """Whether an environment variable may be called so: letters, digits, underscores; `OPS_INSTANCE` is ours."""
+    return bool(_ENV_KEY.match(name)) and name != RESERVED_ENV
+
+
 def find_manifest_problems(manifest: Manifest) -> Iterator[Problem]:
     """Yield every fault of a well-shaped manifest as (path, text)."""
     yield from _identity_problems(manifest)

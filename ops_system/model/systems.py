@@ -47,7 +47,10 @@ class ModulePlan(msgspec.Struct, frozen=True):
 
 
 class Module(msgspec.Struct, frozen=True):
-    """A planned component of a system: a package version with overrides. `start_order`: smaller starts earlier."""
+    """A planned component of a system: a package version with overrides. `start_order`: smaller starts earlier.
+
+    `env_secrets`: the names of environment values that nobody is shown.
+    """
 
     id: ModuleId
     system_id: SystemId
@@ -65,3 +68,4 @@ class Module(msgspec.Struct, frozen=True):
     health: HealthOverride | None
     restart: RestartOverride | None
     created_at: datetime
+    env_secrets: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import load_migrations
 from tests.fakes.clock import FakeClock
 from tests.fakes.evil_archives import Member, good_zip
+from tests.fakes.web import PlainSealer
 
 ANN = Principal(kind="user", id="usr_1", name="ann")
 WITHIN_S = 10.0
@@ -151,7 +152,7 @@ class Desk:
             clock=self.clock,
             **common,
         )
-        self.systems = Systems(packages=self.packages, clock=self.clock, **common)
+        self.systems = Systems(packages=self.packages, clock=self.clock, sealer=PlainSealer(), **common)
         self.announcer = Announcer(operations=self.operations, links=self.links, bus=self.bus, clock=self.clock)
         self.observer = Observer(
             database=database,

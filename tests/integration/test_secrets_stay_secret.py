@@ -1,8 +1,10 @@
 """A whole day's secrets, looked for afterwards in every place where somebody could read them."""
 
 import json
+import stat
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pyotp
 import pytest
@@ -13,6 +15,10 @@ from tests.fakes.packages import SLEEPER, make_zip, service_json
 PASSWORD = "vzk-right-password-81"
 WRONG_PASSWORD = "vzk-wrong-password-82"
 ENV_SECRET = "vzk-env-secret-83"
+SEALED = "vzk-sealed-env-85${x}"
+HOOK = {"url": "http://127.0.0.1:9/vzk-hook-token-86", "secret": "vzk-hook-secret-87"}
+MAIL = {"host": "127.0.0.1", "port": 9, "sender": "a@example.com", "recipients": ["b@example.com"], "username": "ops"}
+MAIL_PASSWORD = "vzk-mail-password-88"
 WRONG_TOKEN = "ops_vzk-wrong-token-84"
 LISTS = [
     "users",
@@ -26,6 +32,9 @@ LISTS = [
     "audit?limit=500",
     "audit/verify",
     "security",
+    "systems",
+    "instances",
+    "channels",
 ]
 DEBUG = {"OPS_MASTER_LOG_LEVEL": "debug", "OPS_WORKER_LOG_LEVEL": "debug"}
 
@@ -97,19 +106,47 @@ def live_through_a_day(fleet):
     status, made = page.ask("POST", "/me/totp/confirm", {"totp": pyotp.TOTP(secrets["totp secret"]).now()})
     assert status == 200
     secrets |= {f"recovery code {number}": text for number, text in enumerate(made["recovery_codes"])}
+    answers += call_out(page)
+    secrets |= {"hook token": "vzk-hook-token-86", "hook secret": HOOK["secret"], "mail password": MAIL_PASSWORD}
     wrong = {"Authorization": f"Bearer {WRONG_TOKEN}"}
     answers.append(Page(fleet).ask("GET", "/nodes", **wrong))
     return secrets | {"command's token": fleet.token, "wrong token": WRONG_TOKEN}, answers
+
+
+def call_out(page):
+    """Make channels of both kinds and try them: nobody is there."""
+    answers = []
+    mail = {"name": "mail", "kind": "email", "email": MAIL | {"password": MAIL_PASSWORD}}
+    for body in ({"name": "hook", "kind": "webhook", **HOOK}, mail):
+        answers.append(page.ask("POST", "/channels", body))
+        assert answers[-1][0] == 201
+        path = f"/channels/{answers[-1][1]['id']}"
+        answers += [page.ask("POST", f"{path}/test"), page.ask("PATCH", path, {"name": f"my {body['name']}"})]
+        answers += [page.ask("GET", f"{path}/deliveries"), page.ask("POST", "/channels", body | {"name": ""})]
+    return answers
+
+
+def environment_of(fleet, instance_id):
+    pid = fleet.get(f"/instances/{instance_id}")["pid"]
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
 
 
 def run_a_service(fleet):
     node_id = fleet.start_worker("w1")
     archive = fleet.folder / "web.zip"
     archive.write_bytes(make_zip({"run.sh": SLEEPER}, service_json()))
-    fleet.deploy(fleet.upload(archive), node_id, env={"DB_PASSWORD": ENV_SECRET})
+    package = fleet.upload(archive)
+    env, hidden = {"DB_PASSWORD": ENV_SECRET}, {"API_KEY": SEALED}
+    instance = fleet.deploy(package, node_id, env=env, env_secrets=hidden)
+    assert {f"DB_PASSWORD={ENV_SECRET}", f"API_KEY={SEALED}"} <= set(environment_of(fleet, instance["id"]))
+    kept = [
+        path for path in (fleet.folder / "w1").rglob("*") if path.is_file() and b"sealed-env-85" in path.read_bytes()
+    ]
+    assert kept  # the worker must be able to start it with the master away
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
     lines = (fleet.folder / "w1/node.key").read_text().splitlines()
     joined = (fleet.folder / "w1.token").read_text().rpartition(".")[2]
-    return {"node key": lines[1], "used join token": joined}
+    return {"node key": lines[1], "used join token": joined, "sealed environment": "vzk-sealed-env-85"}
 
 
 def found_in(text, secrets):

@@ -155,6 +155,8 @@ export interface components {
     /**
      * ModulePatch
      * @description What of a module changes; absent keys stay, null takes an override back.
+     *
+     *         `env_secrets` sets the values it names and, by null, removes one; the others stay.
      */
     ModulePatch: {
       name?: string
@@ -174,6 +176,9 @@ export interface components {
       config_mounts?: components['schemas']['ConfigMount'][]
       health?: components['schemas']['HealthOverride'] | null
       restart?: components['schemas']['RestartOverride'] | null
+      env_secrets?: {
+        [key: string]: string | null
+      }
     }
     /**
      * Placement
@@ -263,6 +268,13 @@ export interface components {
       user: string
     }
     /**
+     * TerminalName
+     * @description A session's new name.
+     */
+    TerminalName: {
+      name: string
+    }
+    /**
      * NewPublisherKey
      * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
      */
@@ -339,6 +351,8 @@ export interface components {
     /**
      * NewModule
      * @description A module to create. `depends_on` takes ids or names of modules of the same system.
+     *
+     *         `env_secrets` are environment values that are sealed and never shown again; they want the grant `secrets`.
      */
     NewModule: {
       name: string
@@ -372,6 +386,10 @@ export interface components {
       health: components['schemas']['HealthOverride'] | null
       /** @default null */
       restart: components['schemas']['RestartOverride'] | null
+      /** @default {} */
+      env_secrets: {
+        [key: string]: string
+      }
     }
     /**
      * TokenCreate
@@ -714,6 +732,26 @@ export interface components {
     RemoveQuery: {
       /** @default false */
       force: boolean
+    }
+    /**
+     * TerminalQuery
+     * @description `cols`, `rows`: the viewer's window. `session`: one that runs; without it a new one begins.
+     *
+     *         `user`: whose shell, empty for the worker's own; `read_only=1`: look, do not type.
+     */
+    TerminalQuery: {
+      /** @default 80 */
+      cols: number
+      /** @default 24 */
+      rows: number
+      /** @default  */
+      session: string
+      /** @default  */
+      user: string
+      /** @default  */
+      name: string
+      /** @default false */
+      read_only: boolean
     }
     /**
      * OperationQuery
@@ -1386,6 +1424,8 @@ export interface components {
     /**
      * Module
      * @description A planned component of a system: a package version with overrides. `start_order`: smaller starts earlier.
+     *
+     *         `env_secrets`: the names of environment values that nobody is shown.
      */
     Module: {
       id: string
@@ -1408,6 +1448,8 @@ export interface components {
       health: components['schemas']['HealthOverride'] | null
       restart: components['schemas']['RestartOverride'] | null
       created_at: string
+      /** @default [] */
+      env_secrets: string[]
     }
     /**
      * Page[Node]
@@ -1532,6 +1574,30 @@ export interface components {
       protocol: 'tcp' | 'udp'
       address: string
       port: number
+    }
+    /**
+     * TerminalList
+     * @description All sessions of a node, the oldest first.
+     */
+    TerminalList: {
+      items: components['schemas']['TerminalSession'][]
+    }
+    /**
+     * TerminalSession
+     * @description A session as lists show it.
+     */
+    TerminalSession: {
+      id: string
+      node_id: string
+      name: string
+      user: string
+      started_by: string
+      started_at: string
+      last_active_at: string
+      cols: number
+      rows: number
+      viewers: number
+      pid: number
     }
     /**
      * Page[Operation]

@@ -1,18 +1,20 @@
 """What a transaction on instances leads to once it is on disk: pictures, operations, frames. Used by the service."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.events import InstanceFailed
-from ops_system.master.instances.rules import Record
+from ops_system.master.instances.rules import Record, with_secrets
 from ops_system.master.instances.views import Instance, TimelineEvent, view_of
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
-from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import InstanceSpec
+from ops_system.model.errors import Unavailable
+from ops_system.model.ids import InstanceId, ModuleId, NodeId
+from ops_system.model.instances import Desired, InstanceSpec
 from ops_system.model.operations import Operation
 from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import Apply
@@ -22,6 +24,9 @@ from ops_system.storage.database import Transaction
 TOPIC = "instances"
 APPLY_LIFE = timedelta(minutes=10)  # trust S15: an older command is refused; the next snapshot brings a fresh one
 
+_log = logging.getLogger(__name__)
+
+SecretsOf = Callable[[ModuleId, Iterable[str]], Mapping[str, str]]
 MetricsOf = Callable[[InstanceId], Mapping[str, float]]
 
 
@@ -83,6 +88,7 @@ class Announcer:
         self._clock = clock
         self.heard: set[NodeId] = set()
         self.metrics_of: MetricsOf = lambda _instance_id: {}
+        self.secrets_of: SecretsOf = lambda _module_id, _names: {}
 
     def view(self, record: Record) -> Instance:
         """Return the instance as it is shown now."""
@@ -92,7 +98,7 @@ class Announcer:
     def release(self, after: Aftermath) -> None:
         """Send and publish; call it after the commit."""
         for record in after.wishes.values():
-            self._links.send(record.node_id, self.apply_frame(record.node_id, record.spec))
+            self.send_wish(record.node_id, record.spec)
         for node_id, frame in after.frames:
             self._links.send(node_id, frame)
         for record in after.records.values():
@@ -105,7 +111,18 @@ class Announcer:
             self._bus.publish(failure)
         self._operations.publish(*after.operations.values())
 
+    def send_wish(self, node_id: NodeId, spec: InstanceSpec) -> None:
+        """Tell a worker this wish; not now when one of its secrets cannot be read."""
+        try:
+            frame = self.apply_frame(node_id, spec)
+        except Unavailable as problem:
+            _log.error("the wish for %s (%s) is not sent: %s", spec.instance_id, spec.name, problem.message)
+            return
+        self._links.send(node_id, frame)
+
     def apply_frame(self, node_id: NodeId, spec: InstanceSpec) -> Apply:
-        """Return the frame that tells a worker this wish, good from now."""
+        """Return the frame that tells a worker this wish, secrets filled in, good from now. Raises `Unavailable`."""
         now = self._clock.now()
+        if spec.secret_env and spec.desired is not Desired.ABSENT:
+            spec = with_secrets(spec, self.secrets_of(spec.module_id, spec.secret_env))
         return Apply(node_id=node_id, issued_at=now, expires_at=now + APPLY_LIFE, spec=spec)

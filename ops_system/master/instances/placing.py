@@ -132,6 +132,7 @@ def build_spec(
         start_order=module.start_order,
         depends_on=tuple(depends_on),
         config_files=files,
+        secret_env=module.env_secrets,
     )
 
 

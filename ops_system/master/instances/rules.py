@@ -100,6 +100,12 @@ def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = N
     return msgspec.structs.replace(base, **changes)
 
 
+def with_secrets(spec: InstanceSpec, values: Mapping[str, str]) -> InstanceSpec:
+    """Return the wish with secret environment values filled in, such that no placeholder in them is expanded."""
+    plain = {name: value.replace("$", "$$") for name, value in values.items()}
+    return msgspec.structs.replace(spec, service=msgspec.structs.replace(spec.service, env=spec.service.env | plain))
+
+
 _DESIRED: Mapping[Action, Desired] = {
     Action.DEPLOY: Desired.RUNNING,
     Action.START: Desired.RUNNING,

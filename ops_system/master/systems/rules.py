@@ -12,7 +12,7 @@ from ops_system.model.archives import find_name_problem
 from ops_system.model.errors import Forbidden, Invalid
 from ops_system.model.ids import ModuleId, SystemId
 from ops_system.model.manifest import HealthOverride, Manifest, RestartOverride
-from ops_system.model.manifest_rules import merge_overrides
+from ops_system.model.manifest_rules import is_env_name, merge_overrides
 from ops_system.model.packages import NAME
 from ops_system.model.systems import ConfigMount, Module, ModulePlan, Placement
 
@@ -20,6 +20,8 @@ MAX_NAME = 64
 MAX_MODULES = 200
 MAX_REPLICAS = 10_000
 MAX_ORDER = 1_000_000
+MAX_SECRETS = 100
+MAX_SECRET_BYTES = 8192
 
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 
@@ -39,7 +41,10 @@ class SystemPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A module to create. `depends_on` takes ids or names of modules of the same system."""
+    """A module to create. `depends_on` takes ids or names of modules of the same system.
+
+    `env_secrets` are environment values that are sealed and never shown again; they want the grant `secrets`.
+    """
 
     name: str
     package: str
@@ -54,10 +59,14 @@ class NewModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config_mounts: tuple[ConfigMount, ...] = ()
     health: HealthOverride | None = None
     restart: RestartOverride | None = None
+    env_secrets: dict[str, str] = {}
 
 
 class ModulePatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a module changes; absent keys stay, null takes an override back."""
+    """What of a module changes; absent keys stay, null takes an override back.
+
+    `env_secrets` sets the values it names and, by null, removes one; the others stay.
+    """
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     package: str | msgspec.UnsetType = msgspec.UNSET
@@ -72,6 +81,7 @@ class ModulePatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config_mounts: tuple[ConfigMount, ...] | msgspec.UnsetType = msgspec.UNSET
     health: HealthOverride | msgspec.UnsetType | None = msgspec.UNSET
     restart: RestartOverride | msgspec.UnsetType | None = msgspec.UNSET
+    env_secrets: dict[str, str | None] | msgspec.UnsetType = msgspec.UNSET
 
 
 def check_system_name(name: str) -> None:
@@ -106,6 +116,7 @@ def new_module(
 ) -> Module:
     """Return the module that `body` asks for, with its dependencies resolved to ids."""
     fields = msgspec.structs.asdict(body) | {"depends_on": resolve(body.depends_on, siblings)}
+    fields["env_secrets"] = tuple(sorted(body.env_secrets))
     return Module(id=module_id, system_id=system_id, created_at=now, **fields)
 
 
@@ -114,7 +125,15 @@ def patched_module(module: Module, patch: ModulePatch, siblings: Sequence[Module
     fields = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not msgspec.UNSET}
     if "depends_on" in fields:
         fields["depends_on"] = resolve(fields["depends_on"], siblings)
+    if isinstance(patch.env_secrets, dict):
+        fields["env_secrets"] = merged_names(module.env_secrets, patch.env_secrets)
     return msgspec.structs.replace(module, **fields)
+
+
+def merged_names(names: Iterable[str], changes: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Return the names of secrets after `changes`; None removes one."""
+    removed = {name for name, value in changes.items() if value is None}
+    return tuple(sorted({*names, *changes} - removed))
 
 
 def plan_of(module: Module) -> ModulePlan:
@@ -158,6 +177,23 @@ def _field_problems(module: Module) -> list[str]:
     return problems
 
 
+def check_secrets(module: Module, changes: Mapping[str, str | None]) -> None:
+    """Raise `Invalid` with every fault of secret environment values; no message repeats a value."""
+    problems = [f"$.env_secrets: at most {MAX_SECRETS}"] if len(module.env_secrets) > MAX_SECRETS else []
+    for name in module.env_secrets:
+        if not is_env_name(name):
+            problems.append(
+                f"$.env_secrets.{name}: letters, digits and underscores, the first no digit; not OPS_INSTANCE"
+            )
+        if name in module.env:
+            problems.append(f"$.env_secrets.{name}: stands in env as well; take it out there")
+    for name, value in changes.items():
+        if value is not None and ("\0" in value or len(value.encode()) > MAX_SECRET_BYTES):
+            problems.append(f"$.env_secrets.{name}: at most {MAX_SECRET_BYTES} bytes and no NUL")
+    if problems:
+        raise Invalid("; ".join(problems), problems=problems)
+
+
 def _mount_problems(mounts: Sequence[ConfigMount]) -> list[str]:
     problems, seen = [], set()
     for index, mount in enumerate(mounts):
@@ -175,9 +211,13 @@ def _mount_problems(mounts: Sequence[ConfigMount]) -> list[str]:
 
 
 def merged_manifest(manifest: Manifest, module: Module) -> Manifest:
-    """Return the package's manifest as the module runs it. Raises `Invalid` with every fault of the whole."""
+    """Return the package's manifest as the module runs it. Raises `Invalid` with every fault of the whole.
+
+    Secret environment values are empty in it: they are filled in on the way to the worker.
+    """
+    env = module.env | dict.fromkeys(module.env_secrets, "")
     return merge_overrides(
-        manifest, args=module.args, env=module.env, ports=module.ports, health=module.health, restart=module.restart
+        manifest, args=module.args, env=env, ports=module.ports, health=module.health, restart=module.restart
     )
 
 

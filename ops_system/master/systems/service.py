@@ -1,7 +1,7 @@
 """Systems and modules: what should exist, apart from what runs. Each change is checked and written in one go."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
@@ -13,6 +13,7 @@ from ops_system.master.systems.rules import (
     NewSystem,
     SystemPatch,
     check_module,
+    check_secrets,
     check_system_name,
     check_within,
     is_seen,
@@ -21,8 +22,9 @@ from ops_system.master.systems.rules import (
     new_module,
     patched_module,
 )
-from ops_system.master.web.route import ListQuery, Page, Principal
-from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound
+from ops_system.master.systems.secrets import ModuleSecrets, Sealer
+from ops_system.master.web.route import ListQuery, Page, Permission, Principal
+from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.ids import ModuleId, SystemId, spell_id
 from ops_system.model.systems import Module, Placement, System
 from ops_system.runtime.clock import Clock
@@ -38,12 +40,15 @@ InstanceQuestion = Callable[[Queries, list[ModuleId]], Awaitable[list[str]]]
 class Systems:
     """The one book of definitions."""
 
-    def __init__(self, *, database: Database, packages: Packages, audit: Audit, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, *, database: Database, packages: Packages, audit: Audit, bus: Bus, clock: Clock, sealer: Sealer
+    ) -> None:
         self._database = database
         self._packages = packages
         self._audit = audit
         self._bus = bus
         self._clock = clock
+        self.secrets = ModuleSecrets(sealer)
         self._instances: list[InstanceQuestion] = []
         self._placements: dict[str, dict[str, Placement]] = {}  # by system and module: who is told of changes
         packages.ask_before_delete(store.list_package_users)
@@ -53,7 +58,8 @@ class Systems:
         self._instances.append(question)
 
     async def load(self) -> None:
-        """Learn the placements that are there."""
+        """Learn the placements and the sealed values that are there."""
+        await self.secrets.load(self._database)
         for module in await store.list_all_modules(self._database):
             self._placements.setdefault(module.system_id, {})[module.id] = module.placement
 
@@ -123,6 +129,7 @@ class Systems:
             await self._audit.record(tx, actor, "system.delete", f"system:{system_id}", "done", {"name": system.name})
         self._placements.pop(system_id, None)
         for module in modules:
+            self.secrets.keep(module.id, {})
             self._bus.publish(Changed(MODULE_TOPIC, module.id, None))
         self._bus.publish(Changed(TOPIC, system_id, None))
 
@@ -154,25 +161,34 @@ class Systems:
         return module
 
     async def create_module(self, system_id: str, body: NewModule, actor: Principal) -> Module:
-        """Add a module. Raises `NotFound`, `Invalid` (every fault), `Conflict` (name in use), `Forbidden` (scope)."""
+        """Add a module.
+
+        Raises `NotFound`, `Invalid` (every fault), `Conflict` (name in use), `Forbidden` (scope, grant for secrets).
+        """
+        _check_grant(actor, body.env_secrets)
         module_id = ModuleId(spell_id("mod", secrets.token_bytes(10)))
         async with self._database.transaction() as tx:
             await self.get_system(system_id, tx, actor)
             siblings = await store.list_modules(tx, system_id)
             module = new_module(module_id, SystemId(system_id), body, siblings, self._clock.now())
             check_within(module.placement, actor.scope, f"module {module.name}")
+            check_secrets(module, body.env_secrets)
             await self._check(tx, module, siblings)
             await store.insert_module(tx, module)
-            await self._record(tx, actor, "module.create", module)
+            sealed = await self.secrets.write(tx, module_id, body.env_secrets)
+            await self._record(tx, actor, "module.create", module, body.env_secrets)
+        self.secrets.keep(module_id, sealed)
         await self._publish(module)
         return module
 
     async def patch_module(self, module_id: str, patch: ModulePatch, actor: Principal) -> Module:
         """Change a module. What runs keeps its version and settings until it is started anew or rolled out.
 
-        Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope, before or after), and `NotAllowed` for
-        another package while instances exist.
+        Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope before or after, grant for secrets), and
+        `NotAllowed` for another package while instances exist.
         """
+        changes = patch.env_secrets if isinstance(patch.env_secrets, dict) else {}
+        _check_grant(actor, changes)
         async with self._database.transaction() as tx:
             old = await self.get_module(module_id, tx, actor)
             siblings = await store.list_modules(tx, old.system_id)
@@ -181,9 +197,12 @@ class Systems:
                 check_within(placed.placement, actor.scope, f"module {old.name}")
             if module.package != old.package:
                 await self._check_no_instances(tx, [old.id], f"the package of module {old.name}")
+            check_secrets(module, changes)
             await self._check(tx, module, siblings)
             await store.update_module(tx, module)
-            await self._record(tx, actor, "module.change", module)
+            sealed = await self.secrets.write(tx, module.id, changes)
+            await self._record(tx, actor, "module.change", module, changes)
+        self.secrets.keep(module.id, sealed)
         await self._publish(module)
         return module
 
@@ -203,6 +222,7 @@ class Systems:
             await store.delete_module(tx, module_id)
             await self._record(tx, actor, "module.delete", module)
         self._placements.get(module.system_id, {}).pop(module_id, None)
+        self.secrets.keep(module.id, {})
         self._bus.publish(Changed(MODULE_TOPIC, module_id, None))
         self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
 
@@ -222,8 +242,17 @@ class Systems:
         if names:
             raise NotAllowed(f"{what}: {len(names)} instances exist; destroy them first", instances=names[:100])
 
-    async def _record(self, tx: Transaction, actor: Principal, action: str, module: Module) -> None:
-        details = {"name": module.name, "package": module.package, "version": module.version}
+    async def _record(
+        self,
+        tx: Transaction,
+        actor: Principal,
+        action: str,
+        module: Module,
+        hidden: Mapping[str, str | None] | None = None,
+    ) -> None:
+        details: dict[str, object] = {"name": module.name, "package": module.package, "version": module.version}
+        if hidden:
+            details["hidden_env"] = sorted(hidden)  # the names
         await self._audit.record(tx, actor, action, f"module:{module.id}", "done", details)
 
     async def _publish(self, module: Module) -> None:
@@ -244,3 +273,11 @@ def _check_whole(system: System, modules: list[Module], actor: Principal) -> Non
     """Raise `Forbidden` unless every module of the system lies within the actor's scope."""
     for module in modules:
         check_within(module.placement, actor.scope, f"system {system.name} has a module {module.name}; it")
+
+
+def _check_grant(actor: Principal, hidden: Mapping[str, str | None]) -> None:
+    """Raise `Forbidden` unless who sets secret values has the grant for it."""
+    if hidden and Permission.SECRETS not in actor.permissions:
+        raise Forbidden(
+            "setting env_secrets wants the grant secrets; an administrator can give it", permission=Permission.SECRETS
+        )

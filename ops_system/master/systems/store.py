@@ -43,8 +43,30 @@ def _module(row: Row) -> Module:
         version=row["version"],
         start_order=row["start_order"],
         created_at=from_ms(row["created_ms"]),
+        env_secrets=tuple(sorted(_sealed(row))),
         **{name: getattr(plan, name) for name in ModulePlan.__struct_fields__},
     )
+
+
+def _sealed(row: Row) -> dict[str, bytes]:
+    return msgspec.json.decode(row["secrets"], type=dict[str, bytes])
+
+
+async def list_sealed(reader: Queries) -> dict[ModuleId, dict[str, bytes]]:
+    """Return the sealed values of every module that has some."""
+    rows = await reader.fetch_all("SELECT id, secrets FROM modules WHERE secrets <> '{}'")
+    return {ModuleId(row["id"]): _sealed(row) for row in rows}
+
+
+async def find_sealed(reader: Queries, module_id: str) -> dict[str, bytes]:
+    """Return the sealed values of one module."""
+    row = await reader.fetch_one("SELECT secrets FROM modules WHERE id = ?", (module_id,))
+    return {} if row is None else _sealed(row)
+
+
+async def save_sealed(tx: Transaction, module_id: str, sealed: Mapping[str, bytes]) -> None:
+    """Write the sealed values of one module, all of them."""
+    await tx.execute("UPDATE modules SET secrets = ? WHERE id = ?", (msgspec.json.encode(sealed).decode(), module_id))
 
 
 async def find_system(reader: Queries, system_id: str) -> System | None:
