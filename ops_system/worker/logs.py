@@ -93,8 +93,8 @@ class InstanceLogs:
         found = self._outputs.get(instance_id)
         if found is None:
             folder = self._work_dir / "logs" / instance_id
-            found = {name: OutputLog(folder / file) for name, file in _OUTPUTS.items()}
-            self._outputs[instance_id] = found
+            fresh = {name: OutputLog(folder / file) for name, file in _OUTPUTS.items()}
+            found = self._outputs.setdefault(instance_id, fresh)  # one for all, also when a thread was quicker
         return found
 
     async def list_logs(self, body: ListLogs) -> LogFiles:
