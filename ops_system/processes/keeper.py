@@ -28,8 +28,9 @@ SOCKET = "keeper-1.sock"  # a change of the protocol changes the number; an olde
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LENGTH = struct.Struct(">I")
-_ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-_DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_UNCHANGEABLE = {"SIGKILL", "SIGSTOP"}
+_ALL_SIGNALS = tuple(n for n in signal.valid_signals() if getattr(n, "name", "") not in _UNCHANGEABLE)
+_DEAF_TO = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 _NOTE_BYTES = 32  # always as long, so that nothing of an older note is left behind it
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells do
 
@@ -341,8 +342,8 @@ def main(state_dir: str) -> int:
     """Be the keeper."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for item in _DEAF_TO:
-        signal.signal(item, lambda *_: None)
+    for name in _DEAF_TO:
+        signal.signal(signal.Signals[name], lambda *_: None)
     link = socket.socket(fileno=os.dup(0))
     os.dup2(null := os.open(os.devnull, os.O_RDWR), 0)
     os.close(null)
