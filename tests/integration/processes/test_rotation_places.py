@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
@@ -109,6 +110,49 @@ def test_a_full_disk_costs_no_line_that_was_written(tmp_path):
         ballast.unlink()
         assert log.rotate(rules).archived_bytes == MB
         assert numbers_in(everything(path)) == list(range(count))
+
+
+class PowerCut(BaseException):
+    """Nothing that follows may run."""
+
+
+@needs_mount
+@pytest.mark.parametrize("step", ["rotate.save", "rotate._shift", "rotate.sync_dir", "holes.punch", "holes.collapse"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_power_cut_neither_loses_nor_doubles_a_line(tmp_path, monkeypatch, step, nth):
+    """The power goes right after the step; what had reached the disk before is there once, in order."""
+    with mounted("ext4", tmp_path / "place", size_mb=50) as place:
+        path, count = place / "stdout.log", 40_000
+        rules = RotateRules(max_size_bytes=MB // 4, max_backups=10, flood_factor=100)
+        assert start_writer(path, count).wait() == 0
+        run("sync", "-f", str(place))
+        module, _, name = f"ops_system.processes.{step}".rpartition(".")
+        real, calls = getattr(importlib.import_module(module), name), []
+
+        def cutting(*args):
+            result = real(*args)
+            calls.append(args)
+            if len(calls) == nth:
+                run("xfs_io", "-x", "-c", "shutdown", str(place))
+                raise PowerCut
+            return result
+
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{module}.{name}", cutting)
+            with pytest.raises(PowerCut):
+                rotate_until_done(OutputLog(path), rules)
+        run("umount", str(place))
+        run("mount", "-o", "loop", str(place.with_suffix(".img")), str(place))
+        log = OutputLog(path)
+        assert log.spans() == [(0, count * 25)]
+        rotate_until_done(log, rules)
+        assert log.spans() == [(0, count * 25)]
+        assert numbers_in(everything(path)) == list(range(count))
+
+
+def rotate_until_done(log, rules):
+    while log.rotate(rules).archived_bytes:
+        pass
 
 
 FLOOD = """
