@@ -61,6 +61,9 @@ from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
+from ops_system.master.terminals import api as terminals_api
+from ops_system.master.terminals.bridge import Bridges
+from ops_system.master.terminals.service import TerminalDesk
 from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.clients import read_networks
@@ -205,6 +208,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
     commands = build_commands(ground, book)
+    build_terminals(ground, book)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     build_live(ground, book, instances, owners, commands)
@@ -428,6 +432,12 @@ def build_commands(ground: Ground, book: Book) -> Commands:
     ground.parts["commands"] = commands.run
     ground.routes += commands_api.routes(commands, library)
     return commands
+
+
+def build_terminals(ground: Ground, book: Book) -> None:
+    """Terminals on nodes."""
+    desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit)
+    ground.routes += terminals_api.routes(desk, Bridges(ground.bus))
 
 
 def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:

@@ -4,6 +4,8 @@ import os
 import pwd
 import shutil
 
+import msgspec
+
 from ops_system.model.errors import Invalid
 
 
@@ -31,3 +33,17 @@ def find_user(user: str) -> pwd.struct_passwd:
 def user_env(user: str) -> dict[str, str]:
     """Return what of the environment belongs to the user, not to the worker."""
     return {"HOME": find_user(user).pw_dir} if user else {}
+
+
+class Login(msgspec.Struct, frozen=True):
+    """Who a login shell is for."""
+
+    name: str
+    home: str
+    shell: str
+
+
+def login_of(user: str) -> Login:
+    """Return the login of `user` (empty: our own). Raises Invalid when there is no such account."""
+    entry = find_user(user) if user else pwd.getpwuid(os.geteuid())
+    return Login(entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh")

@@ -5,18 +5,16 @@ The command leads a session of its own; out of time or cancelled, everything in 
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from ops_system.processes import procfs
+from ops_system.processes.sessions import kill_session
 
 READ_BYTES = 16 * 1024
 DRAIN_S = 1.0
-_KILL_PAUSE_S = 0.02
 
 OnOutput = Callable[[bool, bytes], Awaitable[None]]
 """Hears (is it stderr, bytes); while it waits, the command waits."""
@@ -94,15 +92,9 @@ async def _pump(stream: asyncio.StreamReader, is_error: bool, on_output: OnOutpu
 
 async def _kill_session(transport: asyncio.SubprocessTransport, ending: _Ending) -> None:
     """Kill the command and everything that is still in its session, and wait for the command itself."""
-    pid = transport.get_pid()
     if sys.platform == "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             transport.kill()
     else:
-        # The number of a session stays its own while a member lives, so that nobody else can be hit.
-        while members := [row.pid for row in procfs.read_table().values() if row.sid == pid and not row.is_dead]:
-            for member in members:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(member, signal.SIGKILL)
-            await asyncio.sleep(_KILL_PAUSE_S)
+        await kill_session(transport.get_pid())
     await ending.ended.wait()

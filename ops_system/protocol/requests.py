@@ -197,3 +197,107 @@ class Crashes(msgspec.Struct, frozen=True):
     """Answer of `crashes.list`: the last five, the newest first."""
 
     items: tuple[Crash, ...]
+
+
+class OpenTerminal(msgspec.Struct, frozen=True):
+    """StreamOpen kind `terminal`: begin a session (empty `session`) or look at one that runs.
+
+    The stream carries `protocol.pieces`. `STDOUT` is what the terminal says, and towards the worker what is typed;
+    `CONTROL` is one of the `Terminal…` structs below as JSON with `type`. At most `TERMINAL_WINDOW_BYTES` are on the
+    way to a viewer without an `ack`.
+    """
+
+    session: str = ""
+    cols: int = 80
+    rows: int = 24
+    user: str = ""
+    name: str = ""
+    is_read_only: bool = False
+    asked_by: str = ""
+
+
+TERMINAL_WINDOW_BYTES = 256 * 1024
+
+
+class _TerminalWord(msgspec.Struct, frozen=True, tag_field="type"):
+    """A control message of a terminal: a text frame between browser and master, a CONTROL piece on the link."""
+
+
+class TerminalResize(_TerminalWord, frozen=True, tag="resize"):
+    """Viewer: my window is so large. Worker: the terminal is so large now, by the smallest viewer that types."""
+
+    cols: int
+    rows: int
+
+
+class TerminalAck(_TerminalWord, frozen=True, tag="ack"):
+    """Viewer: so many bytes more are shown."""
+
+    bytes: int
+
+
+class TerminalReady(_TerminalWord, frozen=True, tag="ready"):
+    """Worker: this session is yours to look at; `replay_bytes` of what it said before come first."""
+
+    session: str
+    name: str
+    user: str
+    cols: int
+    rows: int
+    replay_bytes: int
+    read_only: bool
+
+
+class TerminalViewers(_TerminalWord, frozen=True, tag="viewers"):
+    """Worker: so many look at the session now."""
+
+    count: int
+
+
+class TerminalExit(_TerminalWord, frozen=True, tag="exit"):
+    """Worker: the shell has ended; both None when nobody could learn how."""
+
+    exit_code: int | None
+    exit_signal: str | None
+
+
+FromTerminalViewer = TerminalResize | TerminalAck
+ToTerminalViewer = TerminalReady | TerminalResize | TerminalViewers | TerminalExit
+
+
+class ListTerminals(msgspec.Struct, frozen=True):
+    """kind `terminals.list`."""
+
+
+class TerminalInfo(msgspec.Struct, frozen=True):
+    """A session that runs on the node, whoever looks at it."""
+
+    id: str
+    name: str
+    user: str
+    started_by: str
+    started_at: datetime
+    last_active_at: datetime
+    cols: int
+    rows: int
+    viewers: int
+    pid: int
+
+
+class Terminals(msgspec.Struct, frozen=True):
+    """Answer of `terminals.list`, the oldest first."""
+
+    items: tuple[TerminalInfo, ...]
+
+
+class NameTerminal(msgspec.Struct, frozen=True):
+    """kind `terminals.name`: give a session another name; answered by `Terminals`."""
+
+    session: str
+    name: str
+
+
+class CloseTerminal(msgspec.Struct, frozen=True):
+    """kind `terminals.close`: end a session and all it started; answered by `Terminals`."""
+
+    session: str

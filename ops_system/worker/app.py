@@ -44,6 +44,7 @@ from ops_system.worker.policy import Policy
 from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
 from ops_system.worker.takeover import MasterFinder, Takeovers
+from ops_system.worker.terminals import TerminalSessions
 from ops_system.worker.uplink import Uplink
 from ops_system.worker.words import say
 
@@ -104,7 +105,8 @@ class WorkerApp:
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
         self._crashes = CrashStore(self._work_dir / CRASHES, self._logs.read_log, self._wishes.is_wanted)
-        register(handlers, self._logs, self._crashes, Execution(self._policy, platform.user_prefix))
+        self._terminals = TerminalSessions(self._policy, platform.user_prefix)
+        register(handlers, self._logs, self._crashes, Execution(self._policy, platform.user_prefix), self._terminals)
 
     def _make_deployer(self) -> Deployer:
         source = Source(self.uplink.http, self.uplink.session_token)
@@ -129,6 +131,7 @@ class WorkerApp:
             "uplink": self._run_uplink,
             "crashes": self._crashes.run,
             "hang-up": self._hear_hang_up,
+            "terminals": self._terminals.run,
             "sampler": lambda: self.sampler.run(interval_s),
             "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),

@@ -1,11 +1,15 @@
 """What the master may ask of this worker over the link: one line per request and stream. Called by `app`."""
 
 from ops_system.protocol.requests import (
+    CloseTerminal,
     FollowLog,
     ListCrashes,
     ListLogs,
     ListProcesses,
+    ListTerminals,
     MatchProcess,
+    NameTerminal,
+    OpenTerminal,
     ReadLog,
     ReadLogBytes,
     ReloadInstance,
@@ -16,15 +20,22 @@ from ops_system.worker.crashes import CrashStore
 from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.takeover import Takeovers
+from ops_system.worker.terminals import TerminalSessions
 
 
-def register(handlers: Handlers, logs: InstanceLogs, crashes: CrashStore, execution: Execution) -> None:
+def register(
+    handlers: Handlers, logs: InstanceLogs, crashes: CrashStore, execution: Execution, terminals: TerminalSessions
+) -> None:
     """Fill the table of the link."""
     handlers.on_request("logs.list", ListLogs, logs.list_logs)
     handlers.on_request("logs.read", ReadLog, logs.read_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
     handlers.on_stream("log", FollowLog, logs.follow_log)
     handlers.on_stream("exec", RunCommand, execution.run)
+    handlers.on_stream("terminal", OpenTerminal, terminals.serve)
+    handlers.on_request("terminals.list", ListTerminals, terminals.list_all)
+    handlers.on_request("terminals.name", NameTerminal, terminals.name)
+    handlers.on_request("terminals.close", CloseTerminal, terminals.close)
     handlers.on_request("crashes.list", ListCrashes, crashes.list_crashes)
 
 

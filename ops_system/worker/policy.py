@@ -59,6 +59,13 @@ class Policy:
         if refused is not None:
             raise Forbidden(refused.message, **refused.params)
 
+    def check_terminal(self, user: str) -> None:
+        """Raise `Forbidden` when this node opens no terminals, or none as `user` (empty: the worker's own)."""
+        self._check_switch("terminal", is_on=self._config.terminal, what="open terminals")
+        refused = self.refusal_to_run_as(user)
+        if refused is not None:
+            raise Forbidden(refused.message, **refused.params)
+
     @staticmethod
     def _check_switch(name: str, *, is_on: bool, what: str) -> None:
         if not is_on:

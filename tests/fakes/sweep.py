@@ -13,7 +13,9 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from ops_system.protocol.requests import (
+    Crashes,
     FollowLog,
+    ListCrashes,
     ListLogs,
     ListProcesses,
     LogBytes,
@@ -264,7 +266,11 @@ def _answers() -> Handlers:
     handlers.on_request("logs.read", ReadLog, read_log)
     handlers.on_request("logs.bytes", ReadLogBytes, read_bytes)
     handlers.on_stream("log", FollowLog, follow)
+    async def list_crashes(_body: ListCrashes) -> Crashes:
+        return Crashes(())
+
     handlers.on_request("processes.list", ListProcesses, list_processes)
+    handlers.on_request("crashes.list", ListCrashes, list_crashes)
     return handlers
 
 

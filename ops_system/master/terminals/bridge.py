@@ -1,0 +1,111 @@
+"""From a worker's stream to a browser's WebSocket and back: bytes as binary frames, control as JSON text frames.
+
+Nothing is kept here: the worker sends what the browser has acknowledged room for, so this end never fills up.
+"""
+
+import contextlib
+from collections import defaultdict
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from ops_system.master.auth.events import SessionsRevoked
+from ops_system.master.bus import Bus
+from ops_system.master.web.route import Principal
+from ops_system.model.errors import OpsError
+from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, PieceReader, encode_piece
+from ops_system.runtime.streams import Stream
+from ops_system.runtime.tasks import running
+
+HEARTBEAT_S = 20.0
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+
+class TerminalClosed(msgspec.Struct, frozen=True, tag_field="type", tag="closed"):
+    """The last text frame when the bridge ended for a reason: why. The session may go on."""
+
+    code: str
+    message: str
+
+
+class Traffic(msgspec.Struct):
+    """What went over one bridge, for the record."""
+
+    session: str = ""
+    typed_bytes: int = 0
+    shown_bytes: int = 0
+    code: str = ""
+
+
+class Bridges:
+    """All open bridges."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._streams: defaultdict[str, set[Stream]] = defaultdict(set)
+        bus.subscribe(SessionsRevoked, self._on_revoked)
+
+    async def serve(
+        self, request: web.Request, principal: Principal, stream: Stream, traffic: Traffic
+    ) -> web.WebSocketResponse:
+        """Carry both directions until either end closes; `traffic` is filled."""
+        key = principal.session_id or principal.id
+        self._streams[key].add(stream)
+        try:
+            socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+            await socket.prepare(request)
+            async with running(_show(socket, stream, traffic), "terminal bridge"):
+                await _type(socket, stream, traffic)
+            return socket
+        finally:
+            stream.close()
+            self._streams[key].discard(stream)
+            if not self._streams[key]:
+                del self._streams[key]
+
+    def _on_revoked(self, event: SessionsRevoked) -> None:
+        for key in event.ids:
+            for stream in tuple(self._streams.get(key, ())):
+                stream.close()
+
+
+async def _show(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic) -> None:
+    """Worker to browser."""
+    reader = PieceReader()
+    end = TerminalClosed("", "the terminal is not shown any more")
+    with contextlib.suppress(ConnectionError):
+        try:
+            async for chunk in stream:
+                for channel, data in reader.feed(chunk):
+                    if channel is Channel.CONTROL:
+                        traffic.session = traffic.session or _session_of(data)
+                        await socket.send_str(data.decode())
+                    else:
+                        traffic.shown_bytes += len(data)
+                        await socket.send_bytes(data)
+        except OpsError as problem:
+            end = TerminalClosed(problem.code, problem.message)
+            traffic.code = problem.code
+        await socket.send_str(msgspec.json.encode(end).decode())
+        await socket.close(code=WSCloseCode.GOING_AWAY if end.code else WSCloseCode.OK)
+
+
+async def _type(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic) -> None:
+    """Browser to worker."""
+    with contextlib.suppress(OpsError):  # the stream is over; `_show` tells why
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                traffic.typed_bytes += len(message.data)
+                for at in range(0, len(message.data), MAX_PIECE_BYTES):
+                    await stream.write(encode_piece(Channel.STDOUT, message.data[at : at + MAX_PIECE_BYTES]))
+            elif message.type is WSMsgType.TEXT:
+                await stream.write(encode_piece(Channel.CONTROL, message.data.encode()[:MAX_PIECE_BYTES]))
+
+
+class _Named(msgspec.Struct):
+    """The part of `ready` that the record wants."""
+
+    session: str = ""
+
+
+def _session_of(data: bytes) -> str:
+    return msgspec.json.decode(data, type=_Named).session

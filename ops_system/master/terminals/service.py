@@ -1,0 +1,117 @@
+"""Opening, listing and ending terminals on nodes (trust S9, S10, S12, S17, S20). Nothing is stored but the audit trail.
+
+The shells live on the workers; a master that restarts loses the bridges, not the sessions.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from ops_system.master.audit.service import Audit
+from ops_system.master.nodes.service import Nodes
+from ops_system.master.terminals.rules import (
+    MAX_PER_PERSON,
+    TerminalList,
+    TerminalQuery,
+    TerminalSession,
+    check_name,
+    check_query,
+)
+from ops_system.master.web.route import Principal
+from ops_system.model.errors import NotFound, RateLimited
+from ops_system.protocol.requests import CloseTerminal, ListTerminals, NameTerminal, OpenTerminal, Terminals
+from ops_system.runtime.streams import Stream
+
+T = TypeVar("T")
+
+ANSWER_WITHIN_S = 10.0
+
+
+class Asker(Protocol):
+    """The part of the links that terminals need."""
+
+    async def request(
+        self, node_id: str, kind: str, body: msgspec.Struct, reply_type: type[T], timeout_s: float = ...
+    ) -> T:
+        """Ask a node. Raises `NodeOffline`, `TimedOut`, or what the worker answers."""
+        ...
+
+    def open_stream(self, node_id: str, kind: str, body: msgspec.Struct) -> Stream:
+        """Open a stream to a node. Raises `NodeOffline`."""
+        ...
+
+
+class TerminalDesk:
+    """Every method raises `NotFound` (node, session), `NodeOffline`, `TimedOut`, `Forbidden` (the node's policy)."""
+
+    def __init__(self, *, nodes: Nodes, links: Asker, audit: Audit) -> None:
+        self._nodes = nodes
+        self._links = links
+        self._audit = audit
+        self._looking: Counter[str] = Counter()
+
+    async def list_all(self, node_id: str, actor: Principal) -> TerminalList:
+        """Return the sessions that run on a node."""
+        node = self._nodes.get(node_id, actor)
+        return _show(node.id, await self._ask(node.id, "terminals.list", ListTerminals()))
+
+    async def name(self, node_id: str, session_id: str, name: str, actor: Principal) -> TerminalList:
+        """Give a session another name. Raises `Invalid`."""
+        check_name(name)
+        node = self._nodes.get(node_id, actor)
+        return _show(node.id, await self._ask(node.id, "terminals.name", NameTerminal(session_id, name)))
+
+    async def end(self, node_id: str, session_id: str, actor: Principal) -> TerminalList:
+        """End a session and all it started; on record first."""
+        node = self._nodes.get(node_id, actor)
+        await self._audit.record_alone(actor, "terminal.end", f"node:{node.id}", "done", {"session": session_id})
+        return _show(node.id, await self._ask(node.id, "terminals.close", CloseTerminal(session_id)))
+
+    async def _ask(self, node_id: str, kind: str, body: msgspec.Struct) -> Terminals:
+        return await self._links.request(node_id, kind, body, Terminals, ANSWER_WITHIN_S)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def place(self, actor: Principal) -> Iterator[None]:
+        """Hold one of a person's places. Raises `RateLimited` when all are taken."""
+        if self._looking[actor.id] >= MAX_PER_PERSON:
+            raise RateLimited(f"{actor.name} looks at {MAX_PER_PERSON} terminals already; close one")
+        self._looking[actor.id] += 1
+        try:
+            yield
+        finally:
+            self._looking[actor.id] -= 1
+            self._looking += Counter()  # forget those at zero
+
+    async def open(self, node_id: str, query: TerminalQuery, actor: Principal) -> Stream:
+        """Open the stream to a new or running session, once that is on record. Raises `Invalid`."""
+        check_query(query)
+        node = self._nodes.get(node_id, actor)
+        if query.session:
+            known = await self.list_all(node_id, actor)
+            if all(item.id != query.session for item in known.items):
+                raise NotFound(f"the node has no terminal {query.session}; it may have ended", id=query.session)
+        details = {"session": query.session, "user": query.user, "read_only": query.read_only}
+        await self._audit.record_alone(actor, "terminal.open", f"node:{node.id}", "begun", details)
+        body = OpenTerminal(
+            session=query.session,
+            cols=query.cols,
+            rows=query.rows,
+            user=query.user,
+            name=query.name,
+            is_read_only=query.read_only,
+            asked_by=actor.name,
+        )
+        return self._links.open_stream(node.id, "terminal", body)
+
+    async def note_end(self, node_id: str, actor: Principal, details: dict[str, object]) -> None:
+        """Put on record that somebody looks no more."""
+        outcome = "denied" if details.get("code") == "forbidden" else "done"
+        await self._audit.record_alone(actor, "terminal.leave", f"node:{node_id}", outcome, details)
+
+
+def _show(node_id: str, found: Terminals) -> TerminalList:
+    return TerminalList([TerminalSession(node_id=node_id, **msgspec.structs.asdict(item)) for item in found.items])
