@@ -1,6 +1,10 @@
-"""What trust costs: a password's hash, a flood of logins beside other work, the permission check, a revocation."""
+"""What trust costs: a password's hash, a flood of logins beside other work, the permission check, a revocation, and
+two hundred workers that join at once.
+"""
 
 import asyncio
+import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,11 +13,13 @@ import aiohttp
 from aiohttp.test_utils import make_mocked_request
 
 from ops_system.master.auth.passwords import Passwords
+from ops_system.master.web.clients import CLIENT, find_client
 from tests.bench.measure import cpu_seconds, emit, family, median, memory_mb, percentile
 from tests.fakes.fleet import PASSWORD, Fleet
 from tests.fakes.master import run_master
 
 ATTEMPTS, HASHES, CHECKS, REVOCATIONS = 50, 10, 5000, 20
+JOINERS, GROUPS, ENROLMENT_WITHIN_S = 200, 4, 120.0
 PAUSE_S = 0.01
 
 
@@ -73,6 +79,7 @@ async def measure_checks(folder: Path) -> None:
         times = []
         for _ in range(CHECKS):
             began_s = time.perf_counter()
+            request[CLIENT] = find_client("127.0.0.1", is_tls=False, headers=request.headers, proxies=())
             front._check_host(request)
             principal = await front._identify(request)
             front._check_caller(request, route, principal)
@@ -106,12 +113,48 @@ async def measure_revocation(fleet: Fleet) -> None:
     emit("revocation closes a socket", median(times), "s", worst=round(max(times), 4))
 
 
+async def measure_enrolment(fleet: Fleet) -> None:
+    """`JOINERS` workers in `GROUPS` processes fetch the CA, enrol by TLS and link, all at the same moment."""
+    token = fleet.master_command("join-token", "create", "--uses", str(JOINERS)).strip()
+    url = f"https://127.0.0.1:{fleet.tls_port}"
+    pids = family(fleet.programs["master"].pid)
+    groups = [await _start_group(url, token, f"g{number}") for number in range(GROUPS)]
+    for group in groups:
+        await _line_of(group)
+    cpu_s, began_s = cpu_seconds(pids), time.perf_counter()
+    for group in groups:
+        assert group.stdin is not None
+        group.stdin.write(b"go\n")
+    told = [json.loads(await _line_of(group)) for group in groups]
+    took_s, cpu_s = time.perf_counter() - began_s, cpu_seconds(pids) - cpu_s
+    for group in groups:
+        await group.wait()
+    sums = {word: sum(one[word] for one in told) for word in ("joined", "linked")}
+    refused = [words for one in told for words in one["refused"]]
+    emit("enrolment of 200 workers at once", took_s, "s", **sums, refused=len(refused), master_cpu_s=round(cpu_s, 2))
+    for words in refused[:5]:
+        print(f"# refused: {words}")
+
+
+async def _start_group(url: str, token: str, prefix: str) -> asyncio.subprocess.Process:
+    words = ("-m", "tests.bench.enrol", url, token, prefix, str(JOINERS // GROUPS))
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(sys.executable, *words, stdin=pipe, stdout=pipe)
+
+
+async def _line_of(group: asyncio.subprocess.Process) -> bytes:
+    assert group.stdout is not None
+    async with asyncio.timeout(ENROLMENT_WITHIN_S):
+        return await group.stdout.readline()
+
+
 async def run(folder: Path) -> None:
     """Measure everything once."""
     await measure_hash()
     with Fleet(folder) as fleet:
         fleet.start_master()
         fleet.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        await measure_enrolment(fleet)
         await measure_flood(fleet)
         await measure_revocation(fleet)
     (folder / "second").mkdir()
