@@ -19,7 +19,7 @@ from ops_system.master.web.route import Permission
 from ops_system.model.errors import NodeOffline, NotFound, StorageFull
 from ops_system.model.ids import InstanceId
 from ops_system.model.nodes import NodeStatus
-from ops_system.protocol.frames import EventsAck, Forget, Ping, Pong, Proof, Sample, Snapshot
+from ops_system.protocol.frames import LEAVING, EventsAck, Forget, Goodbye, Ping, Pong, Proof, Sample, Snapshot
 from ops_system.protocol.requests import ListProcesses, Processes, ProcessInfo
 from ops_system.runtime.tasks import running
 from tests.bench.sim import Refused, SimWorker, make_fingerprint, make_sample
@@ -283,6 +283,19 @@ async def test_revoking_a_node_closes_its_link_and_can_be_taken_back(stage):
     async with stage.client.patch(url, json={"revoked": False}, headers=ADMIN) as reply:
         assert reply.status == 200
     await stage.up(worker)
+
+
+@pytest.mark.parametrize(("code", "is_revoked"), [(LEAVING, True), ("update", False)])
+async def test_a_node_that_leaves_by_its_own_wish_is_revoked(stage, code, is_revoked):
+    worker = await stage.join()
+    link = await worker.dial(stage.client)
+    link.say_goodbye(Goodbye(code, "bye", -1))
+    async with running(worker.carry(link), "leaving worker"):
+        await until(lambda: not stage.rig.links.is_linked(worker.node_id))
+        await until(lambda: stage.rig.nodes.get(worker.node_id).revoked is is_revoked)
+    rows = (await stage.rig.audit.list_page(AuditQuery())).items
+    left = [row for row in rows if row.action == "node.leave"]
+    assert [(row.actor_kind, row.actor_id) for row in left] == [("node", worker.node_id)] * is_revoked
 
 
 async def test_a_hundred_reconnects_leave_nothing_behind(stage):
