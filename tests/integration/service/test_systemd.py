@@ -5,6 +5,7 @@ The services' own word counts: each start appends a line to a file that nobody e
 
 import json
 import os
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.fleet import PROGRAMS, Fleet, free_port, until
-from tests.fakes.nspawn import Machine, image, why_not
+from tests.fakes.nspawn import ROOT, Machine, image, why_not
 from tests.fakes.packages import make_zip, service_json
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 UNIT = "ops-worker.service"
+FROZEN = ROOT / "dist" / "worker"
 WORK = "/var/lib/ops 100% work"
 STARTS = f"{WORK}/starts"
 SERVICE = f'#!/bin/sh\necho "$1 $$" >>"{STARTS}"\ntrap "exit 0" TERM\nwhile :; do sleep 1 & wait $!; done\n'
@@ -49,18 +51,18 @@ class Box:
         self.node_id = self.node()["id"]
         return said
 
-    def node(self) -> dict:
+    def node(self, name: str = "box") -> dict:
         nodes = self.fleet.get("/nodes")["items"]
-        return next(node for node in nodes if node["name"] == "box")
+        return next(node for node in nodes if node["name"] == name)
 
-    def linked(self) -> dict:
-        return until(lambda: (node := self.node())["linked"] and node, "the node is linked")
+    def linked(self, name: str = "box") -> dict:
+        return until(lambda: (node := self.node(name))["linked"] and node, "the node is linked")
 
-    def deploy(self) -> None:
+    def deploy(self, system_name: str = "boot") -> None:
         package = self.fleet.folder / "sleeper.zip"
         package.write_bytes(make_zip({"run.sh": SERVICE}, service_json(name="sleeper")))
         uploaded = self.fleet.upload(package)
-        system = self.fleet.post("/systems", {"name": "boot"})
+        system = self.fleet.post("/systems", {"name": system_name})
         for order, name in enumerate(("first", "second"), 1):
             wanted = {"name": name, "package": uploaded["name"], "version": uploaded["version"], "args": [name]}
             module = self.fleet.post(f"/systems/{system['id']}/modules", {**wanted, "start_order": order})
@@ -247,6 +249,38 @@ def test_leave_undoes_everything(box: Box) -> None:
     assert not os.path.lexists(box.machine.path(f"/etc/systemd/system/{UNIT}"))
     assert box.machine.show(UNIT, "LoadState") == "not-found"
     assert until(lambda: (node := box.node())["revoked"] and node, "the master knows")["linked"] is False
+
+
+@pytest.mark.skipif(not FROZEN.is_file(), reason="dist/worker is not built")
+def test_a_frozen_worker_is_upgraded_under_running_services(box: Box) -> None:
+    program, token = box.machine.path("/opt/ops/worker"), box.machine.path("/root/token")
+    program.parent.mkdir(parents=True)
+    shutil.copy2(FROZEN, program)
+    token.write_text(box.fleet.master_command("join-token", "create").strip())
+    work = "/var/lib/frozen"
+    flags = ["-master", box.fleet.url, "-work_dir", work, "-port", str(box.port), "-name", "frozen"]
+    box.machine.run("/opt/ops/worker", "-autostart", "1", *flags, "-token", "@/root/token")
+    assert 'ExecStart="/opt/ops/worker"' in box.machine.path(f"/etc/systemd/system/{UNIT}").read_text()
+    box.node_id = box.linked("frozen")["id"]
+    box.machine.run("rm", "-f", STARTS)
+    box.deploy("frozen")
+    before, old = box.starts(), box.machine.run("readlink", f"/proc/{box.main_pid()}/exe").stdout
+    box.machine.run("systemd-tmpfiles", "--clean")
+    other = FROZEN.read_bytes().replace(b"id='worker-", b"id='worker-new", 1)
+    program.with_name("new").write_bytes(other)
+    program.with_name("new").chmod(0o755)
+    program.with_name("new").replace(program)
+    box.machine.run("kill", "-9", box.main_pid())
+    until(
+        lambda: "worker-new" in box.machine.run("readlink", f"/proc/{box.main_pid()}/exe", may_fail=True).stdout, "new"
+    )
+    assert "worker-new" not in old
+    box.linked("frozen")
+    assert box.starts() == before
+    assert len(box.alive()) == 2
+    left = box.machine.run("/opt/ops/worker", "leave", "-work_dir", work, "-stop", "1").stdout
+    assert "removed the boot service" in left
+    assert box.alive() == []
 
 
 def test_the_master_as_a_boot_service(box: Box) -> None:
