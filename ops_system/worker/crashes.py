@@ -81,8 +81,12 @@ class CrashStore:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(instance_id)
         beside = path.with_name(f"{path.name}.tmp")
-        beside.write_bytes(msgspec.json.encode(kept))
-        beside.replace(path)
+        try:
+            beside.write_bytes(msgspec.json.encode(kept))
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
     def _read(self, instance_id: InstanceId) -> tuple[Crash, ...]:
         try:

@@ -1,5 +1,6 @@
 """How a node is, seen from the command line: asked from the running worker, else read from its disk. Used by `main`."""
 
+import logging
 import urllib.request
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from ops_system.worker.words import say
 
 PORT_FILE = "status-port"  # where the running worker answers; a stale one is harmless, the answer names its node
 DESIRED = Path("state") / "desired"
+_log = logging.getLogger(__name__)
+
 CRASHES = Path("state") / "crashes"
 JOURNAL = Path("state") / "processes"
 _TIMEOUT_S = 3.0
@@ -65,8 +68,11 @@ def take_lock(work_dir: Path) -> FileLock:
 
 
 def note_port(work_dir: Path, port: int) -> None:
-    """Note where the status port really is, so that `status` finds it whatever -port was."""
-    write_atomic(work_dir / PORT_FILE, str(port).encode(), 0o644)
+    """Note where the status port really is, so that `status` finds it whatever -port was. A full disk stops no start."""
+    try:
+        write_atomic(work_dir / PORT_FILE, str(port).encode(), 0o644)
+    except OSError as problem:
+        _log.warning("%s cannot be written (%s): `status` needs -port %d", work_dir / PORT_FILE, problem, port)
 
 
 def _noted_port(work_dir: Path, default: int) -> int:
