@@ -302,8 +302,7 @@ def build_channels(ground: Ground, nodes: Nodes) -> None:
         outbound=outbound,
         public_url=ground.addresses.master_url,
     )
-    Watchman(ground.bus, nodes, ground.clock)
-    ground.parts["channels"] = channels.run
+    ground.parts |= {"channels": channels.run, "notices": Watchman(ground.bus, nodes, ground.clock).run}
     ground.routes += channels_api.routes(channels)
 
 

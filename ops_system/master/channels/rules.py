@@ -29,6 +29,7 @@ RETRY_AFTER_S = (30.0, 120.0, 600.0, 3600.0)  # after the first, second … fail
 GATHER_S = 0.5  # what happens together is told together
 WINDOW_S = 10.0  # one message per channel
 SAME_AGAIN_AFTER = timedelta(minutes=10)
+KEEP_TOLD = timedelta(days=90)
 
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}\Z|[0-9A-Fa-f:.]{2,45}\Z")
@@ -81,6 +82,7 @@ class Notice(msgspec.Struct, frozen=True):
     at: datetime
     lines: tuple[str, ...] = ()
     path: str = ""
+    since: datetime | None = None  # a state rather than an event: told once as long as it lasts
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -110,9 +112,11 @@ def bundle_of(notices: Iterable[Notice], base: Bundle | None = None) -> Bundle:
     return Bundle(tuple(listed), counts)
 
 
-def is_repetition(told_at: datetime | None, now: datetime) -> bool:
-    """Whether the same was told of the same object a moment ago. A clock that was set back hides nothing."""
-    return told_at is not None and timedelta(0) <= now - told_at < SAME_AGAIN_AFTER
+def is_repetition(told_at: datetime | None, now: datetime, since: datetime | None = None) -> bool:
+    """Whether the same was told of the same object a moment ago, or since it began. A clock set back hides nothing."""
+    if told_at is None or told_at > now:
+        return False
+    return now - told_at < SAME_AGAIN_AFTER or (since is not None and told_at >= since)
 
 
 def due_of_next(last_at: datetime | None, now: datetime) -> datetime:

@@ -21,9 +21,9 @@ from ops_system.master.bus import Bus
 from ops_system.master.channels import store
 from ops_system.master.channels.messages import title_of
 from ops_system.master.channels.rules import (
+    KEEP_TOLD,
     MAX_CHANNELS,
     RETRY_AFTER_S,
-    SAME_AGAIN_AFTER,
     Bundle,
     Channel,
     ChannelPatch,
@@ -240,7 +240,7 @@ class Channels:
     async def _write_down(self, batch: list[Notice]) -> None:
         now = self._clock.now()
         async with self._outbox, self._database.transaction() as tx:
-            await store.sweep_told(tx, now - SAME_AGAIN_AFTER)
+            await store.sweep_told(tx, now - KEEP_TOLD)
             fresh = [notice for notice in batch if await self._is_new(tx, notice)]
             for channel in await store.list_enabled(tx) if fresh else ():
                 wanted = [notice for notice in fresh if notice.event in channel.events]
@@ -250,7 +250,7 @@ class Channels:
 
     async def _is_new(self, tx: Transaction, notice: Notice) -> bool:
         now = self._clock.now()
-        if is_repetition(await store.find_told(tx, notice.code, notice.subject), now):
+        if is_repetition(await store.find_told(tx, notice.code, notice.subject), now, notice.since):
             return False
         await store.save_told(tx, notice.code, notice.subject, now)
         return True

@@ -83,6 +83,12 @@ def test_the_same_is_told_again_after_ten_minutes():
     assert not is_repetition(NOW + timedelta(days=3), NOW)  # the clock was set back
 
 
+def test_what_lasts_is_told_once():
+    told_at = NOW - timedelta(days=3)
+    assert is_repetition(told_at, NOW, since=told_at - timedelta(seconds=25))
+    assert not is_repetition(told_at, NOW, since=told_at + timedelta(seconds=1))
+
+
 def test_one_message_in_ten_seconds():
     assert due_of_next(None, NOW) - NOW < timedelta(seconds=1)
     assert due_of_next(NOW - timedelta(seconds=3), NOW) == NOW + timedelta(seconds=7)
