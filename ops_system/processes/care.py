@@ -15,16 +15,18 @@ from typing import Any, assert_never
 import msgspec
 
 from ops_system.model.errors import Invalid, NotAllowed, OpsError, TimedOut
-from ops_system.model.instances import Desired, InstanceEvent, InstanceReport, State
+from ops_system.model.instances import Desired, InstanceEvent, InstanceReport
 from ops_system.model.reasons import Reason
 from ops_system.processes import lifecycle
 from ops_system.processes.adopt_care import AdoptedCare
 from ops_system.processes.base import ADOPTED_MARKER, MARKER, Exit, Handle, Launch, child_env
 from ops_system.processes.commands import CommandResult, run_command
 from ops_system.processes.crashes import Ending, crash_of
+from ops_system.processes.errands import Clocks, Errands
 from ops_system.processes.journal import RunRecord
+from ops_system.processes.keeping import LastRecord, record_of
 from ops_system.processes.ports import find_taken
-from ops_system.processes.probes import Failed, Passed, probe
+from ops_system.processes.probing import keep_probing
 from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
 from ops_system.processes.states import (
     Action,
@@ -53,7 +55,6 @@ from ops_system.processes.states import (
     StopPolitely,
     StopProbe,
     Timer,
-    TimerFired,
     TreeAlive,
     TreeEmpty,
     View,
@@ -83,11 +84,11 @@ class Care:
         self._spawned_s: float | None = None  # None: an earlier supervisor started it
         self._inbox: deque[Event] = deque()
         self._is_deciding = False
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._clocks = Clocks(self.post)
         self._next_try_at: datetime | None = None
-        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._errands = Errands(around.group, spec.instance_id)
         self._told: InstanceReport | None = None
-        self._kept: RunRecord | None = record
+        self._record = LastRecord(around.store, record)
         self._adopted = AdoptedCare(self, around)
 
     # --- the mailbox
@@ -141,7 +142,7 @@ class Care:
 
     def close(self) -> None:
         """Switch the clocks off; processes go on."""
-        self._cancel_timers()
+        self._clocks.cancel_all()
 
     # --- what is kept on disk
     def _keep(self) -> None:
@@ -149,42 +150,19 @@ class Care:
             return  # nothing was ever started, so there is nothing to find again
         if self.view.stage is Stage.LAUNCHING:
             return  # its pid is a moment away; until then the marker finds it
-        record = self._record()
-        if record == self._kept:
-            return
-        try:
-            self._around.store.save(record)
-        except OSError as error:
-            _log.error("%s: its run record cannot be written (%s); free disk space", record.spec.instance_id, error)
-        else:
-            self._kept = record
-
-    def _record(self) -> RunRecord:
-        view, handle = self.view, self.handle
-        return RunRecord(
-            spec=self._launched if handle and self._launched else view.spec,
-            boot_id=self._around.platform.boot_id(),
-            number=self._number,
-            keeper=handle.keeper if handle else None,
-            leader=handle.leader if handle else None,
-            started_at=view.started_at,
-            is_proven=view.state is State.RUNNING,
-            state=view.state,
-            reason=view.reason,
-            exit_code=view.exit_code,
-            exit_signal=view.exit_signal,
-            restarts=view.restarts,
-            history=view.history,
-            prepared=self._prepared,
+        spec = self._launched if self.handle else self.view.spec
+        boot_id = self._around.platform.boot_id()
+        self._record.keep(
+            record_of(self.view, spec, self.handle, boot_id=boot_id, number=self._number, prepared=self._prepared)
         )
 
     # --- what is to be done
     def _do(self, action: Action) -> None:  # noqa: C901, PLR0912 - one line an action
         match action:
             case Prepare():
-                self.start_errand("prepare", self._prepare())
+                self._errands.start("prepare", self._prepare())
             case CancelPrepare():
-                self._cancel_errand("prepare")
+                self._errands.cancel("prepare")
             case LaunchAction():
                 self._launch()
             case CancelLaunch():
@@ -194,47 +172,32 @@ class Care:
             case KillTree(post_stop):
                 self._kill_tree(post_stop)
             case StartProbe():
-                self.start_errand("probe", self._probe())
+                self._errands.start("probe", self._probe())
             case StopProbe():
-                self._cancel_errand("probe")
+                self._errands.cancel("probe")
             case SetTimer(timer, delay_s):
                 self._set_timer(timer, delay_s)
             case CancelTimers():
-                self._cancel_timers()
+                self._clocks.cancel_all()
             case Emit(kind, reason):
                 self.emit(kind, reason)
             case Look():
-                self.start_errand("look", self._adopted.look_again())
+                self._errands.start("look", self._adopted.look_again())
             case LetGo():
                 self._let_go()
             case RemoveFiles():
-                self.start_errand("remove", self._remove())
+                self._errands.start("remove", self._remove())
             case _:
                 assert_never(action)
 
     def start_errand(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
         """Run it beside, in the place of an older one of that name."""
-        self._cancel_errand(name)
-        task = self._around.group.create_task(errand, name=f"{name} {self.view.spec.instance_id}")
-        self._errands[name] = task
-
-    def _cancel_errand(self, name: str) -> None:
-        task = self._errands.pop(name, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+        self._errands.start(name, errand)
 
     def _set_timer(self, timer: Timer, delay_s: float) -> None:
-        old = self._timers.pop(timer, None)
-        if old is not None:
-            old.cancel()
         if timer is Timer.BACKOFF:
             self._next_try_at = self._around.clock() + timedelta(seconds=delay_s)
-        self._timers[timer] = self._loop.call_later(delay_s, self.post, TimerFired(timer))
-
-    def _cancel_timers(self) -> None:
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
+        self._clocks.set(timer, delay_s)
 
     def note(self, reason: Reason) -> None:
         """Write a line into the timeline."""
@@ -276,15 +239,15 @@ class Care:
         except (OSError, OpsError) as error:
             self.post(RemoveError(Reason("remove_failed", f"the instance's files cannot be removed: {error}")))
             return
-        self._around.store.remove(self.view.spec.instance_id)
-        self._kept = self._prepared = self._launched = None
+        self._record.remove(self.view.spec.instance_id)
+        self._prepared = self._launched = None
         self.post(FilesRemoved())
 
     # --- starting
     def _launch(self) -> None:
         if self.view.spec.takeover is not None:
             self._launched = self.view.spec
-            self.start_errand("launch", self._adopted.launch())
+            self._errands.start("launch", self._adopted.launch())
             return
         taken = find_taken(self.view.spec.ports)
         if taken is not None:
@@ -292,7 +255,7 @@ class Care:
             message = f"port {port} ({name}) is taken by another process; free it or give the module another port"
             self.post(LaunchError(Reason("port_taken", message, {"port": port, "name": name})))
         elif self.view.spec.pre_start:
-            self.start_errand("launch", self._launch_after_hook())
+            self._errands.start("launch", self._launch_after_hook())
         else:
             self._spawn()
 
@@ -305,7 +268,7 @@ class Care:
 
     def _cancel_launch(self) -> None:
         if "launch" in self._errands and self.handle is None:
-            self._cancel_errand("launch")
+            self._errands.cancel("launch")
             self.post(LaunchError(Reason("stop_requested", "the start was called off")))
 
     def _spawn(self) -> None:
@@ -389,9 +352,9 @@ class Care:
         if takeover is not None and self.handle is not None:
             self._around.platform.members(self.handle)  # it remembers them: what loses its parent now is not lost
         if takeover is not None and takeover.restart_command and self.view.is_restart_wanted:
-            self.start_errand("stop", self._adopted.restart(takeover.restart_command))
+            self._errands.start("stop", self._adopted.restart(takeover.restart_command))
         elif self._prepared is not None and self._prepared.stop_argv:
-            self.start_errand("stop", self._run_stop_command(self._prepared.stop_argv))
+            self._errands.start("stop", self._run_stop_command(self._prepared.stop_argv))
         else:
             self.signal_leader()
 
@@ -433,8 +396,7 @@ class Care:
 
     def _let_go(self) -> None:
         """Stop watching. A command of ours that is at work is not ended: it may be the service itself."""
-        for name in tuple(self._errands):
-            self._cancel_errand(name)
+        self._errands.cancel_all()
         self._around.platform.release(self.view.spec.instance_id)
         self.handle = None
 
@@ -452,13 +414,13 @@ class Care:
         if is_empty and not post_stop:
             self._tree_is_empty()
         else:
-            self.start_errand("kill", self._empty_tree(handle, post_stop))
+            self._errands.start("kill", self._empty_tree(handle, post_stop))
 
     async def _empty_tree(self, handle: Handle | None, post_stop: bool) -> None:
         if handle is not None:
             await empty_tree(self._around.platform, handle, lambda pids: self.post(TreeAlive(pids)))
             await _within(EXIT_NOTE_WAIT_S, self._exited.wait())
-        self._cancel_errand("stop")
+        self._errands.cancel("stop")
         if post_stop:
             failure = await self.run_hook("post_stop", self.view.spec.post_stop)
             if failure is not None:
@@ -466,28 +428,23 @@ class Care:
         self._tree_is_empty()
 
     def _tree_is_empty(self) -> None:
-        self._cancel_errand("stop")
+        self._errands.cancel("stop")
         self._around.platform.release(self.view.spec.instance_id)
         self.handle = None
         self.post(TreeEmpty())
 
     # --- probing
     async def _probe(self) -> None:
-        rules, prepared, prefix = self.view.spec.probe, self._prepared, self.command_prefix()
+        prepared = self._prepared
         cwd = prepared.dir if prepared else "/"
         env = self._env(prepared) if prepared else {}
-        pause_s = min(0.05, rules.interval_s)
-        while True:
-            match await probe(rules, cwd, env, prefix):
-                case Passed():
-                    self.post(ProbePassed())
-                case Failed(detail):
-                    self.post(ProbeFailed(detail))
-            if self._errands.get("probe") is not asyncio.current_task():
-                return  # the answer itself ended the probing
-            is_starting = self.view.stage is Stage.STARTING
-            pause_s = min(pause_s * 1.5, 1.0, rules.interval_s) if is_starting else rules.interval_s
-            await asyncio.sleep(pause_s)
+        await keep_probing(self.view.spec.probe, cwd, env, self.command_prefix(), self._take_answer)
+
+    def _take_answer(self, answer: ProbePassed | ProbeFailed) -> bool | None:
+        self.post(answer)
+        if not self._errands.is_current("probe"):
+            return None  # the answer itself ended the probing
+        return self.view.stage is Stage.STARTING
 
 
 async def _within(limit_s: float, waiting: Awaitable[object]) -> None:

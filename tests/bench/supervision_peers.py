@@ -198,7 +198,11 @@ class Circus:
     def close(self) -> None:
         self._client.wait(60)
         self.process.terminate()
-        self.process.wait(60)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Pm2:
