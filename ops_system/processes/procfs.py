@@ -13,7 +13,10 @@ _MARKER = f"{MARKER}=".encode()
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One process. `start_time` is in clock ticks since boot (microseconds since the epoch elsewhere)."""
+    """One process. On Windows, which knows neither, `pgrp` and `sid` are 0.
+
+    `start_time` is in clock ticks since boot (macOS: microseconds since the epoch; Windows: 100 ns since 1601).
+    """
 
     pid: int
     ppid: int
@@ -42,6 +45,10 @@ def parse_stat(data: bytes) -> Row:
 
 def read_row(pid: int) -> Row | None:
     """Return the process `pid`, dead ones included; None when there is none."""
+    if sys.platform == "win32":
+        from ops_system.processes import windows_api
+
+        return windows_api.read_row(pid)
     if sys.platform != "linux":
         return _read_row_psutil(pid)
     data = _read(f"/proc/{pid}/stat")
@@ -50,6 +57,10 @@ def read_row(pid: int) -> Row | None:
 
 def read_table() -> Table:
     """Return all processes. They come and go while it is read: prove absence by two tables."""
+    if sys.platform == "win32":
+        from ops_system.processes import windows_api
+
+        return windows_api.read_table()
     return {row.pid: row for pid in _pids() if (row := read_row(pid)) is not None}
 
 

@@ -29,7 +29,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.processes import windows_break
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
 from ops_system.processes.spec import LimitRules
-from ops_system.processes.windows_api import Job, Process, open_append, parents_of_all, read_boot_id
+from ops_system.processes.windows_api import Job, Process, list_processes, open_append, parents_of_all, read_boot_id
 from ops_system.processes.windows_rules import (
     CREATE_NEW_PROCESS_GROUP,
     CREATE_NO_WINDOW,
@@ -44,6 +44,8 @@ from ops_system.processes.windows_rules import (
 )
 
 _log = logging.getLogger(__name__)
+
+_CONSOLE_HOST = "conhost.exe"
 
 
 class WindowsPlatform:
@@ -134,7 +136,7 @@ class WindowsPlatform:
         return self.identity(identity.pid) == identity
 
     def signal(self, identity: Identity, name: str) -> bool:
-        """See `base.Platform`. Polite signals become Ctrl-Break to the process group; others end the whole job."""
+        """See `base.Platform`. Polite signals become Ctrl-Break to the process group; others end the process."""
         try:
             process = Process(identity.pid)
         except PermissionError:
@@ -147,8 +149,7 @@ class WindowsPlatform:
             if is_polite(name):
                 _send_break(identity.pid)
                 return True
-            job = next((job for job in self._jobs.values() if job.holds(process)), None)
-            return process.terminate(KILLED) if job is None else job.terminate(KILLED)
+            return process.terminate(KILLED)
 
     def members(self, handle: Handle) -> tuple[Member, ...]:
         """See `base.Platform`."""
@@ -183,7 +184,10 @@ class WindowsPlatform:
         return job is not None and not job.pids()
 
     def kill_at_once(self, handle: Handle) -> None:
-        """See `base.Platform`. Its members are killed one by one."""
+        """See `base.Platform`."""
+        job = self._jobs.get(handle.instance_id)
+        if job is not None:
+            job.terminate(KILLED)
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
         """See `base.Platform`."""
@@ -208,15 +212,20 @@ class WindowsPlatform:
 
     @staticmethod
     def _marked_pids() -> dict[InstanceId, set[int]]:
+        """Return who has the marker in its environment, but for console hosts: they are the system's and end alone."""
         found: dict[InstanceId, set[int]] = {}
-        for pid in psutil.pids():
-            try:
-                marker = psutil.Process(pid).environ().get(MARKER)
-            except (psutil.Error, OSError):
-                continue
-            if marker and pid != os.getpid():
+        for pid, (_, program) in list_processes().items():
+            marker = None if pid == os.getpid() or program.lower() == _CONSOLE_HOST else _read_marker(pid)
+            if marker:
                 found.setdefault(InstanceId(marker), set()).add(pid)
         return found
+
+
+def _read_marker(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).environ().get(MARKER)
+    except (psutil.Error, OSError):
+        return None
 
 
 def _start_in(job: Job, launch: Launch) -> Process:

@@ -14,10 +14,11 @@ import contextlib
 import ctypes
 import msvcrt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ctypes import wintypes
 from typing import Self
 
+from ops_system.processes.procfs import Row, Table
 from ops_system.processes.windows_rules import boot_id_of, filetime, parse_pid_list
 
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
@@ -32,7 +33,7 @@ _FILE_APPEND_DATA, _SHARE_ALL, _OPEN_ALWAYS, _NORMAL = 0x0004, 0x0007, 4, 0x80
 _INFINITE, _EXECUTE_ONLY_ONCE, _WAIT_FOR_CALLBACKS = 0xFFFFFFFF, 0x00000008, ctypes.c_void_p(-1)
 _SIGNALLED = 0
 _BASIC_PROCESS_ID_LIST, _TIME_OF_DAY = 3, 3
-_MORE_DATA, _ACCESS_DENIED, _INVALID_PARAMETER = 234, 5, 87
+_MORE_DATA = 234
 _SNAPSHOT_PROCESSES = 0x0002
 _FIRST_JOB_PIDS = 1024
 
@@ -77,7 +78,6 @@ _declare("CreateJobObjectW", _HANDLE, _VOID, wintypes.LPCWSTR)
 _declare("OpenJobObjectW", _HANDLE, _DWORD, _BOOL, wintypes.LPCWSTR)
 _declare("AssignProcessToJobObject", _BOOL, _HANDLE, _HANDLE)
 _declare("TerminateJobObject", _BOOL, _HANDLE, wintypes.UINT)
-_declare("IsProcessInJob", _BOOL, _HANDLE, _HANDLE, ctypes.POINTER(_BOOL))
 _declare("QueryInformationJobObject", _BOOL, _HANDLE, ctypes.c_int, _VOID, _DWORD, _VOID)
 _declare("CreateToolhelp32Snapshot", _HANDLE, _DWORD, _DWORD)
 _declare("Process32FirstW", _BOOL, _HANDLE, ctypes.POINTER(_ProcessEntry))
@@ -193,11 +193,6 @@ class Job:
             ours, self._handle, process.handle, ctypes.byref(theirs), _JOB_QUERY, True, 0
         )  # the new handle is inherited by what the process starts; without it members are found by marker
 
-    def holds(self, process: Process) -> bool:
-        """True when the process is in this job."""
-        found = wintypes.BOOL()
-        return bool(_kernel32.IsProcessInJob(process.handle, self._handle, found)) and bool(found.value)
-
     def pids(self) -> tuple[int, ...]:
         """Return all processes in the job."""
         room = _FIRST_JOB_PIDS
@@ -236,19 +231,42 @@ def open_append(path: str) -> int:
 
 def parents_of_all() -> dict[int, int]:
     """Return pid -> pid of the parent it had at its start, for all processes."""
+    return {pid: parent for pid, (parent, _) in list_processes().items()}
+
+
+def list_processes() -> dict[int, tuple[int, str]]:
+    """Return pid -> (pid of the parent it had at its start, file name of its program), for all processes."""
     snapshot = _kernel32.CreateToolhelp32Snapshot(_SNAPSHOT_PROCESSES, 0)
     if snapshot is None or snapshot == wintypes.HANDLE(-1).value:
         raise _error("the processes cannot be listed")
     entry = _ProcessEntry(dwSize=ctypes.sizeof(_ProcessEntry))
-    found: dict[int, int] = {}
+    found: dict[int, tuple[int, str]] = {}
     try:
         is_more = _kernel32.Process32FirstW(snapshot, entry)
         while is_more:
-            found[entry.th32ProcessID] = entry.th32ParentProcessID
+            found[entry.th32ProcessID] = (entry.th32ParentProcessID, entry.szExeFile)
             is_more = _kernel32.Process32NextW(snapshot, entry)
     finally:
         _kernel32.CloseHandle(snapshot)
     return found
+
+
+def read_row(pid: int, parents: Mapping[int, int] | None = None) -> Row | None:
+    """Return the process as `procfs` tells of it; None when it has ended or is not ours to look at."""
+    parents = parents_of_all() if parents is None else parents
+    try:
+        with Process(pid) as process:
+            if process.has_ended():
+                return None
+            return Row(pid, parents.get(pid, 0), pgrp=0, sid=0, start_time=process.start_time(), is_dead=False)
+    except OSError:
+        return None
+
+
+def read_table() -> Table:
+    """Return all processes that may be looked at."""
+    parents = parents_of_all()
+    return {pid: row for pid in parents if (row := read_row(pid, parents)) is not None}
 
 
 def read_boot_id() -> str:
