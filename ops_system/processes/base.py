@@ -17,6 +17,10 @@ from ops_system.processes.spec import LimitRules
 MARKER = "OPS_INSTANCE"
 ADOPTED_MARKER = "OPS_ADOPTED"  # what the start command of a taken-over service leaves behind
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
+INHERITED_ON_WINDOWS = (  # without these, system libraries and cmd.exe do not start
+    *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "USERNAME"),
+    *("APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE"),
+)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -154,8 +158,8 @@ class Platform(Protocol):
 
 def child_env(given: dict[str, str], inherited: dict[str, str], instance_id: InstanceId) -> dict[str, str]:
     """Return the environment of an instance: what it was given, PATH HOME LANG TZ, and the marker. Nothing else."""
-    env = {name: inherited[name] for name in INHERITED if name in inherited}
-    env.setdefault("PATH", DEFAULT_PATH)
-    if sys.platform == "win32":
-        env.update({name: inherited[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in inherited})
+    names = (*INHERITED, *INHERITED_ON_WINDOWS) if sys.platform == "win32" else INHERITED
+    env = {name: inherited[name] for name in names if name in inherited}
+    if sys.platform != "win32":
+        env.setdefault("PATH", DEFAULT_PATH)
     return {**env, **given, MARKER: instance_id}
