@@ -15,6 +15,7 @@ PACKAGES = {
     "strace": "strace",
     "ip": "iproute2",
     "nft": "nftables",
+    "aiosmtpd": "python3-aiosmtpd",
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
 }
