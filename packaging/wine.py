@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from packaging.requirements import Requirement
 from wine_shim import make_forwarder
@@ -218,16 +220,32 @@ def main() -> int:
     if sys.argv[1:2] != ["run"]:
         print(f"the Wine lane is ready in {LANE.relative_to(ROOT)}")
         return 0
+    return run_python(*sys.argv[2:])
+
+
+def run_python(*arguments: str) -> int:
+    """Run Windows' Python, its output handed on; what it leaves running is ended. Returns its exit code."""
     with subprocess.Popen(
-        python_argv(*sys.argv[2:]),
+        python_argv(*arguments),
         env=make_environment({}),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE,  # on a file Wine's console output is lost
         stderr=subprocess.STDOUT,
     ) as running:
-        assert running.stdout is not None  # through a pipe: on a file Wine's console output is lost
-        shutil.copyfileobj(running.stdout, sys.stdout.buffer, 1)
+        reader = threading.Thread(target=hand_on, args=(running.stdout,), daemon=True)
+        reader.start()
+        try:
+            running.wait()
+        finally:
+            end_server()  # what is left would hold the pipe open
+            reader.join()
     return running.returncode
+
+
+def hand_on(output: IO[bytes] | None) -> None:
+    """Copy to our own standard output as it comes."""
+    while output is not None and (data := os.read(output.fileno(), 65536)):
+        os.write(1, data)
 
 
 if __name__ == "__main__":
