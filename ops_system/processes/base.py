@@ -13,6 +13,7 @@ import msgspec
 
 from ops_system.model.ids import InstanceId
 from ops_system.processes.spec import LimitRules
+from ops_system.processes.states import Oom
 
 MARKER = "OPS_INSTANCE"
 ADOPTED_MARKER = "OPS_ADOPTED"  # what the start command of a taken-over service leaves behind
@@ -66,11 +67,14 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How the entrypoint ended. Both None: it was lost. `is_oom`: by the kernel, at the instance's memory limit."""
+    """How the entrypoint ended. Both None: it was lost.
+
+    `oom`: the kernel killed it for memory, at the instance's own limit or because the system had none left.
+    """
 
     code: int | None = None
     signal: str | None = None
-    is_oom: bool = False
+    oom: Oom = ""
 
 
 OnPid = Callable[[Handle], None]

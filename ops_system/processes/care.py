@@ -333,7 +333,7 @@ class Care:
     def has_ended(self, end: Exit) -> None:
         """Tell the life cycle that the leader has ended."""
         self._exited.set()
-        self.post(Exited(end.code, end.signal, end.is_oom))
+        self.post(Exited(end.code, end.signal, end.oom))
 
     def adopt(self, handle: Handle, run_dir: str) -> bool:
         """Watch a start of an earlier supervisor. False: it has ended."""

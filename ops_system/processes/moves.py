@@ -120,7 +120,9 @@ def kill(view: View) -> Decision:
 
 def exit_reason(event: Exited, memory: str | None = None) -> Reason:
     """Put an end into words. `memory` is the limit as service.json has it."""
-    if event.is_oom:
+    if event.oom == "system":
+        return Reason("system_oom_killed", "killed because the node ran out of memory")
+    if event.oom == "limit":
         return Reason("oom_killed", f"killed at its memory limit of {memory}", {"memory": memory or ""})
     if event.signal is not None:
         return Reason("killed_by_signal", f"killed by {event.signal}", {"signal": event.signal})

@@ -18,6 +18,7 @@ from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Me
 from ops_system.processes.cgroups import Groups, find_hierarchies
 from ops_system.processes.keeper import Fields, pack
 from ops_system.processes.keepers import Keepers, end_keeper, is_keeper
+from ops_system.processes.oom import Explainer
 from ops_system.processes.prologue import full_argv
 from ops_system.processes.reaper import Reaper, become_subreaper
 from ops_system.processes.scan import Scanner
@@ -28,7 +29,6 @@ _log = logging.getLogger(__name__)
 
 KEEPER_ANSWER_S = 10.0  # a keeper silent for so long hangs: without it everything is learned from the kernel
 _END_S = 1.0
-_SHELL_SIGKILL = 128 + 9  # what a shell exits with whose command was killed
 _NOTE_TRIES = 20
 _NOTE_PAUSE_S = 0.05
 
@@ -75,6 +75,7 @@ class PosixPlatform:
             self._told[InstanceId(fields[1].decode())] = fields
         self._keeper = self._identify_keeper()
         self._groups = Groups(state_dir, find_hierarchies(state_dir))
+        self._ends = Explainer(self._groups.has_oom_kill)
 
     def close(self) -> None:
         """Stop watching."""
@@ -85,6 +86,7 @@ class PosixPlatform:
             end_keeper(pid, _END_S)
         self._reaper.close()
         self._watch.close()
+        self._ends.close()
 
     def _identify_keeper(self) -> Identity | None:
         pid = self._keepers.pid
@@ -180,12 +182,7 @@ class PosixPlatform:
     def _finish(self, start: _Start, end: Exit) -> None:
         start.is_over = True
         self._let_go(start)
-        start.on_exit(self._explain(start.handle.instance_id, end))
-
-    def _explain(self, instance_id: InstanceId, end: Exit) -> Exit:
-        """Name an end by SIGKILL, the entrypoint's own or what a shell made of it, that the memory limit brought."""
-        is_killed = end.signal == "SIGKILL" or end.code == _SHELL_SIGKILL
-        return Exit(end.code, end.signal, is_oom=is_killed and self._groups.has_oom_kill(instance_id))
+        start.on_exit(self._ends.explain(start.handle.instance_id, end, start.handle.leader))
 
     def _let_go(self, start: _Start) -> None:
         start.cancel_deadline()
@@ -261,9 +258,9 @@ class PosixPlatform:
         instance_id = InstanceId(Path(run_dir).name)
         told = self._told.get(instance_id)
         if told is not None and told[0] == b"ended" and int(told[2]) == number:
-            return self._explain(instance_id, exit_of_status(int(told[3])))
+            return self._ends.explain(instance_id, exit_of_status(int(told[3])))
         status = read_note(Path(run_dir, "exit"), number)
-        return None if status is None else self._explain(instance_id, exit_of_status(status))
+        return None if status is None else self._ends.explain(instance_id, exit_of_status(status))
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
         """See `base.Platform`."""

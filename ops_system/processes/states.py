@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -9,6 +10,8 @@ from ops_system.model.instances import HealthState, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.restarts import History
 from ops_system.processes.spec import RunSpec
+
+Oom = Literal["", "limit", "system"]
 
 
 class Stage(StrEnum):
@@ -129,11 +132,11 @@ class LaunchError(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The entrypoint ended. Both None: nobody could learn how. `is_oom` as in `base.Exit`."""
+    """The entrypoint ended. Both None: nobody could learn how. `oom`: whose memory limit the kernel killed it for."""
 
     code: int | None = None
     signal: str | None = None
-    is_oom: bool = False
+    oom: Oom = ""
 
 
 class Adopted(msgspec.Struct, frozen=True):

@@ -217,7 +217,7 @@ class Supervisor:
         care.post(Adopted(leader.pid, started_at, is_proven=record is None or record.is_proven, is_alive=is_watched))
         if not is_watched:
             end = self._platform.read_exit(run_dir, handle.number) or Exit()
-            care.post(Exited(end.code, end.signal, end.is_oom))
+            care.post(Exited(end.code, end.signal, end.oom))
 
 
 def _is_older(record: RunRecord, members: tuple[Member, ...]) -> bool:

@@ -210,6 +210,7 @@ export default {
     removed: 'removed',
     limit_not_enforced: 'not enforced on this node: {limits}',
     oom_killed: 'killed because it reached its memory limit of {memory}',
+    system_oom_killed: 'killed because the node ran out of memory',
     log_dropped: '{bytes} bytes of {name} were dropped: they came faster than they could be archived',
     log_line_cut: 'a line of {name} is longer than a log file may be and was cut',
     log_rotation_lossy:

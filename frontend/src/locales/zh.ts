@@ -212,6 +212,7 @@ const zh: typeof en = {
     removed: '已移除',
     limit_not_enforced: '该节点上未生效的限制：{limits}',
     oom_killed: '达到内存上限 {memory}，已被终止',
+    system_oom_killed: '节点内存耗尽，已被终止',
     log_dropped: '{name} 丢弃了 {bytes} 字节：写入速度超过归档速度',
     log_line_cut: '{name} 中有一行超过日志文件的大小上限，已被截断',
     log_rotation_lossy: '{name} 所在的文件系统无法释放文件开头的空间，轮转时可能丢失行',

@@ -164,3 +164,20 @@ async def test_a_limit_that_the_kernel_refuses_is_refused_before_anything_is_tou
         assert report.reason.code == "spawn_refused"
         assert "limits.pids is refused" in report.reason.message
         assert groups_of(tmp_path) == []
+
+
+async def test_an_end_for_the_memory_of_all_is_told_apart(tmp_path):
+    """A group around the service, none of ours, stands for the machine."""
+    mount = next(item.root.parent for item in find_hierarchies(tmp_path) if "memory" in item.controllers)
+    around = mount / f"test-{os.getpid()}"
+    around.mkdir()
+    try:
+        (around / "memory.limit_in_bytes").write_text(str(32 * MB))
+        (around / "memory.memsw.limit_in_bytes").write_text(str(32 * MB))
+        async with running_rig(tmp_path) as rig:
+            argv = (SH, "-c", f"echo 0 >{around}/cgroup.procs; exec {PYTHON} -S -c '{HOG}'")
+            await rig.supervisor.apply(make_spec(argv=argv, restart=NEVER))
+            report = await rig.until_state(State.FAILED)
+            assert (report.reason.code, report.exit_signal) == ("system_oom_killed", "SIGKILL")
+    finally:
+        around.rmdir()
