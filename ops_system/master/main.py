@@ -165,7 +165,7 @@ def install_boot_service(parsed: Parsed, config: MasterConfig) -> int:
         folders={"data_dir": config.data_dir().absolute()},
         path_flags=("db_path", "upload_dir"),
         used_once=("open_browser",),
-        log_file=str(config.data_dir().absolute() / "master.log"),
+        log_file="" if config.log.file else str(config.data_dir().absolute() / "master.log"),
     )
     print(tell_change(local_services().install(unit, may_start=not is_held(folder.lock))))
     return EXIT_FINE

@@ -14,7 +14,7 @@ from ops_system.runtime.config import Option, Schema, environment_name
 from ops_system.service.base import Unit
 from ops_system.service.surroundings import program
 
-_PERSONAL = ("HOME", "LANG", "LC_ALL", "TZ")  # what the deployed services inherit
+_PERSONAL = ("HOME", "LANG", "LC_ALL", "TZ", "OPS_RUNTIME_DIR")  # the services inherit but the last
 
 
 def make_unit(

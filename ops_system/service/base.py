@@ -26,7 +26,7 @@ class Unit(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     working_dir: str
     environment: dict[str, str] = {}
-    log_file: str = ""  # where output goes on systems without a journal
+    log_file: str = ""  # where output goes on systems without a journal; empty: the configuration says it
 
 
 Done = Literal["installed", "updated", "repaired", "unchanged", "removed", "absent"]

@@ -35,8 +35,8 @@ class SystemdServices:
     # --- the three questions --------------------------------------------------------------------------------------
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """See `base.BootServices`."""
-        self._require_systemd()
         name, is_user = unit_name(unit.role), self._uid != 0
+        self._require_systemd(is_user=is_user)
         path = self._folder(is_user=is_user) / name
         text = systemd_unit(unit, is_user=is_user)
         before = self._read(path)
@@ -69,7 +69,7 @@ class SystemdServices:
             wants.unlink()
         remove_durably(path)
         if self._has_systemd():
-            self._systemctl("daemon-reload", is_user=is_user)
+            self._systemctl("daemon-reload", is_user=is_user, may_fail=True)
             self._systemctl("reset-failed", name, is_user=is_user, may_fail=True)
         return Change("removed", BootService("systemd", "absent", name, str(path)), kept)
 
@@ -143,20 +143,26 @@ class SystemdServices:
         """sd_booted(3)."""
         return (self._root / "run/systemd/system").is_dir()
 
-    def _require_systemd(self) -> None:
+    def _require_systemd(self, *, is_user: bool) -> None:
         if not self._has_systemd():
             raise Unavailable(
                 "this machine is not run by systemd, so no boot service was installed; have your init start the "
                 "program without -autostart (docs/operations.md, boot services)"
             )
 
+        answer = self._run(_systemctl_argv(("show", "-P", "Version"), is_user=is_user), _ASK_WITHIN_S)
+        if answer.returncode != 0:
+            said = " ".join((answer.stderr or answer.stdout).split())
+            hint = "log in as that user, or: sudo loginctl enable-linger USER" if is_user else "see: systemctl"
+            raise Unavailable(f"systemd does not answer ({said}); nothing was installed; {hint}", said=said)
+
     def _systemctl(self, *words: str, is_user: bool, may_fail: bool = False) -> None:
         answer = self._run(_systemctl_argv(words, is_user=is_user), _ACT_WITHIN_S)
         if answer.returncode == 0 or may_fail:
             return
         said = " ".join((answer.stderr or answer.stdout).split())
-        journal = "journalctl --user -u" if is_user else "journalctl -u"
-        raise Unavailable(f"systemctl {' '.join(words)} failed: {said}; see: {journal} {words[-1]}", said=said)
+        journal = "journalctl --user" if is_user else "journalctl"
+        raise Unavailable(f"systemctl {' '.join(words)} failed: {said}; see: {journal} -xe", said=said)
 
     def _show(self, name: str, *, is_user: bool) -> dict[str, str]:
         answer = self._run(_systemctl_argv(("show", "-p", "ActiveState", name), is_user=is_user), _ASK_WITHIN_S)

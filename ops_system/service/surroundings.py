@@ -27,7 +27,16 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     are between it and us.
     """
     kept = {name: value for name, value in environ.items() if name not in (*_PLANTED, *_PRIVATE)}
+    if "XDG_RUNTIME_DIR" not in kept and (place := _runtime_dir()):
+        kept["XDG_RUNTIME_DIR"] = place  # where a user's own systemd listens; su and cron do not say it
     for name in _PLANTED:
         if original := environ.get(f"{name}_ORIG"):
             kept[name] = original
     return kept
+
+
+def _runtime_dir() -> str:
+    if sys.platform != "linux":
+        return ""
+    place = Path(f"/run/user/{os.geteuid()}")
+    return str(place) if place.is_dir() else ""

@@ -32,7 +32,7 @@ Restart=on-failure
 RestartSec=1
 RestartPreventExitStatus={not_after}
 WatchdogSec={watchdog_s}
-TimeoutStartSec=90
+TimeoutStartSec=600
 TimeoutStopSec={stop_s}
 TasksMax=infinity
 LimitNOFILE=1048576
@@ -97,6 +97,7 @@ def launchd_label(role: str) -> str:
 
 def launchd_plist(unit: Unit) -> bytes:
     """Return the property list. `AbandonProcessGroup`: what the program started survives its end."""
+    output = {"StandardOutPath": unit.log_file, "StandardErrorPath": unit.log_file} if unit.log_file else {}
     return plistlib.dumps(
         {
             "Label": launchd_label(unit.role),
@@ -108,8 +109,7 @@ def launchd_plist(unit: Unit) -> bytes:
             "AbandonProcessGroup": True,
             "ExitTimeOut": STOP_WITHIN_S,
             "SoftResourceLimits": {"NumberOfFiles": 65536},
-            "StandardOutPath": unit.log_file,
-            "StandardErrorPath": unit.log_file,
+            **output,
         }
     )
 

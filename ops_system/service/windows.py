@@ -15,10 +15,12 @@ assert sys.platform == "win32"
 import asyncio
 import contextlib
 import ctypes
+import os
 import subprocess
 import winreg
 from collections.abc import Callable, MutableMapping
 from ctypes import wintypes
+from pathlib import Path
 
 from ops_system.model.errors import Unavailable
 from ops_system.model.nodes import BootService
@@ -80,7 +82,8 @@ class WindowsServices:
         self._sc("description", name, unit.description)
         self._sc("failure", name, "reset=", "86400", "actions=", "restart/1000/restart/5000/restart/30000")
         self._sc("failureflag", name, "1", may_fail=True)
-        self._set_environment(name, {**unit.environment, _VARIABLE: name})
+        log_file = {f"OPS_{unit.role.upper()}_LOG_FILE": unit.log_file} if unit.log_file else {}
+        self._set_environment(name, {**log_file, **unit.environment, _VARIABLE: name})
         if was.state == "active" and before != line:
             self._sc("stop", name, may_fail=True)
         if may_start or was.state == "active":
@@ -179,6 +182,9 @@ class _ServiceManager:
 def as_service(name: str, run: Callable[[Manager], int]) -> int:
     """Run a role as the service `name` and return its exit code. Raises Unavailable when the SCM does not know us."""
     codes: list[int] = []
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # a service has no console
+            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
 
     def service_main(_count: int, _arguments: object) -> None:
         manager = _ServiceManager(name)

@@ -122,7 +122,7 @@ def install_boot_service(parsed: Parsed, config: WorkerConfig) -> int:
         os.environ,
         folders={"work_dir": work_dir},
         used_once=("token",),
-        log_file=str(work_dir / "worker.log"),
+        log_file="" if config.log.file else str(work_dir / "worker.log"),
     )
     if load_identity(work_dir) is None:
         if not config.connect.token:

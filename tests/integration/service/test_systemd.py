@@ -313,14 +313,19 @@ def test_a_user_has_a_boot_service_of_his_own(box: Box) -> None:
     token = box.machine.path("/home/ada/token")
     token.write_text(box.fleet.master_command("join-token", "create").strip())
     token.chmod(0o644)
-    home = ["HOME=/home/ada", "USER=ada", f"XDG_RUNTIME_DIR=/run/user/{uid}", "PATH=/usr/bin:/bin", "LANG=zh_CN.UTF-8"]
+    home = [
+        "HOME=/home/ada",
+        "USER=ada",
+        "PATH=/usr/bin:/bin",
+        "LANG=zh_CN.UTF-8",
+    ]  # as su leaves it: no runtime folder
     as_ada = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--init-groups", "env", "-i", *home]
     worker = [*as_ada, str(PROGRAMS / "ops-worker")]
     flags = ["-master", box.fleet.url, "-port", str(free_port()), "-name", "ada", "-work_dir", "/home/ada/work"]
     said = box.machine.run(*worker, "-autostart", "1", *flags, "-token", "@/home/ada/token").stdout
     assert "已安装开机服务" in said
     assert "/home/ada/.config/systemd/user/ops-worker.service" in said
-    shown = [*as_ada, "systemctl", "--user", "show", "-P", "ActiveState", UNIT]
+    shown = [*as_ada, f"XDG_RUNTIME_DIR=/run/user/{uid}", "systemctl", "--user", "show", "-P", "ActiveState", UNIT]
     assert box.machine.run(*shown).stdout.strip() == "active"
     assert "已移除" in box.machine.run(*worker, "-autostart", "0").stdout
     assert box.machine.run(*shown).stdout.strip() == "inactive"

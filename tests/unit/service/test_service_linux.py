@@ -99,8 +99,15 @@ def test_beside_a_copy_that_runs_it_waits_for_the_next_boot(systemd: FakeSystemd
 
 def test_a_start_that_fails_says_where_to_look(systemd: FakeSystemd) -> None:
     systemd.fails["restart"] = "Job for ops-worker.service failed."
-    with pytest.raises(Unavailable, match=r"journalctl -u ops-worker\.service"):
+    with pytest.raises(Unavailable, match="journalctl -xe"):
         services(systemd).install(UNIT, may_start=True)
+
+
+def test_a_systemd_that_does_not_answer_leaves_nothing_behind(systemd: FakeSystemd) -> None:
+    systemd.fails["show"] = "Failed to connect to bus: No medium found"
+    with pytest.raises(Unavailable, match=r"No medium found.*enable-linger"):
+        services(systemd, uid=4711).install(UNIT, may_start=True)
+    assert not (systemd.root / "home").exists()
 
 
 def test_without_systemd_nothing_is_touched(tmp_path: Path) -> None:
