@@ -93,6 +93,11 @@ class AdoptingPlatform:
         """See `base.Platform`."""
         return not _is_foreign(handle) and self._inner.is_surely_empty(handle)
 
+    def kill_at_once(self, handle: Handle) -> None:
+        """See `base.Platform`. What others started has no group of ours."""
+        if not _is_foreign(handle):
+            self._inner.kill_at_once(handle)
+
     # --- what does not --------------------------------------------------------------------------------------------
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`."""
