@@ -47,6 +47,9 @@ class Launch(msgspec.Struct, frozen=True):
     limits: LimitRules = LimitRules()
     user: str = ""
 
+    def __repr__(self) -> str:  # env and argv may be secret
+        return f"Launch({self.instance_id}, number={self.number})"
+
 
 class Handle(msgspec.Struct, frozen=True):
     """A start that was made. `keeper` is its parent, which notes its exit code; the entrypoint where there is none."""

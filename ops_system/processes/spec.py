@@ -79,6 +79,9 @@ class RunSpec(msgspec.Struct, frozen=True):
     post_stop: tuple[str, ...] = ()
     takeover: Takeover | None = None  # others start it, or a command that does not stay
 
+    def __repr__(self) -> str:  # env, and args made of it, may be secret
+        return f"RunSpec({self.source!r})"
+
     @property
     def instance_id(self) -> InstanceId:
         """The instance's id."""
@@ -109,6 +112,9 @@ class PreparedInstance(msgspec.Struct, frozen=True):
     log_dir: str
     stop_argv: tuple[str, ...] = ()
     version: str = ""
+
+    def __repr__(self) -> str:  # env and argv may be secret
+        return f"PreparedInstance({self.dir})"
 
 
 class PrepareFailed(Exception):
