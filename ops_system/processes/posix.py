@@ -114,10 +114,10 @@ class PosixPlatform:
         handle = Handle(launch.instance_id, launch.number, who, is_child=self._keepers.is_child)
         start = _Start(handle, launch.run_dir, on_exit, on_pid)
         start.is_kept = True
+        start.deadline = self._loop.call_later(KEEPER_ANSWER_S, self._end_keeper, start)
         self._starts[launch.instance_id] = start
         return handle
 
-        start.deadline = self._loop.call_later(KEEPER_ANSWER_S, self._end_keeper, start)
     def _make_request(self, launch: Launch) -> bytes:
         groups = self._groups.make(launch.instance_id, launch.limits)
         try:
@@ -138,6 +138,7 @@ class PosixPlatform:
             self._started(start, Identity(self._boot_id, int(fields[3]), int(fields[4])))
 
     def _started(self, start: _Start, leader: Identity) -> None:
+        start.cancel_deadline()
         if leader.start_time == 0:
             leader = self._scanner.identity(leader.pid) or leader
         start.handle = msgspec.structs.replace(start.handle, leader=leader)
@@ -149,7 +150,6 @@ class PosixPlatform:
     # --- ending
     def _watch_leader(self, start: _Start, leader: Identity) -> None:
         """Be told by the kernel too: a keeper that hangs or is gone cannot hide an end."""
-        start.cancel_deadline()
         try:
             self._watch.add(leader.pid, lambda: self._leader_ended(start))
         except ProcessLookupError:
@@ -200,6 +200,15 @@ class PosixPlatform:
             return None
         return status if waited == pid else None
 
+    def _end_keeper(self, start: _Start) -> None:
+        """It owes an answer: end it, so that its children come to us and tell themselves."""
+        start.deadline = None
+        if self._keeper is not None and start.is_kept:
+            _log.error("the keeper (pid %d) has not answered for %g s; it is ended", self._keeper.pid, KEEPER_ANSWER_S)
+            self.signal(self._keeper, "SIGKILL")
+        else:
+            self._end_without_keeper(start)
+
     def _on_keeper_lost(self) -> None:
         """Go on without: its children are ours now, or init's. A start it never answered is looked for."""
         gone, self._keeper = self._keeper, None
@@ -207,6 +216,7 @@ class PosixPlatform:
             end_keeper(gone.pid, _END_S)
             self._own.discard(gone.pid)
         self._scanner.expire()
+        _end_half_born()
         for start in tuple(self._starts.values()):
             start.is_kept = False
             if start.is_over:
@@ -219,15 +229,6 @@ class PosixPlatform:
 
     def _look_for(self, start: _Start) -> None:
         members = self._scanner.members(start.handle)
-    def _end_keeper(self, start: _Start) -> None:
-        """It owes an answer: end it, so that its children come to us and tell themselves."""
-        start.deadline = None
-        if self._keeper is not None and start.is_kept:
-            _log.error("the keeper (pid %d) has not answered for %g s; it is ended", self._keeper.pid, KEEPER_ANSWER_S)
-            self.signal(self._keeper, "SIGKILL")
-        else:
-            self._end_without_keeper(start)
-
         if members:
             self._started(start, _oldest(members))
         else:
@@ -235,7 +236,6 @@ class PosixPlatform:
 
     # --- finding again
     def readopt(self, handle: Handle, run_dir: str, on_exit: OnExit) -> bool:
-        _end_half_born()
         """See `base.Platform`."""
         leader = handle.leader
         if leader is None or not self.is_alive(leader):
@@ -368,6 +368,14 @@ def _request(launch: Launch, groups: tuple[str, ...]) -> bytes:
     )
 
 
+def _end_half_born() -> None:
+    """Kill what a keeper had forked and not executed when it died: it would come to life as an entrypoint unseen."""
+    for pid in procfs.read_children(os.getpid()) or ():
+        if is_keeper(procfs.read_argv(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def _oldest(members: tuple[Member, ...]) -> Identity:
     return min((member.identity for member in members), key=lambda identity: (identity.start_time, identity.pid))
 
@@ -390,14 +398,6 @@ def read_note(path: Path, number: int) -> int | None:
 
 def exit_of_status(status: int) -> Exit:
     """Read a wait(2) status."""
-def _end_half_born() -> None:
-    """Kill what a keeper had forked and not executed when it died: it would come to life as an entrypoint unseen."""
-    for pid in procfs.read_children(os.getpid()) or ():
-        if is_keeper(procfs.read_argv(pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
     if os.WIFSIGNALED(status):
         return Exit(signal=signal_name(os.WTERMSIG(status)))
     return Exit(code=os.WEXITSTATUS(status))
