@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from ops_system.master.channels.rules import Notice, Severity
+from ops_system.model.errors import UsageError
 from ops_system.model.instances import HealthState, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.protocol.frames import Apply, Report
 from tests.bench.sim import Refused, SimWorker
 from tests.fakes.attacker import join, linked
+from tests.fakes.clock import FakeClock
 from tests.fakes.master import ApiError, run_master
 from tests.fakes.packages import make_zip, service_json
 from tests.fakes.receiver import receiver
@@ -133,3 +137,31 @@ async def test_the_master_itself_is_no_receiver(tmp_path):
         told = await api.post(f"/channels/{made['id']}/test")
         assert (told["state"], told["error"]["code"]) == ("failed", "outbound_refused")
         assert "the master itself" in told["error"]["message"]
+
+
+async def test_a_message_that_waits_goes_out_after_a_restart_of_the_master(tmp_path, site):
+    async def refuse(_request):
+        return web.Response(status=503)
+
+    clock, settings = FakeClock(datetime.now(UTC)), {"outbound__allow": "127.0.0.1"}
+    site.say = refuse
+    async with run_master(tmp_path, clock=clock, **settings) as master, master.admin_client() as api:
+        made = await api.post("/channels", webhook(site))
+        notice = Notice("node_offline", "node:n1", Severity.CRITICAL, "node_offline", {"name": "n1"}, clock.now())
+        master.master.ground.bus.publish(notice)
+        await eventually(lambda: clock.advance(0.1) or site.got)
+        (first,) = await told(site, 1)
+    site.say = None
+    clock.advance(60)
+    async with run_master(tmp_path, clock=clock, is_set_up=False, **settings) as master:
+        _, second = await told(site, 2)
+        async with master.admin_client("viewer") as api:
+            with pytest.raises(ApiError):
+                await api.get(f"/channels/{made['id']}/deliveries")
+    assert first["id"] == second["id"]
+
+
+async def test_an_allowance_that_means_nothing_ends_the_start(tmp_path):
+    with pytest.raises(UsageError, match=r"outbound\.allow: 'http://x'"):
+        async with run_master(tmp_path, outbound__allow="http://x"):
+            pass
