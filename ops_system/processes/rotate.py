@@ -271,14 +271,16 @@ class OutputLog:
             names = {path.stat().st_ino: path for path in backups(self.path)}
             path = names.get(found.inode) if found else None
             fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if path else -1
+            if path is None:
+                self._state = without_lost(self._known(), self.path)
         if found is None or path is None:
-            return Piece(offset, b"")
+            return self.read(offset, length)  # it was rotated away, or removed by somebody
         try:
             at = max(offset, found.start)
             data = read_pack(fd, at - found.start, length, is_packed=path.suffix == ".gz")
         finally:
             os.close(fd)
-        return Piece(at, data)
+        return Piece(at, data) if data else self.read(found.end, length)  # damaged: go on behind it
 
     def _archive_at(self, offset: int) -> Archive | None:
         return next((item for item in self._known().archives if offset < item.end), None)
