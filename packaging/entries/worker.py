@@ -1,16 +1,23 @@
-"""Entry of the frozen `worker`, which is also its own keeper: that one needs none of the rest."""
+"""Entry of the frozen `worker`, which is also its own keeper (on Windows: sender of Ctrl-Break): small processes."""
 
 import contextlib
 import sys
 
-from ops_system.processes import keeper
 from ops_system.runtime.unpacked import hold
 
 
 def start() -> int:
-    """Be the keeper where told so, else the worker."""
-    if sys.argv[1:2] == [keeper.ARGUMENT]:
-        return keeper.main(sys.argv[2])
+    """Be the small process where told so, else the worker."""
+    if sys.platform == "win32":
+        from ops_system.processes import windows_break
+
+        if sys.argv[1:2] == [windows_break.FLAG]:
+            return windows_break.main()
+    else:
+        from ops_system.processes import keeper
+
+        if sys.argv[1:2] == [keeper.ARGUMENT]:
+            return keeper.main(sys.argv[2])
     from ops_system.worker.main import main
 
     return main()
