@@ -30,7 +30,7 @@ from ops_system.master.commands.library import Library
 from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
-from ops_system.master.gauges import node_gauges
+from ops_system.master.gauges import channel_gauges, node_gauges
 from ops_system.master.instances import api as instances_api
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
@@ -303,6 +303,7 @@ def build_channels(ground: Ground, nodes: Nodes) -> None:
         public_url=ground.addresses.master_url,
     )
     ground.parts |= {"channels": channels.run, "notices": Watchman(ground.bus, nodes, ground.clock).run}
+    ground.gauges.append(lambda: channel_gauges(channels))
     ground.routes += channels_api.routes(channels)
 
 

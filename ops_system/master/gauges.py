@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from ops_system.master.channels.rules import DeliveryState
+from ops_system.master.channels.service import Channels
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.nodes.links import Links
 from ops_system.master.nodes.service import Nodes
@@ -17,3 +19,9 @@ def node_gauges(nodes: Nodes, links: Links, metrics: MetricsBook) -> dict[str, f
         "ops_metrics_window_bytes": float(metrics.used_bytes),
         "ops_metrics_dropped_samples_total": float(metrics.dropped_samples),
     }
+
+
+def channel_gauges(channels: Channels) -> dict[str, float]:
+    """Return how deliveries went since the start: `pending` counts failed attempts that are repeated."""
+    name = "ops_channel_deliveries_total"
+    return {f'{name}{{state="{state}"}}': float(channels.counts[state]) for state in DeliveryState}

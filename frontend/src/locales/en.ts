@@ -197,6 +197,7 @@ export default {
     answered_error: 'answered with error {number}',
     channel_disabled: 'the channel was switched off first',
     secret_unreadable: 'the stored secret cannot be read; set it again',
+    too_old: 'waited for more than a day',
     remove_failed: 'files cannot be removed: {message}',
     invalid_service: 'service.json is not usable: {message}',
     wrong_os: 'the package is for {wanted}, the node runs {here}',

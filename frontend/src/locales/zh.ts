@@ -199,6 +199,7 @@ const zh: typeof en = {
     answered_error: '返回错误 {number}',
     channel_disabled: '发送前渠道已停用',
     secret_unreadable: '已保存的机密无法读取，请重新设置',
+    too_old: '等待超过一天',
     remove_failed: '无法删除文件：{message}',
     invalid_service: 'service.json 不可用：{message}',
     wrong_os: '服务包适用于 {wanted}，该节点运行 {here}',

@@ -30,6 +30,7 @@ GATHER_S = 0.5  # what happens together is told together
 WINDOW_S = 10.0  # one message per channel
 SAME_AGAIN_AFTER = timedelta(minutes=10)
 KEEP_TOLD = timedelta(days=90)
+TOO_OLD_AFTER = timedelta(days=1)  # news of yesterday, and what a restored backup still had in its outbox
 
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}\Z|[0-9A-Fa-f:.]{2,45}\Z")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,11 +25,13 @@ from ops_system.master.channels.rules import (
     KEEP_TOLD,
     MAX_CHANNELS,
     RETRY_AFTER_S,
+    TOO_OLD_AFTER,
     Bundle,
     Channel,
     ChannelPatch,
     Delivery,
     DeliveryQuery,
+    DeliveryState,
     NewChannel,
     Notice,
     Secrets,
@@ -57,6 +60,7 @@ MAX_WAITING = 10_000  # notices not yet on disk; more are dropped and counted in
 MAX_AT_ONCE = 500
 IDLE_S = 60.0
 TROUBLE_S = 5.0  # while the database cannot be written
+_TOO_OLD = Reason("too_old", "it waited for more than a day: the master was down, or a backup was restored")
 _DISABLED = Reason("channel_disabled", "the channel was switched off before the message was sent")
 
 
@@ -96,6 +100,7 @@ class Channels:
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._outbox = asyncio.Lock()  # no row is added to while it is picked up
+        self.counts: Counter[DeliveryState] = Counter()  # how attempts went; `pending`: to be tried again
         self._in_flight: dict[str, int] = {}  # a channel's delivery that is being tried
         bus.subscribe(Notice, self.note)
 
@@ -297,10 +302,12 @@ class Channels:
     async def _attempt(self, row: StoredDelivery) -> None:
         try:
             channel = await self.get(row.channel_id)
-            error = await self._send(channel, row.bundle, str(row.id))
-            ended = after_attempt(row, error, self._clock.now())
+            is_old = self._clock.now() - row.created_at > TOO_OLD_AFTER
+            error = _TOO_OLD if is_old else await self._send(channel, row.bundle, str(row.id))
+            ended = after_attempt(row, error, self._clock.now(), may_retry=not is_old)
             async with self._database.transaction() as tx:
                 await store.save_attempt(tx, ended)
+            self.counts[ended.state] += 1
             if error is not None:
                 _log.warning("channel %s: delivery %d failed: %s", channel.name, row.id, error.message)
         except NotFound:

@@ -256,6 +256,21 @@ async def test_a_clock_set_back_by_days_holds_nothing_up(desk):
         await desk.until(channel, ended(1))
 
 
+async def test_what_waited_for_a_day_is_given_up(desk):
+    channel = await desk.add()
+    desk.site.say = answering(500)
+    async with running(desk.channels.run(), "channels"):
+        desk.note(1)
+        await desk.until(channel, lambda log: log and log[0].attempts == 1)
+    desk.open()
+    desk.site.say = None
+    desk.clock.advance(86400)
+    async with running(desk.channels.run(), "channels"):
+        (row,) = await desk.until(channel, ended(1))
+    assert (row.state, row.error.code, len(desk.site.got)) == ("failed", "too_old", 1)
+    assert dict(desk.channels.counts) == {"failed": 1}
+
+
 async def test_only_what_a_channel_wants_and_only_while_it_is_on(desk):
     offline = await desk.add("offline", events=(EventKind.NODE_OFFLINE,))
     everything = await desk.add("all")
