@@ -13,6 +13,7 @@ PACKAGES = {
     "xfs_io": "xfsprogs",
     "mkfs.ext4": "e2fsprogs",
     "strace": "strace",
+    "faketime": "faketime",
     "ip": "iproute2",
     "nft": "nftables",
     "aiosmtpd": "python3-aiosmtpd",

@@ -61,10 +61,20 @@ def is_newer(new: InstanceSpec, kept: InstanceSpec | None) -> bool:
 
 def refusal(frame: Apply, node_id: NodeId, server_now: datetime) -> str:
     """Return why a wish must not be taken (S15), empty when it may. `server_now` is the master's clock."""
+    return fault_of(frame, node_id) or untimely(frame, server_now)
+
+
+def fault_of(frame: Apply, node_id: NodeId) -> str:
+    """Return why a wish can never be taken here."""
     if not _ID.match(frame.spec.instance_id):
         return "its id cannot be the name of a folder"
     if frame.node_id != node_id:
         return f"it is for node {frame.node_id}"
+    return ""
+
+
+def untimely(frame: Apply, server_now: datetime) -> str:
+    """Return why it is not the time of a wish. The master's clock may have been moved since it was last heard."""
     if server_now > frame.expires_at + CLOCK_TOLERANCE:
         return f"it expired at {frame.expires_at.isoformat()}"
     if frame.issued_at > server_now + CLOCK_TOLERANCE:
@@ -166,14 +176,18 @@ class Instances:
             await self._supervisor.apply(self._resolve(gone))
 
     # --- from the master ------------------------------------------------------------------------------------------
-    async def on_apply(self, frame: Apply, server_now: datetime) -> None:
-        """Keep a newer wish, then carry it out. One that is not ours or has expired is refused and logged."""
+    async def on_apply(self, frame: Apply, server_now: datetime) -> bool:
+        """Keep a newer wish, then carry it out. One that is not ours or has expired is refused and logged.
+
+        True: only its time speaks against it; ask again when the master's clock has been heard anew.
+        """
         spec = frame.spec
         if why := refusal(frame, self._node_id, server_now):
             _log.warning("refused a wish for %s (%s): %s", spec.instance_id, spec.name, why)
-            return
+            return not fault_of(frame, self._node_id)
         if is_newer(spec, self._unsaved.get(spec.instance_id) or self._store.get(spec.instance_id)):
             await self._take(spec)
+        return False
 
     async def retry_unsaved(self) -> None:
         """Try again to keep the wishes for which the disk had no room. Call it every few seconds."""

@@ -68,7 +68,7 @@ def take_lock(work_dir: Path) -> FileLock:
 
 
 def note_port(work_dir: Path, port: int) -> None:
-    """Note where the status port really is, so that `status` finds it whatever -port was. A full disk stops no start."""
+    """Note where the status port really is, so that `status` finds it; a full disk stops no start."""
     try:
         write_atomic(work_dir / PORT_FILE, str(port).encode(), 0o644)
     except OSError as problem:

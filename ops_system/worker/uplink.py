@@ -88,8 +88,8 @@ class Node(Protocol):
     def last_event_seq(self) -> int:
         """Return the number of the newest event ever written."""
 
-    async def on_apply(self, frame: Apply, server_now: datetime) -> None:
-        """Take a wish; refuse one that is not ours or has expired."""
+    async def on_apply(self, frame: Apply, server_now: datetime) -> bool:
+        """Take a wish; refuse one that is not ours or has expired. True: only its time speaks against it."""
 
     async def on_forget(self, instance_id: InstanceId) -> None:
         """Drop the tombstone."""
@@ -162,6 +162,7 @@ class Uplink:
         self._run_id = secrets.token_hex(8)
         self._clock = ServerClock()
         self._sent_seq = 0
+        self._untimely: dict[InstanceId, Apply] = {}  # newest per instance, until the next Pong
         self._sampled_at_s = 0.0
         self._linked = asyncio.Event()
         self.picture = LinkPicture()
@@ -396,16 +397,27 @@ class Uplink:
     async def _on_frame(self, frame: Frame) -> None:
         match frame:
             case Apply():
-                await self._owner.on_apply(frame, self._clock.now())
+                await self._apply(frame)
             case Forget():
                 await self._owner.on_forget(frame.instance_id)
             case EventsAck():
                 await self._owner.on_events_ack(frame.seq)
             case Pong():
                 self._clock.hear(frame.server_time)
+                await self._apply_untimely()
                 self.picture.clock_skew_s = (datetime.now(UTC) - frame.server_time).total_seconds()
             case _:
                 _log.warning("a %s frame means nothing here; ignored", type(frame).__name__)
+
+    async def _apply(self, frame: Apply) -> None:
+        if await self._owner.on_apply(frame, self._clock.now()):
+            self._untimely[frame.spec.instance_id] = frame
+
+    async def _apply_untimely(self) -> None:
+        """Try once more what came at the wrong time: the master's clock may have jumped just before it was sent."""
+        untimely, self._untimely = self._untimely, {}
+        for frame in untimely.values():
+            await self._owner.on_apply(frame, self._clock.now())
 
     def _show(self, state: LinkState, message: str) -> None:
         """Keep the picture, and log what is new: a master away for a week is one line, not sixty thousand."""

@@ -171,7 +171,10 @@ class Auth:
             return ANONYMOUS
         token = await self._find_token(hash_secret(text))
         now_ms = self._now_ms()
-        if token is None or (token.expires_ms is not None and token.expires_ms <= now_ms):
+        if token is None:
+            return ANONYMOUS
+        if token.expires_ms is not None and token.expires_ms <= now_ms:
+            await self._sweep_quietly()
             return ANONYMOUS
         reach = token.reach()
         if reach is None:

@@ -113,6 +113,16 @@ async def test_wishes_for_others_expired_or_unnameable_are_refused(tmp_path: Pat
     assert not list((tmp_path / "desired").iterdir())
 
 
+async def test_only_a_wish_at_the_wrong_time_is_worth_another_look(tmp_path: Path) -> None:
+    instances, supervisor, _ = make(tmp_path)
+    late = frame(wish(), issued_at=NOW - dt.timedelta(days=3))
+    early = frame(wish(), issued_at=NOW + dt.timedelta(days=3))
+    foreign = frame(wish(), NodeId("node_2"), NOW - dt.timedelta(days=3))
+    assert [await instances.on_apply(one, NOW) for one in (late, early, foreign)] == [True, True, False]
+    assert not await instances.on_apply(early, NOW + dt.timedelta(days=3))
+    assert len(supervisor.applied) == 1
+
+
 async def test_a_start_takes_up_what_the_disk_says_in_start_order(tmp_path: Path) -> None:
     instances, _, _ = make(tmp_path)
     for name, order in (("a", 2), ("b", 1), ("c", 0)):

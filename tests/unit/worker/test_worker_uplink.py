@@ -38,6 +38,7 @@ class Kept:
         self.events: list[InstanceEvent] = []
         self.applied: list = []
         self.forgotten: list = []
+        self.is_untimely = False
         self.changed = asyncio.Event()
 
     def reports(self):
@@ -49,9 +50,10 @@ class Kept:
     def last_event_seq(self) -> int:
         return self.events[-1].seq if self.events else 0
 
-    async def on_apply(self, frame, server_now) -> None:
+    async def on_apply(self, frame, server_now) -> bool:
         self.applied.append((frame, server_now))
         self.changed.set()
+        return self.is_untimely
 
     async def on_forget(self, instance_id) -> None:
         self.forgotten.append(instance_id)
@@ -183,6 +185,24 @@ async def test_a_wish_comes_with_the_masters_time(
     _frame, server_now = kept.applied[0]
     assert abs((now() - server_now).total_seconds()) < 5
     assert kept.forgotten == ["i9"]
+
+
+async def test_a_wish_at_the_wrong_time_is_looked_at_once_more_when_the_clock_was_heard(
+    master: MastersEnd, kept: Kept, uplink: Uplink
+) -> None:
+    del uplink
+    kept.is_untimely = True
+    from tests.fakes.wishes import wish
+
+    master.apply(wish(), issued_at=now() + dt.timedelta(days=3))
+    pings = master.pings
+    async with asyncio.timeout(5):
+        while len(kept.applied) < 2:
+            kept.changed.clear()
+            await kept.changed.wait()
+    await master.until(lambda: master.pings >= pings + 4)
+    assert len(kept.applied) == 2
+    assert kept.applied[0][0] == kept.applied[1][0]
 
 
 async def test_a_hundred_reconnects_leave_nothing_behind(master: MastersEnd, kept: Kept, tmp_path: Path) -> None:
