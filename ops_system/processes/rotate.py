@@ -120,7 +120,12 @@ class OutputLog:
             dropped_bytes = 0
             if live_bytes > rules.flood_bytes:
                 dropped_bytes = self._drop(fd, state, live_bytes - rules.max_size_bytes, rules)
-            done = self._archive_head(fd, rules)
+            try:
+                done = self._archive_head(fd, rules)
+            except OSError:
+                if not dropped_bytes:
+                    raise
+                done = NOTHING  # what was dropped is told now, what is wrong with the disk by the next look
             self._drop_old(rules)
             return msgspec.structs.replace(done, dropped_bytes=dropped_bytes)
 

@@ -137,7 +137,8 @@ class InstanceLogs:
         try:
             done = await asyncio.to_thread(log.rotate, rules)
         except OSError as problem:
-            _log.warning("%s cannot be rotated: %s", log.path, problem)
+            if self._unsaid.is_due(log.path, "not_rotated", self._clock()):
+                _log.warning("%s cannot be rotated: %s", log.path, problem)
             return
         for reason in self._unsaid.take(log.path, done, self._clock()):
             self._on_note(instance_id, reason)
@@ -159,7 +160,7 @@ class Troubles:
     def take(self, path: Path, done: Rotation, now_s: float) -> list[Reason]:
         """Return what is to be said now. `now_s` is monotonic."""
         self._dropped_bytes[path] = self._dropped_bytes.get(path, 0) + done.dropped_bytes
-        found = [reason for reason in self._reasons(path, done) if self._is_due(path, reason.code, now_s)]
+        found = [reason for reason in self._reasons(path, done) if self.is_due(path, reason.code, now_s)]
         if any(reason.code == "log_dropped" for reason in found):
             del self._dropped_bytes[path]
         return found
@@ -176,7 +177,8 @@ class Troubles:
             message = f"{name} lies on a file system that cannot free the head of a file; a rotation may lose lines"
             yield Reason("log_rotation_lossy", message, {"name": name})
 
-    def _is_due(self, path: Path, code: str, now_s: float) -> bool:
+    def is_due(self, path: Path, code: str, now_s: float) -> bool:
+        """Return whether it was not said lately, and count it as said."""
         said_s = self._said_s.get((path, code))
         if said_s is not None and (code == "log_rotation_lossy" or now_s - said_s < QUIET_S):
             return False

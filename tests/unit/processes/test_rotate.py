@@ -168,6 +168,23 @@ def test_a_full_disk_leaves_the_log_whole(path, monkeypatch):
         assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_flood_on_a_full_disk_is_cut_off_and_told(path, monkeypatch):
+    append(path, LINES)
+    log = OutputLog(path)
+
+    def no_space(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ops_system.processes.packs._write_all", no_space)
+    monkeypatch.setattr("ops_system.processes.rotate.save", no_space)
+    assert log.rotate(RULES).dropped_bytes == 400_000
+    assert path.stat().st_blocks * 512 <= 100_000 + 2 * 4096
+    with pytest.raises(OSError, match="No space"):
+        log.rotate(RULES)
+    for reader in (log, OutputLog(path)):
+        assert reader.read(0, 1_000_000).data == LINES[400_000:]
+
+
 def test_old_files_go_by_age(path):
     append(path, LINES[:100_000])
     old = path.with_name("stdout.log.1")
