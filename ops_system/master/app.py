@@ -31,7 +31,9 @@ from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import Gatekeeper, InstanceOwners
 from ops_system.master.gauges import channel_gauges, node_gauges
+from ops_system.master.instances import adopt_api
 from ops_system.master.instances import api as instances_api
+from ops_system.master.instances.adopting import Adoptions
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
@@ -384,6 +386,15 @@ async def build_instances(ground: Ground, book: Book) -> Instances:
     ground.bus.subscribe(FalseClaim, observer.on_claim)
     ground.parts["instances"] = instances.run
     ground.routes += instances_api.routes(instances)
+    adoptions = Adoptions(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        links=book.links,
+        audit=ground.audit,
+    )
+    ground.routes += adopt_api.routes(adoptions)
     return instances
 
 

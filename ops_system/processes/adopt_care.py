@@ -86,8 +86,11 @@ class AdoptedCare:
         self._is_restarting = False
         self._unsaid: Exit | None = None  # the end of the former leader while the restart command is at work
 
-    def _start(self) -> Start:
-        """Raises Invalid when the instance's user does not exist."""
+    def _start(self, *, is_free_tree: bool = True) -> Start:
+        """Return how it is found. Without `is_free_tree` what belongs to it now is out of bounds, too.
+
+        Raises Invalid when the instance's user does not exist.
+        """
         care, spec = self._care, self._care.view.spec
         prepared = care.prepared
         assert spec.takeover is not None
@@ -95,7 +98,7 @@ class AdoptedCare:
         return Start(
             instance_id=spec.instance_id,
             takeover=spec.takeover,
-            guard=self._around.guard(spec.instance_id),
+            guard=self._around.guard(spec.instance_id if is_free_tree else None),
             boot_id=self._around.platform.boot_id(),
             argv=(*care.command_prefix(), *prepared.argv) if prepared.argv else (),
             dir=prepared.dir,
@@ -146,8 +149,11 @@ class AdoptedCare:
             self._care.has_ended(end)
 
     async def _follow(self, end: Exit) -> None:
+        """Take the successor. By name an orphan of the dead one would look like one; a PID file names it for sure."""
+        takeover = self._care.view.spec.takeover
+        is_named = takeover is not None and takeover.strategy == "pidfile"
         try:
-            is_followed = self._take(await look(self._start()), is_found=True)
+            is_followed = self._take(await look(self._start(is_free_tree=is_named)), is_found=True)
         except (CannotTake, OpsError):
             is_followed = False
         if not is_followed:

@@ -83,7 +83,7 @@ def _find_leader(
         case "match":
             return _by_name(takeover, guard, table)
         case _:
-            return _by_pid(takeover, table, is_first=is_first)
+            return _by_pid(takeover, guard, table, is_first=is_first)
 
 
 def _by_name(takeover: Takeover, guard: Guard, table: Mapping[int, Facts]) -> Facts:
@@ -99,18 +99,18 @@ def _by_name(takeover: Takeover, guard: Guard, table: Mapping[int, Facts]) -> Fa
     return choose_leader(free, table, f'"{takeover.process_name}"')
 
 
-def _by_pid(takeover: Takeover, table: Mapping[int, Facts], *, is_first: bool) -> Facts:
+def _by_pid(takeover: Takeover, guard: Guard, table: Mapping[int, Facts], *, is_first: bool) -> Facts:
     learned = takeover.learned
     if is_first or learned is None:
         facts = table.get(takeover.pid)
         if facts is None or facts.is_dead:
             raise CannotTake(_gone(takeover.pid))
         return facts
-    alike = [facts for facts in table.values() if is_like(facts, learned)]
+    alike = [facts for facts in table.values() if is_like(facts, learned) and find_obstacle(facts, guard) is None]
     return choose_leader(alike, table, f"what ran as pid {takeover.pid}")
 
 
-def find_lookalike(takeover: Takeover) -> Facts | None:
+def find_lookalike(takeover: Takeover, guard: Guard) -> Facts | None:
     """Return a living process that is just like the one taken over, though the strategy does not find it.
 
     In doubt it is the service: it is taken, and no second copy started. Raises CannotTake for several of them.
@@ -119,7 +119,7 @@ def find_lookalike(takeover: Takeover) -> Facts | None:
     if learned is None:
         return None
     table = read_all()
-    alike = [facts for facts in table.values() if is_like(facts, learned) and not facts.is_dead]
+    alike = [facts for facts in table.values() if is_like(facts, learned) and find_obstacle(facts, guard) is None]
     return choose_leader(alike, table, "what was taken over") if alike else None
 
 

@@ -57,6 +57,9 @@ async def find_or_start(start: Start) -> Found:
     except CannotTake as problem:
         if problem.reason.code not in NOT_RUNNING:
             raise
+        alike = await asyncio.to_thread(find_lookalike, start.takeover, start.guard)
+        if alike is not None:
+            return Found(Tree(alike, ()), is_started=False)
         if not start.argv:
             words = f"it does not run, and there is no start command: {problem.reason.message}"
             raise CannotTake(Reason("not_running", words)) from None
@@ -65,16 +68,8 @@ async def find_or_start(start: Start) -> Found:
 
 
 async def look(start: Start) -> Tree:
-    """Return the process if it runs. Raises CannotTake."""
-    try:
-        return await asyncio.to_thread(find_tree, start.takeover, start.guard, start.boot_id)
-    except CannotTake as problem:
-        alike = None
-        if problem.reason.code in NOT_RUNNING:
-            alike = await asyncio.to_thread(find_lookalike, start.takeover)
-        if alike is None:
-            raise
-        return Tree(alike, ())
+    """Return the process if its strategy finds it. Raises CannotTake."""
+    return await asyncio.to_thread(find_tree, start.takeover, start.guard, start.boot_id)
 
 
 async def _wait(start: Start, ended: Callable[[], int | None] | None) -> Tree:

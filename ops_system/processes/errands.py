@@ -21,7 +21,10 @@ class Errands:
     def start(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
         """Run it beside."""
         self.cancel(name)
-        self._tasks[name] = self._group.create_task(errand, name=f"{name} {self._owner}")
+        try:
+            self._tasks[name] = self._group.create_task(errand, name=f"{name} {self._owner}")
+        except RuntimeError:  # the supervisor is going; the next one sees to it
+            errand.close()
 
     def cancel(self, name: str) -> None:
         """Stop it; one that calls this itself goes on to its end."""

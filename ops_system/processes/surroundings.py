@@ -44,7 +44,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     clock: Clock
     inherited_env: Mapping[str, str]
     group: asyncio.TaskGroup
-    guard: Callable[[InstanceId], Guard]  # what this instance must never take over
+    guard: Callable[[InstanceId | None], Guard]  # what may not be taken over, but for this instance
     on_crash: Callable[[InstanceId, Crash], None]
 
 

@@ -114,6 +114,134 @@ export interface components {
       node_id: string
     }
     /**
+     * NewAdoption
+     * @description A takeover. `name` is the module's in the system; log paths may be absolute.
+     */
+    NewAdoption: {
+      /** @enum {unknown} */
+      pid_strategy: 'match' | 'pid' | 'pidfile'
+      /** @default null */
+      pid: number | null
+      /** @default  */
+      pid_file: string
+      /** @default  */
+      process_name: string
+      /** @default  */
+      executable: string
+      /** @default null */
+      uid: number | null
+      /** @default  */
+      external_work_dir: string
+      /** @default [] */
+      start_command: string[] | string
+      /** @default [] */
+      stop_command: string[] | string
+      /** @default [] */
+      restart_command: string[] | string
+      /** @default [] */
+      reload_command: string[] | string
+      node_id: string
+      system_id: string
+      name: string
+      /** @default {} */
+      log_paths: {
+        [key: string]: string
+      }
+      /** @default {} */
+      ports: {
+        [key: string]: number
+      }
+      /**
+       * @default {
+       *       "type": "process",
+       *       "target": "",
+       *       "interval": "10s",
+       *       "timeout": "3s",
+       *       "failures": 3,
+       *       "start_timeout": "60s"
+       *     }
+       */
+      health: components['schemas']['Health']
+      /**
+       * @default {
+       *       "policy": "on-failure",
+       *       "delay": "1s",
+       *       "max_delay": "60s",
+       *       "max_restarts": 5,
+       *       "window": "10m",
+       *       "success_codes": [
+       *         0
+       *       ]
+       *     }
+       */
+      restart: components['schemas']['Restart']
+      /**
+       * @default {
+       *       "signal": "SIGTERM",
+       *       "timeout": "10s"
+       *     }
+       */
+      stop: components['schemas']['Stop']
+      /** @default  */
+      user: string
+    }
+    /**
+     * Health
+     * @description A probe. `target` is a URL, a `host:port`, or a command line, by `type`.
+     */
+    Health: {
+      /**
+       * @default process
+       * @enum {unknown}
+       */
+      type: 'command' | 'http' | 'process' | 'tcp'
+      /** @default  */
+      target: string
+      /** @default 10s */
+      interval: string
+      /** @default 3s */
+      timeout: string
+      /** @default 3 */
+      failures: number
+      /** @default 60s */
+      start_timeout: string
+    }
+    /**
+     * Restart
+     * @description When an ended process comes back: delay doubles up to `max_delay`, `max_restarts` within `window`.
+     */
+    Restart: {
+      /**
+       * @default on-failure
+       * @enum {unknown}
+       */
+      policy: 'always' | 'never' | 'on-failure'
+      /** @default 1s */
+      delay: string
+      /** @default 60s */
+      max_delay: string
+      /** @default 5 */
+      max_restarts: number
+      /** @default 10m */
+      window: string
+      /**
+       * @default [
+       *       0
+       *     ]
+       */
+      success_codes: number[]
+    }
+    /**
+     * Stop
+     * @description The polite signal and how long to wait before the whole tree is killed.
+     */
+    Stop: {
+      /** @default SIGTERM */
+      signal: string
+      /** @default 10s */
+      timeout: string
+    }
+    /**
      * JoinTokenCreate
      * @description A new join token: how many workers may use it, for how long, and the labels they get.
      */
@@ -266,6 +394,34 @@ export interface components {
       timeout_s: number
       /** @default  */
       user: string
+    }
+    /**
+     * TakeoverWish
+     * @description Which process, and the commands to steer it. Without `start_command` it is only watched.
+     */
+    TakeoverWish: {
+      /** @enum {unknown} */
+      pid_strategy: 'match' | 'pid' | 'pidfile'
+      /** @default null */
+      pid: number | null
+      /** @default  */
+      pid_file: string
+      /** @default  */
+      process_name: string
+      /** @default  */
+      executable: string
+      /** @default null */
+      uid: number | null
+      /** @default  */
+      external_work_dir: string
+      /** @default [] */
+      start_command: string[] | string
+      /** @default [] */
+      stop_command: string[] | string
+      /** @default [] */
+      restart_command: string[] | string
+      /** @default [] */
+      reload_command: string[] | string
     }
     /**
      * TerminalName
@@ -1135,6 +1291,9 @@ export interface components {
         [key: string]: number
       }
       generation: number
+      watched_only: boolean
+      can_reload: boolean
+      takeover: components['schemas']['Takeover'] | null
       drained: boolean
       operation_id: string | null
       observed_at: string | null
@@ -1174,6 +1333,49 @@ export interface components {
      * @enum {unknown}
      */
     Origin: 'adopted' | 'managed'
+    /**
+     * Takeover
+     * @description How to find the process and what to do with it. Without a start command it is only watched.
+     *
+     *         `strategy`: `pidfile`, `match` (by `process_name`), or `pid` (once by its number, later by what was `learned`).
+     *         `executable`, `work_dir` and `uid` must match exactly where they are given.
+     */
+    Takeover: {
+      /** @enum {unknown} */
+      strategy: 'match' | 'pid' | 'pidfile' | 'spawn'
+      /** @default 0 */
+      pid: number
+      /** @default  */
+      pid_file: string
+      /** @default  */
+      process_name: string
+      /** @default  */
+      executable: string
+      /** @default null */
+      uid: number | null
+      /** @default  */
+      work_dir: string
+      /** @default [] */
+      start_command: string[]
+      /** @default [] */
+      stop_command: string[]
+      /** @default [] */
+      restart_command: string[]
+      /** @default null */
+      learned: components['schemas']['Learned'] | null
+    }
+    /**
+     * Learned
+     * @description Whom a takeover found the first time: the process itself, and what another start of it would look like.
+     */
+    Learned: {
+      boot_id: string
+      pid: number
+      start_time: number
+      executable: string
+      uid: number
+      cmdline_sha256: string
+    }
     /**
      * Accepted
      * @description The wish is on record; the operation tells when it is true.
@@ -1324,6 +1526,15 @@ export interface components {
       from: number
       to: number
       names: string[]
+    }
+    /**
+     * Reloaded
+     * @description Answer of `instances.reload`. `output`: the last 4 KiB of what the command said.
+     */
+    Reloaded: {
+      exit_code: number
+      output: string
+      duration_s: number
     }
     /**
      * Page[JoinTokenView]
@@ -1524,11 +1735,24 @@ export interface components {
       exit_signal: string | null
     }
     /**
-     * Processes
-     * @description Answer of `processes.list`.
+     * Preview
+     * @description Whom a takeover would take, and what would happen to it. Exactly one of `leader` and `refusal` is set.
+     *
+     *         `candidates`: those among which no choice is made. `on_exit`: `start_command` starts it again, `shown` only says so.
      */
-    Processes: {
-      items: components['schemas']['ProcessInfo'][]
+    Preview: {
+      leader: components['schemas']['ProcessInfo'] | null
+      tree: components['schemas']['ProcessInfo'][]
+      candidates: components['schemas']['ProcessInfo'][]
+      refusal: components['schemas']['Reason'] | null
+      watched_only: boolean
+      /** @enum {unknown} */
+      on_exit: 'shown' | 'start_command'
+      /** @enum {unknown} */
+      stop_by: 'command' | 'signal'
+      /** @enum {unknown} */
+      restart_by: 'command' | 'none' | 'stop_and_start'
+      can_reload: boolean
     }
     /**
      * ProcessInfo
@@ -1574,6 +1798,13 @@ export interface components {
       protocol: 'tcp' | 'udp'
       address: string
       port: number
+    }
+    /**
+     * Processes
+     * @description Answer of `processes.list`.
+     */
+    Processes: {
+      items: components['schemas']['ProcessInfo'][]
     }
     /**
      * TerminalList
@@ -1737,62 +1968,6 @@ export interface components {
       process_name: string
       /** @default  */
       pid_file: string
-    }
-    /**
-     * Health
-     * @description A probe. `target` is a URL, a `host:port`, or a command line, by `type`.
-     */
-    Health: {
-      /**
-       * @default process
-       * @enum {unknown}
-       */
-      type: 'command' | 'http' | 'process' | 'tcp'
-      /** @default  */
-      target: string
-      /** @default 10s */
-      interval: string
-      /** @default 3s */
-      timeout: string
-      /** @default 3 */
-      failures: number
-      /** @default 60s */
-      start_timeout: string
-    }
-    /**
-     * Restart
-     * @description When an ended process comes back: delay doubles up to `max_delay`, `max_restarts` within `window`.
-     */
-    Restart: {
-      /**
-       * @default on-failure
-       * @enum {unknown}
-       */
-      policy: 'always' | 'never' | 'on-failure'
-      /** @default 1s */
-      delay: string
-      /** @default 60s */
-      max_delay: string
-      /** @default 5 */
-      max_restarts: number
-      /** @default 10m */
-      window: string
-      /**
-       * @default [
-       *       0
-       *     ]
-       */
-      success_codes: number[]
-    }
-    /**
-     * Stop
-     * @description The polite signal and how long to wait before the whole tree is killed.
-     */
-    Stop: {
-      /** @default SIGTERM */
-      signal: string
-      /** @default 10s */
-      timeout: string
     }
     /**
      * Hooks

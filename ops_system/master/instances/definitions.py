@@ -8,6 +8,7 @@ from ops_system.master.nodes.service import Nodes
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
+from ops_system.model.errors import NotAllowed
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module
@@ -26,6 +27,9 @@ class Definitions:
         self, tx: Transaction, module: Module, neighbours: Iterable[InstanceSpec], instance_id: InstanceId
     ) -> InstanceSpec:
         """Return what the module's instance beside these neighbours is. Raises `NotFound`, `Invalid`."""
+        if not module.package:
+            words = f"module {module.name} has no package: it stands for what was taken over; take over another process"
+            raise NotAllowed(words, reason="no_package")
         package = await self._packages.get(module.package, module.version, tx)
         ref = await self._packages.get_ref(module.package, module.version, tx)
         on_node = {neighbour.module_id: neighbour.instance_id for neighbour in neighbours}

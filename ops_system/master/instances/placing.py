@@ -7,7 +7,7 @@ import msgspec
 from ops_system.master.nodes.rules import Node
 from ops_system.model.errors import Conflict, Invalid, NotAllowed
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import ConfigFile, Desired, InstanceSpec
+from ops_system.model.instances import ConfigFile, Desired, InstanceSpec, Origin
 from ops_system.model.manifest import Manifest
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.packages import PackageRef
@@ -129,6 +129,7 @@ def build_spec(
         name=module.name,
         package=package,
         service=service,
+        origin=Origin.ADOPTED if service.is_external and service.pid_strategy != "spawn" else Origin.MANAGED,
         start_order=module.start_order,
         depends_on=tuple(depends_on),
         config_files=files,

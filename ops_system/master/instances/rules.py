@@ -22,6 +22,7 @@ from ops_system.model.instances import (
     HealthState,
     InstanceReport,
     InstanceSpec,
+    Origin,
     State,
 )
 from ops_system.model.operations import OperationState
@@ -39,6 +40,8 @@ class Action(StrEnum):
     RESTART = "restart"
     KILL = "kill"
     DESTROY = "destroy"
+    ADOPT = "adopt"  # take over what others started
+    RELEASE = "release"  # forget it and leave its process as it is
     DRAIN = "drain"  # a stop that keeps the wish for later
     UNDRAIN = "undrain"
 
@@ -50,6 +53,8 @@ STEPS: Mapping[Action, tuple[str, ...]] = {
     Action.RESTART: ("stop", "start", "prove"),
     Action.KILL: ("stop",),
     Action.DESTROY: ("stop", "remove"),
+    Action.ADOPT: ("find", "prove"),
+    Action.RELEASE: ("release",),
     Action.DRAIN: ("stop",),
     Action.UNDRAIN: ("start", "prove"),
 }
@@ -88,7 +93,8 @@ def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = N
     `fresh` is the definition as it is now: taken over when the process starts anew anyway. Raises `NotAllowed` for an
     instance that is being destroyed.
     """
-    if spec.desired is Desired.ABSENT and action is not Action.DESTROY:
+    check_act(spec, action)
+    if spec.desired is Desired.ABSENT and action not in {Action.DESTROY, Action.RELEASE}:
         raise NotAllowed(f"instance {spec.instance_id} is being destroyed; nothing else can be asked of it")
     base = fresh if fresh is not None and takes_fresh(spec, action) else spec
     changes = {
@@ -96,8 +102,26 @@ def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = N
         "desired": _DESIRED[action],
         "restart_seq": spec.restart_seq + (action is Action.RESTART),
         "stop_now": action is Action.KILL,
+        "lets_go": action is Action.RELEASE,
     }
     return msgspec.structs.replace(base, **changes)
+
+
+def is_watched_only(spec: InstanceSpec) -> bool:
+    """Whether others start the process and we cannot."""
+    if spec.takeover is not None:
+        return spec.takeover.is_watched_only
+    return spec.origin is Origin.ADOPTED and not spec.service.entrypoint
+
+
+def check_act(spec: InstanceSpec, action: Action) -> None:
+    """Raise `NotAllowed` for what cannot be asked of this kind of instance."""
+    if action is Action.RELEASE and spec.origin is not Origin.ADOPTED:
+        raise NotAllowed(f"{spec.name} was started here; only what was taken over can be let go", reason="not_adopted")
+    can_restart = not is_watched_only(spec) or (spec.takeover is not None and bool(spec.takeover.restart_command))
+    if action is Action.RESTART and not can_restart:
+        words = f"{spec.name} is only watched: it was taken over without a start or restart command"
+        raise NotAllowed(words, reason="watched_only")
 
 
 def with_secrets(spec: InstanceSpec, values: Mapping[str, str]) -> InstanceSpec:
@@ -113,6 +137,8 @@ _DESIRED: Mapping[Action, Desired] = {
     Action.STOP: Desired.STOPPED,
     Action.KILL: Desired.STOPPED,
     Action.DESTROY: Desired.ABSENT,
+    Action.ADOPT: Desired.RUNNING,
+    Action.RELEASE: Desired.ABSENT,
     Action.DRAIN: Desired.STOPPED,
     Action.UNDRAIN: Desired.RUNNING,
 }
@@ -138,11 +164,13 @@ def after_cancel(action: Action) -> Action | None:
     match action:
         case Action.DEPLOY | Action.START:
             return Action.STOP
+        case Action.ADOPT:
+            return Action.RELEASE
         case Action.RESTART:
             return None
         case Action.UNDRAIN:
             return Action.DRAIN
-        case Action.STOP | Action.KILL | Action.DESTROY | Action.DRAIN:
+        case Action.STOP | Action.KILL | Action.DESTROY | Action.RELEASE | Action.DRAIN:
             raise NotAllowed(f"a {action} that was sent cannot be taken back; start or deploy the instance again")
         case _:
             assert_never(action)
@@ -199,11 +227,11 @@ def judge_action(record: Record, report: InstanceReport) -> TargetEnd | None:
     if record.action is None or needs_apply(record.spec, report):
         return None
     match record.action:
-        case Action.DEPLOY | Action.START | Action.RESTART | Action.UNDRAIN:
+        case Action.DEPLOY | Action.START | Action.RESTART | Action.UNDRAIN | Action.ADOPT:
             return _judge_start(record, report)
         case Action.STOP | Action.KILL | Action.DRAIN:
             return _judge_stop(report)
-        case Action.DESTROY:
+        case Action.DESTROY | Action.RELEASE:
             return TargetEnd(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)
         case _:
             assert_never(record.action)

@@ -39,6 +39,7 @@ from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import ListQuery, Page, Principal
 from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.ids import InstanceId, NodeId, spell_id
+from ops_system.model.instances import InstanceSpec, Origin
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
@@ -215,7 +216,8 @@ class Instances:
     ) -> tuple[Instance, Operation]:
         """Remove an instance: the worker proves the tree empty, removes the files and says so; then it is gone.
 
-        `may_stop` stops what runs first. `is_forced` forgets the instance at once, for a node that is lost: refused
+        `may_stop` stops what runs first; what was taken over is let go without it.
+        `is_forced` forgets the instance at once, for a node that is lost: refused
         while the node is online; should the node come back, it is told to remove it. Asking again while a removal is
         under way answers with that one. Raises `NotFound`, `NotAllowed`.
         """
@@ -227,16 +229,38 @@ class Instances:
                 return self._announcer.view(record), known
             if is_forced:
                 self._check_lost(record)
-            else:
+            elif record.spec.origin is not Origin.ADOPTED:
                 check_destroy(record.spec, self._announcer.view(record).state, may_stop=may_stop)
-            record, operation = await self._act(tx, record, Action.DESTROY, actor, after)
+            is_released = record.spec.origin is Origin.ADOPTED and not may_stop
+            action = Action.RELEASE if is_released else Action.DESTROY
+            record, operation = await self._act(tx, record, action, actor, after)
             if is_forced:
                 operation = await self._forget(tx, record, operation, after)
         self.release(after)
         return self._announcer.view(record), operation
 
+    async def let_go(self, instance_id: str, actor: Principal) -> tuple[Instance, Operation]:
+        """Forget an instance that was taken over; its process hears nothing of it. Raises `NotFound`, `NotAllowed`."""
+        return await self.act(instance_id, Action.RELEASE, actor)
+
+    async def take_in(
+        self, tx: Transaction, spec: InstanceSpec, node: placing.NodeFacts, actor: Principal, after: Aftermath
+    ) -> tuple[Record, Operation]:
+        """Write an instance of what runs on a node already, and begin its takeover.
+
+        Raises `Conflict` (the module is there already, a port is taken), `NotAllowed` (node not ready).
+        """
+        await self._check_place(tx, spec.module_id, spec.name, node)
+        placing.check_ports(spec, [record.spec for record in await store.list_by_node(tx, node.id)], node)
+        record = await self._insert(tx, spec, node)
+        return await self._act(tx, record, Action.ADOPT, actor, after)
+
+    def view(self, record: Record) -> Instance:
+        """Return the instance as it is shown now."""
+        return self._announcer.view(record)
+
     async def _removal_under_way(self, record: Record) -> Operation | None:
-        if record.action is not Action.DESTROY or record.operation_id is None:
+        if record.action not in {Action.DESTROY, Action.RELEASE} or record.operation_id is None:
             return None
         operation = await self._operations.get(record.operation_id)
         return None if operation.state in ENDED else operation
@@ -293,18 +317,24 @@ class Instances:
 
     async def place(self, tx: Transaction, module: Module, node: placing.NodeFacts) -> Record:
         """Write a new instance that nothing is wished of yet. Raises as `create`."""
-        existing = await store.find_on_node(tx, module.id, node.id)
-        if existing is not None:
-            raise Conflict(
-                f"module {module.name} has an instance on node {node.name} already; start or destroy that one",
-                instance_id=existing.spec.instance_id,
-            )
+        await self._check_place(tx, module.id, module.name, node)
         instance_id = InstanceId(spell_id("ins", secrets.token_bytes(10)))
         neighbours = [record.spec for record in await store.list_by_node(tx, node.id)]
         spec = await self._definitions.define(tx, module, neighbours, instance_id)
         placing.check_node(spec.service, node)
         placing.check_placeholders(spec.service, spec.config_files)
         placing.check_ports(spec, neighbours, node)
+        return await self._insert(tx, spec, node)
+
+    async def _check_place(self, tx: Transaction, module_id: str, name: str, node: placing.NodeFacts) -> None:
+        existing = await store.find_on_node(tx, module_id, node.id)
+        if existing is not None:
+            raise Conflict(
+                f"module {name} has an instance on node {node.name} already; start or destroy that one",
+                instance_id=existing.spec.instance_id,
+            )
+
+    async def _insert(self, tx: Transaction, spec: InstanceSpec, node: placing.NodeFacts) -> Record:
         record = Record(
             node_id=node.id,
             spec=spec,

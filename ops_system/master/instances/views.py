@@ -5,11 +5,12 @@ from datetime import datetime
 
 import msgspec
 
-from ops_system.master.instances.rules import Record
+from ops_system.master.instances.rules import Record, is_watched_only
 from ops_system.master.web.route import ListQuery
 from ops_system.model.ids import InstanceId, ModuleId, NodeId, SystemId
 from ops_system.model.instances import Desired, HealthState, InstanceEvent, Origin, State
 from ops_system.model.reasons import Reason
+from ops_system.model.takeover import Takeover
 
 
 class InstanceQuery(ListQuery, frozen=True):
@@ -49,6 +50,9 @@ class Instance(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     ports: dict[str, int]
     generation: int
+    watched_only: bool  # others start it and we cannot: an end is shown and stays
+    can_reload: bool
+    takeover: Takeover | None  # how it was taken over; None: by its package, or it is our own
     drained: bool  # stopped because its node is drained; undrain starts it again
     operation_id: str | None  # what is under way
     observed_at: datetime | None
@@ -119,6 +123,9 @@ def view_of(record: Record, metrics: Mapping[str, float], *, is_heard: bool) -> 
         metrics=dict(metrics) if is_heard else {},
         ports=spec.service.ports,
         generation=spec.generation,
+        watched_only=is_watched_only(spec),
+        can_reload=bool(spec.service.hooks.reload),
+        takeover=spec.takeover,
         drained=record.is_drained,
         operation_id=record.operation_id,
         observed_at=seen.at if seen else None,

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus
 from ops_system.master.instances.aftermath import Aftermath
-from ops_system.master.instances.rules import STEPS, Action, Record
+from ops_system.master.instances.rules import STEPS, Action, Record, is_watched_only
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.events import NodeDraining
 from ops_system.master.nodes.rules import Node, NodeChange
@@ -210,7 +210,11 @@ class Drains:
 
 
 def _is_concerned(record: Record, action: Action) -> bool:
-    return record.is_drained if action is Action.UNDRAIN else record.spec.desired is Desired.RUNNING
+    if action is Action.UNDRAIN:
+        return record.is_drained
+    return record.spec.desired is Desired.RUNNING and not is_watched_only(
+        record.spec
+    )  # nobody here could start it again
 
 
 def _joined(waves: tuple[tuple[InstanceId, ...], ...]) -> tuple[InstanceId, ...]:

@@ -221,6 +221,8 @@ class Rollouts:
         records = await self._instances.list_records(tx, system_id)
         load = Counter[NodeId](record.node_id for record in records)
         for module in modules:
+            if not module.package:
+                continue  # it stands for what was taken over
             package = await self._packages.get(module.package, module.version, tx)
             taken = [record.node_id for record in records if record.spec.module_id == module.id]
             manifest = merged_manifest(package.manifest, module)

@@ -166,6 +166,28 @@ def check_module(module: Module, siblings: Sequence[Module]) -> None:
         raise Invalid("; ".join(problems), problems=problems)
 
 
+def check_external(module: Module) -> None:
+    """Raise `Invalid` unless a module without a package says nothing that only a package could be given.
+
+    It stands for processes that were taken over: what they are told stands in the takeover itself.
+    """
+    said = {
+        "version": bool(module.version),
+        "replicas": module.replicas != 0,
+        "args": module.args is not None,
+        "env": bool(module.env),
+        "ports": bool(module.ports),
+        "config_mounts": bool(module.config_mounts),
+        "health": module.health is not None,
+        "restart": module.restart is not None,
+    }
+    problems = [
+        f"$.{name}: nothing to give it to: the module has no package" for name, is_said in said.items() if is_said
+    ]
+    if problems:
+        raise Invalid("; ".join(problems), problems=problems)
+
+
 def _field_problems(module: Module) -> list[str]:
     problems = []
     if not NAME.match(module.name):

@@ -12,6 +12,7 @@ from ops_system.master.systems.rules import (
     NewModule,
     NewSystem,
     SystemPatch,
+    check_external,
     check_module,
     check_secrets,
     check_system_name,
@@ -181,6 +182,34 @@ class Systems:
         await self._publish(module)
         return module
 
+    async def find_or_add_external(
+        self, tx: Transaction, system_id: str, name: str, actor: Principal
+    ) -> tuple[Module, bool]:
+        """Return the module that stands for what was taken over under this name, and whether it is new.
+
+        It has no package; one that has lends its name to nothing else. `publish` it after the commit.
+
+        Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden`.
+        """
+        await self.get_system(system_id, tx, actor)
+        siblings = await store.list_modules(tx, system_id)
+        known = next((module for module in siblings if module.name == name), None)
+        if known is not None and known.package:
+            raise Conflict(f"module {name} runs package {known.package}; choose another name", name=name)
+        if known is not None:
+            return await self.get_module(known.id, tx, actor), False
+        body = NewModule(name=name, package="", version="", placement=Placement(labels=dict(actor.scope)), replicas=0)
+        module_id = ModuleId(spell_id("mod", secrets.token_bytes(10)))
+        module = new_module(module_id, SystemId(system_id), body, siblings, self._clock.now())
+        check_module(module, siblings)
+        await store.insert_module(tx, module)
+        await self._record(tx, actor, "module.create", module)
+        return module, True
+
+    async def publish(self, module: Module) -> None:
+        """Show a module that was added in a transaction of somebody else's."""
+        await self._publish(module)
+
     async def patch_module(self, module_id: str, patch: ModulePatch, actor: Principal) -> Module:
         """Change a module. What runs keeps its version and settings until it is started anew or rolled out.
 
@@ -230,6 +259,9 @@ class Systems:
         if any(sibling.name == module.name and sibling.id != module.id for sibling in siblings):
             raise Conflict(f"the system has a module called {module.name!r}; choose another name", name=module.name)
         check_module(module, siblings)
+        if not module.package:
+            check_external(module)
+            return
         try:
             package = await self._packages.get(module.package, module.version, tx)
         except NotFound as missing:

