@@ -14,7 +14,7 @@ from ops_system.runtime.config import Option, Schema, environment_name
 from ops_system.service.base import Unit
 from ops_system.service.surroundings import program
 
-_PERSONAL = ("HOME", "LANG", "LC_ALL", "TZ", "OPS_RUNTIME_DIR")  # the services inherit but the last
+_PERSONAL = ("HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "OPS_RUNTIME_DIR")
 
 
 def make_unit(

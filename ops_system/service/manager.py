@@ -71,8 +71,9 @@ class Notifier:
 def with_manager(run: Callable[[Manager], int]) -> int:
     """Run a role under the manager that started it, and return its exit code."""
     if sys.platform == "win32":
-        from ops_system.service.windows import as_service, service_name
+        from ops_system.service.windows import as_service
 
-        if name := service_name(os.environ):
-            return as_service(name, run)
+        code = as_service(run)
+        if code is not None:
+            return code
     return run(Notifier.of(os.environ))

@@ -1,4 +1,4 @@
-"""Boot services of Windows: `sc.exe` installs, and the service control manager speaks with the running role.
+"""Boot services of Windows, and how a role that runs as one speaks with the service control manager (SCM).
 
     SCM -> this program -> StartServiceCtrlDispatcherW (blocks) -> ServiceMain, on a thread of its own: the role
                                                                      ready -> SERVICE_RUNNING
@@ -18,30 +18,27 @@ import ctypes
 import os
 import subprocess
 import winreg
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from ctypes import wintypes
 from pathlib import Path
 
 from ops_system.model.errors import Unavailable
 from ops_system.model.nodes import BootService
 from ops_system.runtime.tasks import StopRequest
+from ops_system.service import windows_scm
 from ops_system.service.base import Change, Unit, describe
-from ops_system.service.commands import Run, run_command
 from ops_system.service.manager import Manager
 from ops_system.service.units import windows_command_line
+from ops_system.service.windows_scm import OWN_PROCESS, RUNNING, START_PENDING, STOP_PENDING, STOPPED, Status, advapi32
 
 _WITHIN_S = 30.0
-_VARIABLE = "OPS_SERVICE_NAME"
 _KEY = r"SYSTEM\CurrentControlSet\Services\{}"
-_DOES_NOT_EXIST, _NOT_ACTIVE, _ALREADY_RUNNING = 1060, 1062, 1056
-_OWN_PROCESS = 0x10
-_STOPPED, _START_PENDING, _STOP_PENDING, _RUNNING = 1, 2, 3, 4
 _ACCEPT_STOP, _ACCEPT_SHUTDOWN = 0x1, 0x4
 _NOT_IMPLEMENTED = 120
 _SPECIFIC_ERROR = 1066
+_NOT_FROM_SCM = 1063
 _PATIENCE_MS = 30_000
 
-_advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
 _ServiceMain = ctypes.WINFUNCTYPE(None, wintypes.DWORD, ctypes.POINTER(wintypes.LPWSTR))
 _Handler = ctypes.WINFUNCTYPE(wintypes.DWORD, wintypes.DWORD, wintypes.DWORD, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -50,56 +47,38 @@ class _Entry(ctypes.Structure):
     _fields_ = (("name", wintypes.LPWSTR), ("main", _ServiceMain))
 
 
-class _Status(ctypes.Structure):
-    _fields_ = tuple(
-        (name, wintypes.DWORD)
-        for name in ("kind", "state", "accepts", "exit_code", "specific_code", "check_point", "wait_hint_ms")
-    )
-
-
-_advapi32.RegisterServiceCtrlHandlerExW.restype = wintypes.HANDLE
-_advapi32.RegisterServiceCtrlHandlerExW.argtypes = (wintypes.LPCWSTR, _Handler, ctypes.c_void_p)
-_advapi32.SetServiceStatus.argtypes = (wintypes.HANDLE, ctypes.POINTER(_Status))
-_advapi32.StartServiceCtrlDispatcherW.argtypes = (ctypes.POINTER(_Entry),)
-
-
-def service_name(environ: MutableMapping[str, str]) -> str:
-    """Return as which service this process was started, empty when by hand; what it starts shall not know."""
-    return environ.pop(_VARIABLE, "")
+advapi32.RegisterServiceCtrlHandlerExW.restype = wintypes.HANDLE
+advapi32.RegisterServiceCtrlHandlerExW.argtypes = (wintypes.LPCWSTR, _Handler, ctypes.c_void_p)
+advapi32.SetServiceStatus.argtypes = (wintypes.HANDLE, ctypes.POINTER(Status))
+advapi32.StartServiceCtrlDispatcherW.argtypes = (ctypes.POINTER(_Entry),)
 
 
 class WindowsServices:
     """See `base.BootServices`. Services belong to the whole system here: administrators alone may install them."""
 
-    def __init__(self, run: Run = run_command) -> None:
-        self._run = run
-
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """See `base.BootServices`."""
         name, line = f"ops-{unit.role}", windows_command_line(unit)
         was, before = self.status(unit.role), self._command_line(f"ops-{unit.role}")
-        self._sc("config" if before is not None else "create", name, "binPath=", line, "start=", "auto")
-        self._sc("description", name, unit.description)
-        self._sc("failure", name, "reset=", "86400", "actions=", "restart/1000/restart/5000/restart/30000")
-        self._sc("failureflag", name, "1", may_fail=True)
+        windows_scm.ensure(name, line, unit.description)
         log_file = {f"OPS_{unit.role.upper()}_LOG_FILE": unit.log_file} if unit.log_file else {}
-        self._set_environment(name, {**log_file, **unit.environment, _VARIABLE: name})
+        self._set_environment(name, {**log_file, **unit.environment})
         if was.state == "active" and before != line:
-            self._sc("stop", name, may_fail=True)
-        if may_start or was.state == "active":
-            self._sc("start", name, fine=(_ALREADY_RUNNING,))
-        hints = () if may_start or was.state == "active" else ("start_later",)
+            windows_scm.stop(name, _WITHIN_S)
+        may_start = may_start or was.state == "active"
+        if may_start:
+            windows_scm.start(name, _WITHIN_S)
         done = describe(was, is_new=before is None, is_same=before == line)
-        return Change(done, self.status(unit.role), hints=hints)
+        return Change(done, self.status(unit.role), hints=() if may_start else ("start_later",))
 
     def remove(self, role: str) -> Change:
         """See `base.BootServices`."""
         found, name = self.status(role), f"ops-{role}"
         if found.state == "absent":
             return Change("absent", found)
-        self._sc("stop", name, fine=(_NOT_ACTIVE,), may_fail=True)
-        self._sc("delete", name)
-        return Change("removed", BootService("windows", "absent", name))
+        windows_scm.stop(name, _WITHIN_S)
+        windows_scm.delete(name)
+        return Change("removed", BootService("windows", "absent", name, found.path))
 
     def status(self, role: str) -> BootService:
         """See `base.BootServices`."""
@@ -107,8 +86,8 @@ class WindowsServices:
         line = self._command_line(name)
         if line is None:
             return BootService("windows", "absent", name)
-        answer = self._run(("sc.exe", "query", name), _WITHIN_S)
-        return BootService("windows", "active" if "RUNNING" in answer.stdout else "enabled", name, line)
+        is_active = windows_scm.state_of(name) != windows_scm.STOPPED
+        return BootService("windows", "active" if is_active else "enabled", name, line)
 
     def has_word(self, role: str, word: str) -> bool:
         """See `base.BootServices`."""
@@ -129,27 +108,21 @@ class WindowsServices:
         with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, _KEY.format(name), 0, winreg.KEY_SET_VALUE) as key:
             winreg.SetValueEx(key, "Environment", 0, winreg.REG_MULTI_SZ, lines)
 
-    def _sc(self, *words: str, fine: tuple[int, ...] = (), may_fail: bool = False) -> None:
-        answer = self._run(("sc.exe", *words), _WITHIN_S)
-        if answer.returncode not in (0, *fine) and not may_fail:
-            said = " ".join((answer.stderr or answer.stdout).split())
-            raise Unavailable(f"sc {words[0]} {words[1]} failed ({said}); run this as administrator", said=said)
-
 
 class _ServiceManager:
     """See `manager.Manager`: tells the SCM, and hears it on a thread of its own."""
 
     def __init__(self, name: str) -> None:
         self._handler = _Handler(self._on_control)  # kept: the SCM calls it for as long as we live
-        self._handle = _advapi32.RegisterServiceCtrlHandlerExW(name, self._handler, None)
-        self._state = _START_PENDING
+        self._handle = advapi32.RegisterServiceCtrlHandlerExW(name, self._handler, None)
+        self._state = START_PENDING
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: StopRequest | None = None
-        self.tell(_START_PENDING)
+        self.tell(START_PENDING)
 
     def tell_ready(self) -> None:
         """See `manager.Manager`."""
-        self.tell(_RUNNING)
+        self.tell(RUNNING)
 
     async def run(self, stop: StopRequest) -> None:
         """See `manager.Manager`."""
@@ -159,16 +132,16 @@ class _ServiceManager:
     def tell(self, state: int, code: int = 0) -> None:
         """Tell the SCM how it stands; a code other than 0 makes it restart the service."""
         self._state = state
-        accepts = _ACCEPT_STOP | _ACCEPT_SHUTDOWN if state == _RUNNING else 0
-        is_changing = state in {_START_PENDING, _STOP_PENDING}
+        accepts = _ACCEPT_STOP | _ACCEPT_SHUTDOWN if state == RUNNING else 0
+        is_changing = state in {START_PENDING, STOP_PENDING}
         win32_code = _SPECIFIC_ERROR if code else 0
-        status = _Status(_OWN_PROCESS, state, accepts, win32_code, code, is_changing, _PATIENCE_MS * is_changing)
-        _advapi32.SetServiceStatus(self._handle, ctypes.byref(status))
+        status = Status(OWN_PROCESS, state, accepts, win32_code, code, is_changing, _PATIENCE_MS * is_changing)
+        advapi32.SetServiceStatus(self._handle, ctypes.byref(status))
 
     def _on_control(self, control: int, _kind: int, _data: object, _context: object) -> int:
         match control:
             case 1 | 5:  # STOP, SHUTDOWN
-                self.tell(_STOP_PENDING)
+                self.tell(STOP_PENDING)
                 if self._loop is not None and self._stop is not None:
                     with contextlib.suppress(RuntimeError):  # the loop has just ended
                         self._loop.call_soon_threadsafe(self._stop.ask, "the service manager")
@@ -179,24 +152,32 @@ class _ServiceManager:
                 return _NOT_IMPLEMENTED
 
 
-def as_service(name: str, run: Callable[[Manager], int]) -> int:
-    """Run a role as the service `name` and return its exit code. Raises Unavailable when the SCM does not know us."""
+def as_service(run: Callable[[Manager], int]) -> int | None:
+    """Run a role as the service the SCM has started us for; None, at once, when somebody else has started us."""
     codes: list[int] = []
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # a service has no console
-            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
 
-    def service_main(_count: int, _arguments: object) -> None:
-        manager = _ServiceManager(name)
+    def service_main(_count: int, arguments: "ctypes.Array[wintypes.LPWSTR]") -> None:
+        _give_streams()
+        manager = _ServiceManager(str(arguments[0]))
         code = 1
         try:
             code = run(manager)
         finally:
             codes.append(code)
-            manager.tell(_STOPPED, code)
+            manager.tell(STOPPED, code)
 
     main = _ServiceMain(service_main)
-    table = (_Entry * 2)(_Entry(name, main), _Entry(None, _ServiceMain()))
-    if not _advapi32.StartServiceCtrlDispatcherW(table):
-        raise Unavailable(f"{name} is a service: start it by: sc start {name}")
-    return codes[0] if codes else 1
+    table = (_Entry * 2)(_Entry("", main), _Entry(None, _ServiceMain()))  # the only service of a process needs no name
+    if advapi32.StartServiceCtrlDispatcherW(table):
+        return codes[0] if codes else 1
+    number = ctypes.get_last_error()
+    if number != _NOT_FROM_SCM:
+        raise Unavailable(f"the service control manager does not answer ({ctypes.FormatError(number).strip()})")
+    return None
+
+
+def _give_streams() -> None:
+    """A service has no console: what is printed goes nowhere instead of failing."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
