@@ -30,7 +30,7 @@ class PortableCounters:
         return NodeCounters(
             at_s=now_s,
             cpu=_cpu(),
-            load=psutil.getloadavg(),
+            load=_load(),
             mem_total_bytes=memory.total,
             mem_used_bytes=memory.total - memory.available,
             swap_total_bytes=swap[0],
@@ -50,7 +50,16 @@ class PortableCounters:
 
 def _cpu() -> tuple[CpuTimes, ...]:
     rows = [psutil.cpu_times(), *psutil.cpu_times(percpu=True)]
-    return tuple(CpuTimes(busy=sum(row) - row.idle, total=sum(row)) for row in rows)
+    busy = [row.user + row.system + getattr(row, "nice", 0.0) for row in rows]  # Windows counts the rest in `system`
+    return tuple(CpuTimes(busy=one, total=one + row.idle) for one, row in zip(busy, rows, strict=True))
+
+
+def _load() -> tuple[float, float, float]:
+    """Return the load averages; NaN where Windows' performance counters are switched off."""
+    try:
+        return psutil.getloadavg()
+    except (OSError, RuntimeError):
+        return NAN, NAN, NAN
 
 
 def _swap() -> tuple[int, int]:
