@@ -84,11 +84,12 @@ async def test_an_instance_that_gave_up_and_a_node_that_fell_silent(tmp_path, si
             instance_id = await deploy(api, worker)
             for _ in range(3):
                 report(worker, instance_id, State.FAILED, Reason("gave_up", "gave up after 5 restarts"))
-            (failed,) = await told(site, 1)
+            await eventually(lambda: any(b"instance_failed" in got.body for got in site.got))
+        by_event = {body["items"][0]["event"]: body for body in await told(site, 2)}
+        failed, silent = by_event["instance_failed"], by_event["node_offline"]
         assert failed["items"][0]["params"] == {"name": "web", "node": "n1"}
         assert failed["items"][0]["lines"] == ["gave up after 5 restarts"]
         assert failed["items"][0]["url"] == f"https://ops.example/instances/{instance_id}"
-        _, silent = await told(site, 2)
         assert (silent["total"], silent["items"][0]["subject"]) == (1, f"node:{worker.node_id}")
         assert silent["title"] == "Node n1 is offline"
 

@@ -6,6 +6,7 @@ import pytest
 
 from ops_system.master.audit.rules import AuditQuery
 from ops_system.master.instances.rules import Action
+from ops_system.master.systems import store
 from ops_system.master.systems.rules import MAX_SECRET_BYTES, MAX_SECRETS, ModulePatch, NewModule
 from ops_system.master.web.route import Permission, Principal
 from ops_system.model.errors import Forbidden, Invalid, Unavailable
@@ -55,6 +56,8 @@ async def test_a_secret_is_known_by_its_name_only(desk):
     await deploy(desk, module)
     audit = repr((await desk.audit.list_page(AuditQuery())).items)
     assert "rd}-81" not in stored(desk) + audit
+    sealed = await store.find_sealed(desk.database, module.id)
+    assert [b"rd}-81" in value for value in sealed.values()] == [False]
     assert "DB_PASSWORD" in audit
 
 
