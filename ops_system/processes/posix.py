@@ -329,8 +329,19 @@ class PosixPlatform:
         self._groups.kill(handle.instance_id)
 
     def trees(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, tuple[Identity, ...]]:
-        """See `base.Platform`."""
-        return self._scanner.trees(handles)
+        """See `base.Platform`. What our keeper started is walked from its leader and the orphans the keeper took in."""
+        kept = {key: leader for key in handles if (leader := self._kept_leader(key)) is not None}
+        rest = {key: handle for key, handle in handles.items() if key not in kept}
+        found = self._scanner.trees(rest) if rest else {}
+        return {**found, **self._scanner.walk(kept, self._orphans())} if kept else found
+
+    def _kept_leader(self, instance_id: InstanceId) -> Identity | None:
+        start = self._starts.get(instance_id)
+        return start.handle.leader if start is not None and start.is_kept and self._keepers.is_reaper else None
+
+    def _orphans(self) -> list[int]:
+        children = procfs.read_children(self._keeper.pid) if self._keeper is not None else None
+        return [pid for pid in children or () if pid not in self._own]
 
     def is_surely_empty(self, handle: Handle) -> bool:
         """See `base.Platform`. The keeper reaps orphans, so whatever the tree left behind would be its child now."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from ops_system.model.ids import InstanceId
@@ -78,6 +78,28 @@ class Scanner:
             if members is not None and pid != os.getpid():
                 members.append(self._identify(table[pid]))
         return {instance_id: tuple(members) for instance_id, members in found.items()}
+
+    def walk(
+        self, leaders: Mapping[InstanceId, Identity], orphans: Iterable[int]
+    ) -> dict[InstanceId, tuple[Identity, ...]]:
+        """Return what lives below each leader, and below its orphans by marker; costs nothing for other processes."""
+        roots: dict[InstanceId, list[int]] = {instance_id: [leader.pid] for instance_id, leader in leaders.items()}
+        for pid in orphans:
+            marker = procfs.read_marker(pid)
+            if marker is not None and (mine := roots.get(InstanceId(marker))) is not None:
+                mine.append(pid)
+        return {instance_id: tuple(self._below(pids)) for instance_id, pids in roots.items()}
+
+    def _below(self, roots: list[int]) -> Iterator[Identity]:
+        seen: set[int] = set()
+        todo = roots
+        while todo:
+            pid = todo.pop()
+            identity = None if pid in seen else self.identity(pid)
+            seen.add(pid)
+            if identity is not None:
+                yield identity
+                todo.extend(procfs.read_children(pid) or ())
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
         """Return all living processes with a marker, by instance."""

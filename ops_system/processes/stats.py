@@ -1,8 +1,8 @@
 """What the instances use: raw counters of every process of every tree, in one cheap pass. Called by the sampler.
 
 On Linux `stat` and `io` of each process stay open and are read again in place (pread costs a third of open and read,
-psutil thirteen times as much); who belongs to a tree is looked up every `TREES_EVERY_S`, and at once when an instance
-was started. Rates are the caller's: counters only rise, and each process counts by its identity.
+psutil thirteen times as much); who belongs to a tree is looked up every `TREES_EVERY_S` or a little later, and at once
+when an instance was started. Rates are the caller's: counters only rise, and each process counts by its identity.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from ops_system.processes.base import Handle, Identity, Platform
 
 TREES_EVERY_S = 5.0
 FDS_EVERY_S = 5.0
+LOOK_SHARE = 5  # of the trees that are due, so many parts; the loop is never held up by all of them
+LEAST_LOOKS = 20
 NAN = float("nan")
 
 Key = tuple[int, float]  # pid and start time
@@ -41,6 +43,11 @@ class Meter(msgspec.Struct):
     close: Callable[[], None]
 
 
+class _Look(msgspec.Struct, frozen=True):
+    start: tuple[int, int]
+    at_s: float
+
+
 class StatsReader:
     """Call `read` once per sample. Not shared between threads."""
 
@@ -48,16 +55,16 @@ class StatsReader:
         self._platform = platform
         self._clock = clock
         self._meters: dict[InstanceId, dict[Key, Meter]] = {}
-        self._numbers: dict[InstanceId, tuple[int, int]] = {}
-        self._trees_at_s = float("-inf")
+        self._looked: dict[InstanceId, _Look] = {}
 
     def read(self, handles: Mapping[InstanceId, Handle]) -> dict[InstanceId, dict[Key, ProcessCounters]]:
         """Return the counters of each process of each instance that runs. One that ended is left out."""
-        numbers = {instance_id: _start_of(handle) for instance_id, handle in handles.items()}
-        now_s = self._clock()
-        if numbers != self._numbers or now_s - self._trees_at_s >= TREES_EVERY_S:
-            self._look_up(handles)
-            self._numbers, self._trees_at_s = numbers, now_s
+        for instance_id in self._meters.keys() - handles.keys():
+            self._replace(instance_id, {})
+            del self._meters[instance_id], self._looked[instance_id]
+        due = self._choose(handles)
+        if due:
+            self._look_up({instance_id: handles[instance_id] for instance_id in due})
         return {instance_id: self._read_one(meters) for instance_id, meters in self._meters.items()}
 
     def close(self) -> None:
@@ -78,21 +85,36 @@ class StatsReader:
                 found[key] = counters
         return found
 
+    def _choose(self, handles: Mapping[InstanceId, Handle]) -> list[InstanceId]:
+        """Return whose tree to look at: every new start, and of the others the longest unseen, a share at a time."""
+        now_s = self._clock()
+        fresh, old = list[InstanceId](), list[InstanceId]()
+        for instance_id, handle in handles.items():
+            look = self._looked.get(instance_id)
+            if look is None or look.start != _start_of(handle):
+                fresh.append(instance_id)
+            elif now_s - look.at_s >= TREES_EVERY_S:
+                old.append(instance_id)
+        old.sort(key=lambda instance_id: self._looked[instance_id].at_s)
+        due = fresh + old[: max(LEAST_LOOKS, len(handles) // LOOK_SHARE)]
+        self._looked.update({instance_id: _Look(_start_of(handles[instance_id]), now_s) for instance_id in due})
+        return due
+
     def _look_up(self, handles: Mapping[InstanceId, Handle]) -> None:
-        old = self._meters
-        self._meters = {}
         for instance_id, identities in self._platform.trees(handles).items():
-            before = old.get(instance_id, {})
+            before = self._meters.get(instance_id, {})
             meters: dict[Key, Meter] = {}
             for identity in identities:
                 key = (identity.pid, float(identity.start_time))
                 meter = before.pop(key, None) or _make_meter(identity)
                 if meter is not None:
                     meters[key] = meter
-            self._meters[instance_id] = meters
-        for meters in old.values():
-            for meter in meters.values():
-                meter.close()
+            self._replace(instance_id, meters)
+
+    def _replace(self, instance_id: InstanceId, meters: dict[Key, Meter]) -> None:
+        for meter in self._meters.get(instance_id, {}).values():
+            meter.close()
+        self._meters[instance_id] = meters
 
 
 def _start_of(handle: Handle) -> tuple[int, int]:

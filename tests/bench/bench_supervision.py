@@ -96,22 +96,27 @@ def start_and_stop(names: list[str], count: int, rounds: int, missing: dict[str,
     """One fresh daemon after the other, as often as there are rounds; each starts and stops all."""
     starts: dict[str, list[float]] = {name: [] for name in names}
     stops: dict[str, list[float]] = {name: [] for name in names}
+    again: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             if name in missing:
                 continue
             with opened(name, count, missing) as services:
                 if services is not None:
-                    try_once(name, services, starts[name], stops[name], missing)
-    for what, runs in (("start_all", starts), ("stop_all", stops)):
+                    try_once(name, services, (starts[name], stops[name], again[name]), missing)
+    for what, runs in (("start_all", starts), ("stop_all", stops), ("start_again", again)):
         tell_ratios(what, count, runs, "s6")
 
 
-def try_once(name: str, services: Services, starts: list[float], stops: list[float], missing: dict[str, str]) -> None:
+def try_once(name: str, services: Services, runs: tuple[list[float], ...], missing: dict[str, str]) -> None:
+    """Start, stop, start again: the first start also makes folders and log files."""
+    starts, stops, again = runs
     try:
         starts.append(services.start_all())
         time.sleep(SETTLE_S)
         stops.append(services.stop_all())
+        time.sleep(SETTLE_S)
+        again.append(services.start_all())
     except TimeoutError as error:
         missing[name] = str(error)
         emit("supervision_missing", 0, "", peer=name, why=str(error))

@@ -210,10 +210,22 @@ async def test_an_end_that_could_not_be_noted_is_told_to_the_next_worker(tmp_pat
         for one in (spec, keep):
             await rig.supervisor.apply(one)
             await rig.until_pid(one.instance_id)
-        (tmp_path / f"state/run/{ID}/exit").mkdir()
+        (tmp_path / f"state/run/{ID}/exit").mkdir(parents=True)
     (tmp_path / f"instances/{ID}/end").touch()
     await until_true(lambda: marked_pids(ID) == [])
     async with running_rig(tmp_path) as rig:
         for one in (spec, keep):
             await rig.supervisor.apply(one)
         assert (await rig.until_state(State.FAILED)).exit_code == 42
+
+
+async def test_the_tree_of_an_instance_holds_children_and_orphans_and_no_stranger(tmp_path):
+    script = "(setsid sleep 1001 &) ; sleep 1002 & echo up; wait"
+    async with running_rig(tmp_path) as rig:
+        await rig.supervisor.apply(make_spec(argv=(SH, "-c", script)))
+        await rig.supervisor.apply(make_spec(f"{ID}-other"))
+        await rig.until(lambda: sum(report.pid is not None for report in rig.latest.values()) == 2)
+        await until_true(lambda: len(marked_pids(ID)) == 3)
+        trees = rig.supervisor.read_counters()
+        assert {pid for pid, _ in trees[ID]} == set(marked_pids(ID))
+        assert {pid for pid, _ in trees[f"{ID}-other"]} == {rig.latest[f"{ID}-other"].pid}

@@ -34,6 +34,7 @@ async def killed_supervisor(root, specs, state="starting"):
                 instance_id, pid, seen = (await child.stdout.readline()).decode().split()
                 if pid != "None" and seen == state:
                     pids[instance_id] = int(pid)
+        await until_true(lambda: all((root / f"state/run/{key}/run.json").exists() for key in pids))
     finally:
         child.send_signal(signal.SIGKILL)
         await child.wait()
