@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import importlib
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -110,6 +112,42 @@ def test_a_full_disk_costs_no_line_that_was_written(tmp_path):
         ballast.unlink()
         assert log.rotate(rules).archived_bytes == MB
         assert numbers_in(everything(path)) == list(range(count))
+
+
+ROTATOR = """
+import sys
+from pathlib import Path
+from ops_system.processes.rotate import OutputLog, RotateRules
+log = OutputLog(Path(sys.argv[1]))
+print("ready", flush=True)
+while True:
+    log.rotate(RotateRules(max_size_bytes=100_000, max_backups=10_000, flood_factor=100_000))
+"""
+
+
+def killed_rotator(path, after_s):
+    """Run a rotator and kill it by SIGKILL, `after_s` after it has begun."""
+    rotator = subprocess.Popen([sys.executable, "-c", ROTATOR, str(path)], stdout=subprocess.PIPE)
+    assert rotator.stdout.readline() == b"ready\n"
+    time.sleep(after_s)
+    rotator.kill()
+    rotator.wait()
+    rotator.stdout.close()
+
+
+@pytest.mark.parametrize(("rounds", "count"), [(8, 30_000), pytest.param(60, 10_000, marks=pytest.mark.long)])
+def test_workers_killed_at_any_moment_neither_lose_nor_double_a_line(tmp_path, rounds, count):
+    path = tmp_path / "stdout.log"
+    dice = random.Random(rounds)
+    for number in range(rounds):
+        writer = start_writer(path, count, first=number * count)
+        killed_rotator(path, dice.uniform(0.0, 0.05))
+        assert writer.wait() == 0
+    log = OutputLog(path)
+    assert log.spans() == [(0, rounds * count * 25)]
+    rotate_until_done(log, RotateRules(max_size_bytes=100_000, max_backups=10_000, flood_factor=100_000))
+    assert len(backups(path)) > rounds
+    assert numbers_in(everything(path)) == list(range(rounds * count))
 
 
 class PowerCut(BaseException):
