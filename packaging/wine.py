@@ -5,8 +5,11 @@ win_amd64 by the hashes of the locks), `prefix/` (WINEPREFIX). Nothing here prov
 
 Usage: wine.py                 make the lane ready and say so
        wine.py run ARGUMENT …  run Windows' Python in it
+       wine.py build [NAME …]  master.exe, worker.exe and pack-tool.exe in test-output/wine/dist
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -63,6 +66,9 @@ WINDOWS_MARKERS = {
     "python_version": "3.11",
     "python_full_version": "3.11.9",
 }
+
+
+EXECUTABLES = ("pack-tool", "worker", "master")
 
 
 class NoLane(Exception):
@@ -205,22 +211,43 @@ def python_argv(*arguments: str) -> list[str]:
     return ["wine", str(PYTHON), *arguments]
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Have the lane for oneself: who ends, ends the wineserver of all."""
+    with (LANE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def end_server() -> None:
     """End this prefix's wineserver and with it everything that still runs in it."""
     subprocess.run(["wineserver", "-k"], env=make_environment({}), check=False, stdin=subprocess.DEVNULL)
 
 
 def main() -> int:
-    """Make the lane; with `run`, start Python in it and hand on its exit code."""
-    try:
-        prepare()
-    except NoLane as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    if sys.argv[1:2] != ["run"]:
-        print(f"the Wine lane is ready in {LANE.relative_to(ROOT)}")
-        return 0
-    return run_python(*sys.argv[2:])
+    """Make the lane, then do in it what the words ask for."""
+    LANE.mkdir(parents=True, exist_ok=True)
+    with alone():
+        try:
+            prepare()
+        except NoLane as problem:
+            print(problem, file=sys.stderr)
+            return 1
+        match sys.argv[1:]:
+            case ["run", *arguments]:
+                return run_python(*arguments)
+            case ["build", *names]:
+                return max(build(name) for name in names or EXECUTABLES)
+            case _:
+                print(f"the Wine lane is ready in {LANE.relative_to(ROOT)}")
+                return 0
+
+
+def build(name: str) -> int:
+    """Freeze one executable by PyInstaller; return its exit code."""
+    spec = ROOT / "packaging" / "specs" / f"{name}.spec"
+    folders = ("--distpath", as_windows(LANE / "dist"), "--workpath", as_windows(LANE / "build"))
+    return run_python("-m", "PyInstaller", as_windows(spec), *folders, "--noconfirm", "--log-level", "WARN")
 
 
 def run_python(*arguments: str) -> int:

@@ -3,8 +3,6 @@
 import platform
 import sys
 
-import psutil
-
 from ops_system.model.nodes import Disk
 from ops_system.worker.fingerprint.partitions import partitions
 
@@ -21,8 +19,8 @@ class WindowsProbe:
         return platform.version()
 
     def boot_id(self) -> str:
-        """Return the boot time to the second: Windows has no random boot id."""
-        return f"boot-{int(psutil.boot_time())}"
+        """Return the moment of the boot by the clock as it was then: Windows has no random boot id."""
+        return _boot_id()
 
     def machine_id(self) -> str:
         """Return MachineGuid, made when Windows was installed."""
@@ -40,6 +38,8 @@ class WindowsProbe:
 if sys.platform == "win32":
     import winreg
 
+    from ops_system.processes.windows_api import read_boot_id as _boot_id
+
     def _registry(path: str, name: str) -> str:
         try:
             with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as key:
@@ -48,6 +48,9 @@ if sys.platform == "win32":
             return ""
 
 else:
+
+    def _boot_id() -> str:
+        raise OSError(f"{sys.platform} does not tell Windows' boot time")
 
     def _registry(path: str, name: str) -> str:
         raise OSError(f"no registry on {sys.platform} to read {name} of {path} from")
