@@ -44,6 +44,9 @@ class Change(msgspec.Struct, frozen=True):
 class BootServices(Protocol):
     """The boot services of one operating system."""
 
+    def check(self) -> None:
+        """Raise Unavailable, with words, where nothing can be installed; call it before anything is used up."""
+
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """Install or update, have it started at every boot, and start it now when it may.
 

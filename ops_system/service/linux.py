@@ -33,6 +33,10 @@ class SystemdServices:
         self._system_folder = root / "etc/systemd/system"
 
     # --- the three questions --------------------------------------------------------------------------------------
+    def check(self) -> None:
+        """See `base.BootServices`."""
+        self._require_systemd(is_user=self._uid != 0)
+
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """See `base.BootServices`."""
         name, is_user = unit_name(unit.role), self._uid != 0

@@ -35,6 +35,9 @@ class LaunchdServices:
         self._folder = ((home or Path.home()) if self._uid else root) / folder
         self._domain = f"gui/{self._uid}" if self._uid else "system"
 
+    def check(self) -> None:
+        """See `base.BootServices`: launchd is there on every Mac."""
+
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """See `base.BootServices`. launchd starts what it loads: beside another copy it waits for the next boot."""
         path, data = self._path(unit.role), launchd_plist(unit)

@@ -56,6 +56,10 @@ advapi32.StartServiceCtrlDispatcherW.argtypes = (ctypes.POINTER(_Entry),)
 class WindowsServices:
     """See `base.BootServices`. Services belong to the whole system here: administrators alone may install them."""
 
+    def check(self) -> None:
+        """See `base.BootServices`."""
+        windows_scm.check_rights()
+
     def install(self, unit: Unit, *, may_start: bool) -> Change:
         """See `base.BootServices`."""
         name, line = f"ops-{unit.role}", windows_command_line(unit)

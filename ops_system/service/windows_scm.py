@@ -81,6 +81,12 @@ class _FailureActions(ctypes.Structure):
     )
 
 
+def check_rights() -> None:
+    """Raise Unavailable for one who may not make services."""
+    with _manager(_MANAGER_ALL):
+        pass
+
+
 def ensure(name: str, command_line: str, description: str) -> None:
     """Make the service or change it: started at boot, restarted after a failure. Raises Unavailable."""
     with _manager(_MANAGER_ALL) as manager:

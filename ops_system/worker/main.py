@@ -127,6 +127,7 @@ def install_boot_service(parsed: Parsed, config: WorkerConfig) -> int:
     if load_identity(work_dir) is None:
         if not config.connect.token:
             return _say_how_to_join(config)
+        local_services().check()
         hide_in_argv(config.connect.token.reveal())
         from ops_system.worker.app import join_once
 

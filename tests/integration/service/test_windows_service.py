@@ -46,6 +46,7 @@ def test_a_role_lives_and_ends_by_the_service_control_manager(tmp_path: Path) ->
 
     script, log = write_role(tmp_path, is_service=True)
     services, unit = WindowsServices(), Unit("test-probe", "a probe", (sys.executable, str(script), "a b"), "C:\\")
+    services.check()
     try:
         first = services.install(unit, may_start=True)
         assert (first.done, first.service.kind, first.service.state) == ("installed", "windows", "active")

@@ -6,11 +6,12 @@ import pytest
 from ops_system.cli import Parsed, parse
 from ops_system.master import main as master
 from ops_system.master.config import SCHEMA as MASTER
-from ops_system.model.errors import UsageError
+from ops_system.model.errors import Unavailable, UsageError
 from ops_system.model.nodes import BootService
 from ops_system.service import surroundings
 from ops_system.service.autostart import make_unit
 from ops_system.service.base import Change, Unit
+from ops_system.service.linux import SystemdServices
 from ops_system.service.words import tell_change, tell_state
 from ops_system.worker import main as worker
 from ops_system.worker.config import SCHEMA as WORKER
@@ -98,6 +99,17 @@ def test_the_words_in_both_languages() -> None:
     assert "enable-linger ada" in tell_change(Change("installed", service, hints=("no_linger",)), {"USER": "ada"})
     assert tell_state(service, {}) == "boot service: running ops-worker.service /etc/x"
     assert tell_state(BootService(), {"LANG": "zh"}) == "开机服务：无"
+
+
+def test_no_token_is_used_up_where_nothing_can_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nowhere(SystemdServices):
+        def check(self) -> None:
+            raise Unavailable("no systemd here")
+
+    monkeypatch.setattr(worker, "local_services", Nowhere)
+    with pytest.raises(Unavailable, match="no systemd here"):
+        worker.run(["-autostart", "1", "-work_dir", "w", "-token", "opsj1." + "a" * 64 + ".b.c"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_autostart_where_nothing_can_be_installed(
