@@ -60,6 +60,7 @@ export type RestartOverride = Schemas['RestartOverride']
 
 export type Instance = Schemas['Instance']
 export type InstanceEvent = Schemas['TimelineEvent']
+export type TerminalSession = Schemas['TerminalSession']
 export type LogFile = Schemas['LogFile']
 export type LogLines = Schemas['LogLines']
 /** A line of a log; one that is followed carries no offset. */

@@ -9,6 +9,7 @@ import { overview } from './overview'
 import { packages } from './packages'
 import { settings } from './settings'
 import { systems } from './systems'
+import { terminal } from './terminal'
 
 export const features: Feature[] = [
   overview,
@@ -16,6 +17,7 @@ export const features: Feature[] = [
   systems,
   instances,
   packages,
+  terminal,
   operations,
   audit,
   settings,

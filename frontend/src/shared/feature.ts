@@ -1,6 +1,7 @@
 /** What a feature says about itself to the frame; `features/index.ts` lists them. */
 import type { ComputedRef, InjectionKey } from 'vue'
 import type { RouteRecordRaw } from 'vue-router'
+import type { Permission } from '@/api/types'
 import type { IconName } from './icons'
 import type { KeyId } from './keymap'
 
@@ -17,7 +18,7 @@ export interface Feature {
   name: string
   routes: RouteRecordRaw[]
   /** Its place in the rail. */
-  nav?: { path: string; icon: IconName; key: KeyId; isForAdmins?: boolean }
+  nav?: { path: string; icon: IconName; key: KeyId; permission?: Permission }
   /** Called in the palette's setup: what it subscribes lives as long as the palette is open. */
   useCommands?: () => ComputedRef<Command[]>
 }
@@ -25,8 +26,8 @@ export interface Feature {
 export const FEATURES: InjectionKey<Feature[]> = Symbol('features')
 
 /** True where a person of these powers has the feature's page in the rail, among the keys and in the palette. */
-export function isOffered({ nav }: Feature, isAdministrator: boolean): boolean {
-  return nav !== undefined && (isAdministrator || !nav.isForAdmins)
+export function isOffered({ nav }: Feature, may: (permission: Permission) => boolean): boolean {
+  return nav !== undefined && (nav.permission === undefined || may(nav.permission))
 }
 
 declare module 'vue-router' {

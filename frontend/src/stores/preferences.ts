@@ -39,6 +39,9 @@ export const usePreferences = defineStore('preferences', () => {
   const language = remembered<Language>('language', browserLanguage())
   const isRailOpen = remembered('rail', true)
   const isCompact = remembered('compact', false)
+  const terminalSize = remembered('terminal-size', 13)
+  const isTerminalRead = remembered('terminal-reader', false)
+  const isCopyOnSelect = remembered('copy-on-select', false)
   const systemIsDark = ref(false)
   const isDark = computed(() => theme.value === 'dark' || (theme.value === 'system' && systemIsDark.value))
 
@@ -57,5 +60,15 @@ export const usePreferences = defineStore('preferences', () => {
     )
   }
 
-  return { theme, language, isRailOpen, isCompact, isDark, followSystem }
+  return {
+    theme,
+    language,
+    isRailOpen,
+    isCompact,
+    terminalSize,
+    isTerminalRead,
+    isCopyOnSelect,
+    isDark,
+    followSystem,
+  }
 })

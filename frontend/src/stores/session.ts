@@ -2,7 +2,7 @@
 import { defineStore } from 'pinia'
 import { computed, ref } from 'vue'
 import { ApiError, http, setCsrfToken } from '@/api/http'
-import type { Caller, Me } from '@/api/types'
+import type { Caller, Me, Permission } from '@/api/types'
 
 export const useSession = defineStore('session', () => {
   const user = ref<Caller | null>(null)
@@ -53,13 +53,23 @@ export const useSession = defineStore('session', () => {
     accept(await http.post<Me>('/login', { username, password, ...(totp ? { totp } : {}) }))
   }
 
-  async function signOut(): Promise<void> {
-    await http.post('/logout')
-    forget()
+  const signOut = (): Promise<void> => http.post('/logout').then(forget)
+
+  const may = (permission: Permission): boolean => user.value?.permissions.includes(permission) ?? false
+  const canOperate = computed(() => may('operate'))
+  const canAdminister = computed(() => may('admin'))
+
+  return {
+    user,
+    isSetupRequired,
+    may,
+    canOperate,
+    canAdminister,
+    accept,
+    load,
+    forget,
+    check,
+    signIn,
+    signOut,
   }
-
-  const canOperate = computed(() => user.value?.permissions.includes('operate') ?? false)
-  const canAdminister = computed(() => user.value?.permissions.includes('admin') ?? false)
-
-  return { user, isSetupRequired, canOperate, canAdminister, accept, load, forget, check, signIn, signOut }
 })

@@ -6,7 +6,7 @@ const meta = { feature: 'audit' }
 
 export const audit: Feature = {
   name: 'audit',
-  nav: { path: '/audit', icon: 'audit', key: 'goAudit', isForAdmins: true },
+  nav: { path: '/audit', icon: 'audit', key: 'goAudit', permission: 'admin' },
   routes: [
     { path: '/audit', name: 'audit', meta, component: page },
     { path: '/audit/:seq', name: 'audit-row', meta, component: page },
