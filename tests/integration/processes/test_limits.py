@@ -13,6 +13,8 @@ from ops_system.processes.cgroups import Groups, find_hierarchies
 from ops_system.processes.spec import LimitRules, RestartRules
 from tests.fakes.processes import ID, PYTHON, SH, make_spec, replace, rewish, running_rig, until_true
 
+pytestmark = pytest.mark.root  # or a delegated group
+
 NEVER = RestartRules(policy="never")
 MB = 1024 * 1024
 CONTROLLERS = {"memory", "cpu", "pids"}

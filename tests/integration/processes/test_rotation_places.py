@@ -53,6 +53,7 @@ def mounted(kind, folder, size_mb=400):
 needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
+@pytest.mark.root
 @needs_mount
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs"])
 async def test_every_line_once_on(tmp_path, kind):
@@ -92,6 +93,7 @@ def rotate_until_ended(log, rules, writer):
     return [rotation for rotation in done if rotation.archived_bytes]
 
 
+@pytest.mark.root
 @needs_mount
 def test_a_full_disk_costs_no_line_that_was_written(tmp_path):
     """The archive does not fit beside the file; once there is room again, rotation goes on."""
@@ -154,6 +156,7 @@ class PowerCut(BaseException):
     """Nothing that follows may run."""
 
 
+@pytest.mark.root
 @needs_mount
 @pytest.mark.parametrize("step", ["rotate.save", "rotate._shift", "rotate.sync_dir", "holes.punch", "holes.collapse"])
 @pytest.mark.parametrize("nth", [1, 2])
