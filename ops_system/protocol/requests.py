@@ -22,7 +22,7 @@ class ListLogs(msgspec.Struct, frozen=True):
 
 
 class LogFile(msgspec.Struct, frozen=True):
-    """One named log. `stdout` and `stderr` always come first."""
+    """One named log. `stdout` and `stderr` always come first; their size counts archives, unpacked."""
 
     name: str
     size_bytes: int
@@ -46,7 +46,7 @@ class ReadLog(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One line. `at` is None where the log carries no time; `offset` is where the line starts in the file."""
+    """One line. `at` is None where the log carries no time; `offset` is where it starts, counted from the log's first byte ever."""
 
     at: datetime | None
     text: str
