@@ -46,7 +46,7 @@ class ReadLog(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One line. `at` is None where the log carries no time; `offset` is where it starts, counted from the log's first byte ever."""
+    """One line. `at` is None where the log carries no time; `offset` counts from the first byte ever written."""
 
     at: datetime | None
     text: str
