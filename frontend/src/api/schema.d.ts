@@ -1490,7 +1490,7 @@ export interface components {
     }
     /**
      * LogFile
-     * @description One named log. `stdout` and `stderr` always come first.
+     * @description One named log. `stdout` and `stderr` always come first; their size counts archives, unpacked.
      */
     LogFile: {
       name: string
@@ -1507,7 +1507,7 @@ export interface components {
     }
     /**
      * LogLine
-     * @description One line. `at` is None where the log carries no time; `offset` is where the line starts in the file.
+     * @description One line. `at` is None where the log carries no time; `offset` counts from the first byte ever written.
      */
     LogLine: {
       at: string | null
