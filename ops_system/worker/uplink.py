@@ -15,19 +15,15 @@ import hashlib
 import logging
 import random
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
-
-import msgspec
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ops_system import __version__
 from ops_system.model.errors import Invalid, OpsError, TimedOut, Unavailable
 from ops_system.model.ids import InstanceId
-from ops_system.model.instances import InstanceEvent, InstanceReport, PrepareProgress
+from ops_system.model.instances import InstanceReport, PrepareProgress
 from ops_system.model.nodes import Fingerprint
 from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import (
@@ -45,7 +41,6 @@ from ops_system.protocol.frames import (
     Proof,
     Report,
     Sample,
-    Snapshot,
     Welcome,
     proof_text,
 )
@@ -54,6 +49,9 @@ from ops_system.runtime.link import Link, LinkEnd
 from ops_system.runtime.tasks import every, spawn
 from ops_system.worker.enrol import fetch_ca
 from ops_system.worker.identity import Identity, NodeKey
+from ops_system.worker.outgoing import MAX_REASON_CHARS, bounded, snapshot_of
+from ops_system.worker.patience import REFUSED_RETRY_S, ServerClock, retry_wait_s
+from ops_system.worker.standing import LinkPicture, LinkState, Node
 from ops_system.worker.tls import trust_for
 
 if TYPE_CHECKING:
@@ -62,76 +60,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 OPENING_S = 10.0
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 10.0
-REFUSED_RETRY_S = 600.0
 HEARTBEAT_JITTER = 0.2
 EVENTS_A_FRAME = 200
-MAX_REASON_CHARS = 2000
 NEVER = -1.0
 LEAVE_TRIES = 3
 _NEARLY = 0.9  # of an interval has passed: the pace of two clocks is never quite the same
-
-T = TypeVar("T", InstanceReport, InstanceEvent)
-
-LinkState = Literal["away", "linked", "refused"]
-
-
-class Node(Protocol):
-    """What the uplink asks of the rest of the worker: `instances.Instances`."""
-
-    def reports(self) -> tuple[InstanceReport, ...]:
-        """Return the newest report of every instance that is kept."""
-
-    def events_after(self, seq: int, limit: int) -> tuple[InstanceEvent, ...]:
-        """Return up to `limit` events above `seq` that the master has not acknowledged, oldest first."""
-
-    def last_event_seq(self) -> int:
-        """Return the number of the newest event ever written."""
-
-    async def on_apply(self, frame: Apply, server_now: datetime) -> bool:
-        """Take a wish; refuse one that is not ours or has expired. True: only its time speaks against it."""
-
-    async def on_forget(self, instance_id: InstanceId) -> None:
-        """Drop the tombstone."""
-
-    async def on_events_ack(self, seq: int) -> None:
-        """The master has all events up to `seq`."""
-
-
-@dataclass
-class LinkPicture:
-    """What the status port shows of the link."""
-
-    state: LinkState = "away"
-    since: datetime | None = None
-    message: str = ""
-    times_linked: int = 0
-    clock_skew_s: float = 0.0
-
-
-class ServerClock:
-    """The master's time as last heard, carried on by the monotonic clock: a moved wall clock here changes nothing."""
-
-    def __init__(self) -> None:
-        self._heard: datetime | None = None
-        self._at_s = 0.0
-
-    def hear(self, server_time: datetime) -> None:
-        """Take the master's time from a frame that has just come in."""
-        self._heard = server_time
-        self._at_s = time.monotonic()
-
-    def now(self) -> datetime:
-        """Return the master's time; our own before the first word."""
-        if self._heard is None:
-            return datetime.now(UTC)
-        return self._heard + timedelta(seconds=time.monotonic() - self._at_s)
-
-
-def retry_wait_s(attempt: int, asked_s: float, dice: float) -> float:
-    """Return how long to stay away: full jitter below a doubling bound, never less than the master asked for."""
-    bound_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempt, 8))
-    return max(0.0, asked_s) + dice * bound_s
 
 
 class Uplink:
@@ -428,25 +361,6 @@ class Uplink:
         if state != self.picture.state:
             self.picture.since = datetime.now(UTC)
         self.picture.state, self.picture.message = state, message
-
-
-def bounded(told: T, max_chars: int) -> T:
-    """Return a report or event whose reason has at most so many characters, so that no frame grows past its limit."""
-    reason = told.reason
-    if reason is None or len(reason.message) <= max_chars:
-        return told
-    return msgspec.structs.replace(
-        told, reason=msgspec.structs.replace(reason, message=reason.message[:max_chars] + "…")
-    )
-
-
-def snapshot_of(reports: tuple[InstanceReport, ...], last_event_seq: int) -> Snapshot:
-    """Return the picture of everything; thousands of long reasons are cut until it fits one frame."""
-    for max_chars in (MAX_REASON_CHARS, 100, 0):
-        frame = Snapshot(tuple(bounded(report, max_chars) for report in reports), last_event_seq)
-        if len(msgspec.msgpack.encode(frame)) <= MAX_FRAME_BYTES:
-            break
-    return frame
 
 
 async def _hear_nothing(_frame: Frame) -> None:

@@ -17,7 +17,9 @@ from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import running
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, load_or_make_key
-from ops_system.worker.uplink import LAST_RETRY_S, ServerClock, Uplink, retry_wait_s, snapshot_of
+from ops_system.worker.outgoing import snapshot_of
+from ops_system.worker.patience import LAST_RETRY_S, ServerClock, retry_wait_s
+from ops_system.worker.uplink import Uplink
 from tests.fakes.mastersend import NODE, Authority, MastersEnd, now
 
 FINGERPRINT = read_fingerprint(local_probe())
