@@ -5,6 +5,7 @@ The packages are downloaded and unpacked, not installed; the C library itself is
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -119,3 +120,64 @@ def nginx_folder(scratch: Path, *, port: int) -> Path:
         (folder / keep / ".keep").touch()
     (folder / "service.json").write_text(json.dumps({**NGINX_SERVICE, "ports": {"http": port}}, indent=2))
     return folder
+
+
+# --- software that is started as an administrator would, not by us -------------------------------------------------------
+MARIADB = ("mariadb-server", "mariadb-server-core", "mariadb-client", "mariadb-client-core", "mariadb-common")
+MARIADB_LIBRARIES = (
+    "libmariadb3", "libaio1", "libnuma1", "liburing2", "libncurses6", "libsnappy1v5", "liblz4-1", "libbz2-1.0",
+    "liblzma5", "libzstd1", "libssl3", "zlib1g", "libpcre2-8-0", "libcrypt1", "libsystemd0", "libpmem1", "libndctl6",
+    "libdaxctl1", "libfmt9",
+)  # fmt: skip
+
+
+def daemon_nginx(scratch: Path, *, port: int) -> Path:
+    """Return a folder with an nginx that goes into the background: `bin/start`, `bin/reload`, `run/nginx.pid`."""
+    folder = nginx_folder(scratch, port=port)
+    config = folder / "conf/nginx.conf"
+    text = config.read_text().replace("daemon off;\n", "").replace("pid run/", f"pid {folder}/run/")
+    config.write_text(text)
+    run = (
+        f"export LD_LIBRARY_PATH={folder}/lib\nexec {folder}/bin/nginx -p {folder} -c conf/nginx.conf -e logs/error.log"
+    )
+    _script(folder / "bin/start", run)
+    _script(folder / "bin/reload", f"{run} -s reload")
+    return folder
+
+
+def mariadb(scratch: Path, *, port: int) -> Path:
+    """Return a folder with an empty MariaDB: `bin/start` stays (mysqld_safe), `bin/stop`, `run/mariadb.pid`.
+
+    As root the server runs as Debian's user `mysql`, or as `nobody` where that does not exist: let it enter `scratch`.
+    """
+    root = unpack(MARIADB + MARIADB_LIBRARIES, scratch / "mariadb-root")
+    folder = scratch / "mariadb"
+    user = _database_user()
+    for name in ("bin", "run"):
+        (folder / name).mkdir(parents=True)
+    folders = sorted({str(library.parent) for library in root.rglob("*.so*")})
+    environment = f"export LD_LIBRARY_PATH={':'.join(folders)}\n"
+    shutil.chown(folder / "run", user)
+    where = f"--no-defaults --basedir={root}/usr --datadir={folder}/run/data --user={user}"
+    _script(folder / "bin/install", f"{environment}exec {root}/usr/bin/mariadb-install-db {where} --skip-test-db")
+    address = f"--bind-address=127.0.0.1 --port={port} --socket={folder}/run/sock --pid-file={folder}/run/mariadb.pid"
+    safe = f"exec {root}/usr/bin/mysqld_safe {where} --ledir={root}/usr/sbin --skip-syslog {address}"
+    _script(folder / "bin/start", environment + safe)
+    admin = f"exec {root}/usr/bin/mariadb-admin --no-defaults --socket={folder}/run/sock -u root shutdown"
+    _script(folder / "bin/stop", environment + admin)
+    done = subprocess.run([folder / "bin/install"], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise AssertionError(f"MariaDB cannot be set up: {done.stdout}{done.stderr}")
+    return folder
+
+
+def _database_user() -> str:
+    try:
+        return pwd.getpwnam("mysql" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name).pw_name
+    except KeyError:
+        return "nobody"
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
