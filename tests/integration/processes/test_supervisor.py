@@ -255,6 +255,17 @@ async def test_limits_that_are_not_enforced_are_said_and_nofile_is_set(tmp_path,
         assert said == [{"limits": "memory"}]
 
 
+async def test_a_note_stands_in_the_timeline_and_changes_nothing_else(tmp_path):
+    async with running_rig(tmp_path) as rig:
+        await rig.supervisor.apply(make_spec())
+        await rig.until_pid()
+        before = rig.latest[ID]
+        rig.supervisor.note(ID, Reason("log_dropped", "7 bytes were dropped", {"bytes": 7}))
+        rig.supervisor.note("i-unknown", Reason("log_dropped", "nobody's"))
+        assert rig.reasons()[-1] == "log_dropped"
+        assert rig.latest[ID] == before
+
+
 async def test_a_missing_entrypoint_is_said(tmp_path):
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(make_spec(argv=("/no/such/program",), restart=RestartRules(policy="never")))
