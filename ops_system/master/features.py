@@ -1,0 +1,359 @@
+"""Every feature of the master, built and loaded floor by floor; what talks upwards is connected here. Used by `app`."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ops_system.master import topics
+from ops_system.master.addresses import KnownAddresses
+from ops_system.master.audit import api as audit_api
+from ops_system.master.audit.service import Audit
+from ops_system.master.auth import api as auth_api
+from ops_system.master.auth.events import SessionsRevoked
+from ops_system.master.auth.service import Auth
+from ops_system.master.bus import Bus
+from ops_system.master.channels import api as channels_api
+from ops_system.master.channels.service import Channels
+from ops_system.master.commands import api as commands_api
+from ops_system.master.commands.library import Library
+from ops_system.master.commands.service import Commands
+from ops_system.master.config import MasterConfig
+from ops_system.master.gatekeeper import InstanceOwners
+from ops_system.master.gauges import channel_gauges, node_gauges
+from ops_system.master.instances import adopt_api
+from ops_system.master.instances import api as instances_api
+from ops_system.master.instances.adopting import Adoptions
+from ops_system.master.instances.aftermath import Announcer
+from ops_system.master.instances.observer import Observer
+from ops_system.master.instances.service import Instances
+from ops_system.master.live import api as live_api
+from ops_system.master.live.hub import Hub
+from ops_system.master.logs import api as logs_api
+from ops_system.master.logs.service import Logs
+from ops_system.master.logs.viewers import Viewers
+from ops_system.master.metrics import api as metrics_api
+from ops_system.master.metrics.service import MetricsBook
+from ops_system.master.nodes import api as nodes_api
+from ops_system.master.nodes.events import FalseClaim
+from ops_system.master.nodes.links import Links
+from ops_system.master.nodes.rules import MasterFacts
+from ops_system.master.nodes.service import Nodes
+from ops_system.master.notices import Watchman
+from ops_system.master.operations import api as operations_api
+from ops_system.master.operations.service import Operations
+from ops_system.master.outbound.client import Outbound
+from ops_system.master.packages import api as packages_api
+from ops_system.master.packages.parts import Parts as UploadParts
+from ops_system.master.packages.service import Packages
+from ops_system.master.publishers import api as publishers_api
+from ops_system.master.publishers.service import Publishers
+from ops_system.master.rollouts import api as rollouts_api
+from ops_system.master.rollouts.drains import Drains
+from ops_system.master.rollouts.service import Rollouts
+from ops_system.master.systems import api as systems_api
+from ops_system.master.systems.service import Systems
+from ops_system.master.terminals import api as terminals_api
+from ops_system.master.terminals.bridge import Bridges
+from ops_system.master.terminals.service import TerminalDesk
+from ops_system.master.trust.service import Trust
+from ops_system.master.web.health import Gauges
+from ops_system.master.web.route import Route
+from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
+from ops_system.runtime.clock import Clock
+from ops_system.runtime.tasks import Part
+from ops_system.storage.blobs.local import LocalBlobs
+from ops_system.storage.database import Database
+from ops_system.storage.folder import DataFolder
+
+_SWEEP_KEYS_S = 3600.0
+_LOOK = "SELECT count(*) FROM meta"
+_PACKAGE = "ops_system.master"  # holds the migrations in schema/
+
+
+@dataclass(slots=True)
+class Ground:
+    """What every feature stands on."""
+
+    config: MasterConfig
+    folder: DataFolder
+    database: Database
+    trust: Trust
+    bus: Bus
+    clock: Clock
+    audit: Audit
+    addresses: KnownAddresses
+    on_code: Callable[[str], None]
+    routes: list[Route] = field(default_factory=list)
+    gauges: list[Gauges] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+async def build_features(ground: Ground) -> tuple[Auth, Links]:
+    """Build and load every feature, the lower ones first; fill `ground.routes` and `ground.parts`."""
+    ground.routes += audit_api.routes(ground.audit)
+    auth = await build_auth(ground)
+    operations = await build_operations(ground)
+    nodes, links = await build_nodes(ground, auth)
+    build_channels(ground, nodes)
+    packages = await build_packages(ground)
+    systems = await build_systems(ground, packages)
+    metrics = build_metrics(ground, nodes, links)
+    ground.gauges.append(lambda: node_gauges(nodes, links, metrics))
+    book = Book(operations, nodes, links, packages, systems, metrics)
+    instances = await build_instances(ground, book)
+    build_rollouts(ground, book, instances)
+    build_logs(ground, book, instances)
+    commands = build_commands(ground, book)
+    build_terminals(ground, book)
+    owners = InstanceOwners(ground.bus, await instances.list_views())
+    metrics.check_owner(owners.owner_of)
+    build_live(ground, book, instances, owners, commands)
+    return auth, links
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The features below `instances`, handed to those that need many of them."""
+
+    operations: Operations
+    nodes: Nodes
+    links: Links
+    packages: Packages
+    systems: Systems
+    metrics: MetricsBook
+
+
+async def build_auth(ground: Ground) -> Auth:
+    """Who people, programs and joining workers are."""
+    auth = Auth(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        folder=ground.folder,
+        sealer=ground.trust,
+        ca_key_sha256=ground.trust.ca_key_sha256,
+        master_url=ground.addresses.master_url,
+        announce=ground.on_code,
+    )
+    await auth.load()
+    ground.parts["auth"] = auth.run
+    ground.routes += auth_api.routes(auth)
+    return auth
+
+
+async def build_operations(ground: Ground) -> Operations:
+    """Long actions."""
+    operations = Operations(ground.database, ground.bus, ground.clock)
+    await operations.load()
+    ground.routes += operations_api.routes(operations)
+    return operations
+
+
+async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
+    """Nodes, and the one link of each."""
+    signing_key = base64.b64encode(ground.trust.signing_public_key).decode()
+    nodes = Nodes(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        join_tokens=auth.join_tokens,
+        facts=MasterFacts(ground.trust.ca_pem, signing_key, await read_epoch(ground.database)),
+        offline_after_s=ground.config.logic.node_offline_threshold_s,
+        heartbeat_s=ground.config.logic.heartbeat_interval_s,
+    )
+    await nodes.load()
+    links = Links(
+        nodes,
+        ground.audit,
+        ground.bus,
+        ground.clock,
+        is_own_certificate=ground.trust.is_own_certificate,
+        heartbeat_s=ground.config.logic.heartbeat_interval_s,
+        sample_s=ground.config.logic.monitor_interval_s,
+    )
+    ground.parts["nodes"] = nodes.run
+    ground.routes += nodes_api.routes(nodes, links)
+    ground.routes += nodes_api.worker_routes(nodes, links, ground.trust.voucher)
+    return nodes, links
+
+
+async def read_epoch(database: Database) -> int:
+    """Return how often the data was restored from a backup, counted from 1."""
+    row = await database.fetch_one("SELECT value FROM meta WHERE key = 'epoch'")
+    return 1 if row is None else int(row["value"])
+
+
+def build_channels(ground: Ground, nodes: Nodes) -> None:
+    """Where notices go, and what becomes one."""
+    config = ground.config.outbound
+    outbound = Outbound(allow=config.allow, ca_file=config.ca_file, own=ground.addresses.own_listener)
+    channels = Channels(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        sealer=ground.trust,
+        outbound=outbound,
+        public_url=ground.addresses.master_url,
+    )
+    ground.parts |= {"channels": channels.run, "notices": Watchman(ground.bus, nodes, ground.clock).run}
+    ground.gauges.append(lambda: channel_gauges(channels))
+    ground.routes += channels_api.routes(channels)
+
+
+async def build_packages(ground: Ground) -> Packages:
+    """The catalogue, and the local blobs below it."""
+    blobs = LocalBlobs(ground.folder.uploads)
+    await blobs.sweep()
+    is_required = ground.config.storage.require_publisher
+    publishers = Publishers(database=ground.database, audit=ground.audit, clock=ground.clock, is_required=is_required)
+    packages = Packages(
+        database=ground.database,
+        blobs=blobs,
+        parts=UploadParts(ground.folder.uploads / "parts"),
+        signer=ground.trust,
+        publishers=publishers,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+    )
+    ground.parts["packages"] = packages.run
+    ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
+    return packages
+
+
+async def build_systems(ground: Ground, packages: Packages) -> Systems:
+    """Definitions of systems and modules."""
+    systems = Systems(
+        database=ground.database,
+        packages=packages,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        sealer=ground.trust,
+    )
+    await systems.load()
+    ground.routes += systems_api.routes(systems)
+    return systems
+
+
+def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> MetricsBook:
+    """The windows of all series, fed by the links."""
+    metrics = MetricsBook(ground.bus, ground.clock, budget_bytes=ground.config.logic.metrics_memory_bytes)
+    nodes.show_metrics(metrics.current_of_node)
+    links.on_quick(Sample, metrics.ingest)
+    ground.parts["metrics"] = metrics.run
+    ground.routes += metrics_api.routes(metrics, nodes.get)
+    return metrics
+
+
+async def build_instances(ground: Ground, book: Book) -> Instances:
+    """Wishes and observations; what workers report comes in here."""
+    announcer = Announcer(operations=book.operations, links=book.links, bus=ground.bus, clock=ground.clock)
+    observer = Observer(
+        database=ground.database,
+        operations=book.operations,
+        audit=ground.audit,
+        announcer=announcer,
+        clock=ground.clock,
+    )
+    instances = Instances(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        operations=book.operations,
+        announcer=announcer,
+        observer=observer,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+    )
+    await instances.load()
+    instances.show_metrics(book.metrics.current_of_instance)
+    book.links.on(Snapshot, observer.on_snapshot)
+    book.links.on(Report, observer.on_report)
+    book.links.on(Events, observer.on_events)
+    book.links.on_quick(Progress, observer.on_progress)
+    ground.bus.subscribe(FalseClaim, observer.on_claim)
+    ground.parts["instances"] = instances.run
+    ground.routes += instances_api.routes(instances)
+    adoptions = Adoptions(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        links=book.links,
+        audit=ground.audit,
+    )
+    ground.routes += adopt_api.routes(adoptions)
+    return instances
+
+
+def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
+    """Actions on whole systems, and on all that runs on a node."""
+    rollouts = Rollouts(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
+        bus=ground.bus,
+    )
+    drains = Drains(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
+        bus=ground.bus,
+    )
+    ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
+    ground.routes += [*rollouts_api.routes(rollouts), *rollouts_api.drain_routes(drains)]
+
+
+def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
+    """The logs of instances, read through the links."""
+    ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus), instances.get)
+
+
+def build_commands(ground: Ground, book: Book) -> Commands:
+    """Commands on nodes."""
+    commands = Commands(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        nodes=book.nodes,
+        links=book.links,
+        operations=book.operations,
+        at_once=ground.config.logic.batch_concurrency,
+    )
+    library = Library(database=ground.database, audit=ground.audit, clock=ground.clock)
+    ground.parts["commands"] = commands.run
+    ground.routes += commands_api.routes(commands, library)
+    return commands
+
+
+def build_terminals(ground: Ground, book: Book) -> None:
+    """Terminals on nodes."""
+    desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit)
+    ground.routes += terminals_api.routes(desk, Bridges(ground.bus))
+
+
+def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:
+    """What browsers watch."""
+    hub = Hub(ground.bus, ground.clock)
+    topics.register_nodes(hub, book.nodes)
+    topics.register_definitions(hub, book.packages, book.systems)
+    topics.register_operations(hub, book.operations)
+    topics.register_commands(hub, commands, book.nodes)
+    sight = topics.Sight(book.nodes, owners.owner_of)
+    topics.register_instances(hub, instances, sight)
+    topics.register_metrics(hub, book.metrics, book.nodes, instances, sight)
+    ground.bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))
+    ground.routes += live_api.routes(hub)
