@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Instance } from '@/api/types'
-import { plainText, splitColors } from '@/features/instances/ansi'
 import { LogBuffer, withoutOverlap } from '@/features/instances/logBuffer'
+import { plainText, splitColors } from '@/shared/ansi'
 import { actsFor, needsAttention } from '@/shared/instances/rules'
 
 const ESC = '\u001b'

@@ -1,4 +1,4 @@
-/** Terminal colours of log lines as pieces of text; every other escape is dropped. Pure. (ECMA-48, SGR.) */
+/** Terminal colours of what programs print as pieces of text; every other escape is dropped. Pure. (ECMA-48, SGR.) */
 
 export interface Piece {
   text: string
