@@ -18,7 +18,7 @@ CONSOLE := ops_system/master/console/index.html
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 
-.PHONY: help install run stop test test-long check format lint types imports fast-tests frontend-check build audit bench api-docs clean
+.PHONY: help install run stop test test-long test-wine check format lint types imports fast-tests frontend-check build audit bench api-docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -88,12 +88,16 @@ test: $(STAMPS)/dev install ## everything once; installs the Debian packages it 
 	$(BIN)/python packaging/test_packages.py
 	@$(MAKE) lint types imports frontend-check
 	@$(MAKE) build
-	$(BIN)/python -m pytest -m "not long and not windows and not darwin" --durations=15 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not windows and not darwin and not wine" --durations=15 $(PYTEST_ARGS)
 
 test-long: $(STAMPS)/dev install ## full repeat counts
 	$(BIN)/python packaging/test_packages.py
 	@$(MAKE) build
 	$(BIN)/python -m pytest -m "not windows and not darwin" --durations=15 $(PYTEST_ARGS)
+
+test-wine: $(STAMPS)/dev install ## the Windows side under Wine: suite, worker, service, executables (installs Debian's Wine when root)
+	$(BIN)/python packaging/wine.py
+	$(BIN)/python -m pytest -m wine tests/wine --durations=15 $(PYTEST_ARGS)
 
 # --- deliver -------------------------------------------------------------------------------------------------------
 build: $(STAMPS)/dev $(CONSOLE) ## wheel, dist/{master,worker,pack-tool} and the bill of materials dist/sbom.cdx.json

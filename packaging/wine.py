@@ -25,6 +25,8 @@ from typing import IO
 from packaging.requirements import Requirement
 from wine_shim import make_forwarder
 
+from build import is_fresh
+
 ROOT = Path(__file__).resolve().parent.parent
 LANE = ROOT / "test-output" / "wine"
 PYTHON = LANE / "python" / "cp311" / "python.exe"
@@ -244,7 +246,9 @@ def main() -> int:
 
 
 def build(name: str) -> int:
-    """Freeze one executable by PyInstaller; return its exit code."""
+    """Freeze one executable by PyInstaller unless it is newer than all sources; return the exit code."""
+    if is_fresh(LANE / "dist" / f"{name}.exe"):
+        return 0
     spec = ROOT / "packaging" / "specs" / f"{name}.spec"
     folders = ("--distpath", as_windows(LANE / "dist"), "--workpath", as_windows(LANE / "build"))
     return run_python("-m", "PyInstaller", as_windows(spec), *folders, "--noconfirm", "--log-level", "WARN")

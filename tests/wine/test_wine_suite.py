@@ -1,0 +1,52 @@
+"""The suite of the shared floors, the worker and the pack tool under Windows' Python, but for what Wine cannot show."""
+
+import subprocess
+
+import pytest
+from tests.wine.not_there import NOT_THERE
+
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(900)]
+
+PARTS = {
+    "supervision": ["tests/integration/processes/test_supervision_everywhere.py"],
+    "units": [
+        *(f"tests/unit/{folder}" for folder in ("model", "protocol", "runtime", "processes", "worker", "packtool")),
+        "tests/unit/test_cli.py",
+    ],
+}
+IMPORT_ALL = """
+import importlib, pkgutil, ops_system
+from ops_system.model.errors import OpsError
+POSIX = {'accounts', 'posix', 'keeper', 'keepers', 'prologue', 'limits', 'pty', 'linux', 'macos'}
+for module in pkgutil.walk_packages(ops_system.__path__, 'ops_system.'):
+    if module.name.rpartition('.')[2] not in POSIX:
+        importlib.import_module(module.name)
+print('imported')
+"""
+
+
+def run(lane, *arguments):
+    done = subprocess.run(
+        lane.python_argv(*arguments),
+        env=lane.make_environment({}),
+        cwd=lane.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=800,
+    )
+    lane.end_server()
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_suite_passes_on_windows(lane, part):
+    left_out = [f"--deselect={test}" for test in NOT_THERE]
+    options = ("-q", "-p", "no:cacheprovider", "--timeout", "60", "--tb=short", "-m", "not long and not root")
+    code, said = run(lane, "-m", "pytest", *options, *left_out, *PARTS[part])
+    assert code == 0, said[-6000:]
+
+
+def test_everything_but_the_halves_for_other_systems_can_be_imported(lane):
+    code, said = run(lane, "-c", IMPORT_ALL)
+    assert (code, said.strip().splitlines()[-1]) == (0, "imported"), said
