@@ -67,7 +67,6 @@ from ops_system.processes.trees import empty_tree
 _log = logging.getLogger(__name__)
 
 EXIT_NOTE_WAIT_S = 2.0
-_LIVING = (Stage.STARTING, Stage.RUNNING, Stage.STOPPING)
 
 
 class Care:
@@ -143,7 +142,6 @@ class Care:
 
     def close(self) -> None:
         """Switch the clocks off; processes go on."""
-        self._record.write()
         self._clocks.cancel_all()
 
     # --- what is kept on disk
@@ -151,12 +149,11 @@ class Care:
         if self.view.stage is Stage.REMOVED or self._launched is None:
             return  # nothing was ever started, so there is nothing to find again
         if self.view.stage is Stage.LAUNCHING:
-            self._record.hold()
             return  # its pid is a moment away; until then the marker finds it
         spec = self._launched if self.handle else self.view.spec
         boot_id = self._around.platform.boot_id()
         record = record_of(self.view, spec, self.handle, boot_id=boot_id, number=self._number, prepared=self._prepared)
-        self._record.keep(record, is_urgent=self.view.stage not in _LIVING)
+        self._record.keep(record)
 
     # --- what is to be done
     def _do(self, action: Action) -> None:  # noqa: C901, PLR0912 - one line an action

@@ -6,8 +6,9 @@ leaves behind. It ends when no worker is there and no child is left. Used by `ke
 its own: nothing but the standard library here, and everything imported at the start, because an update may replace the
 files under it.
 
-    arguments                STATE_DIR; descriptor 0 is the link to the first worker
-    STATE/keeper-1.sock      where the next worker connects; what the last one asked is done before it is answered
+    arguments                STATE_DIR, only to be known by; descriptor 0 is the link to the first worker, 3 listens
+    STATE/keeper-1.sock      where the next worker connects; what the last one asked is done before it is answered.
+                             It listens before the first start is asked for, so none can be overlooked
     RUN_DIR/exit             "NUMBER STATUS\n" after blanks, the wait(2) status, written before the end is told
 
 Both ways frames of NUL-separated fields after their length: `start` and its answers `started`, `ended`; a worker that
@@ -23,6 +24,7 @@ import socket
 import struct
 import sys
 
+LINK_FD, LISTENER_FD = 0, 3
 ARGUMENT = "ops-keeper"  # how a frozen worker is told to be one
 SOCKET = "keeper-1.sock"  # a change of the protocol changes the number; an older keeper then ends with its children
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -183,7 +185,7 @@ def read_start_time(pid: int) -> int:
 class Keeper:
     """See the module."""
 
-    def __init__(self, listener: socket.socket | None, link: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, link: socket.socket) -> None:
         self._listener = listener
         self._link: socket.socket | None = None
         self._frames = Frames()
@@ -192,8 +194,7 @@ class Keeper:
         self._unnoted: dict[bytes, bytes] = {}
         self._poll = select.poll()
         self._wake = self._hear_children()
-        if listener is not None:
-            self._poll.register(listener, select.POLLIN)
+        self._poll.register(listener, select.POLLIN)
         self._serve(link)
 
     def _hear_children(self) -> int:
@@ -213,8 +214,8 @@ class Keeper:
                 os.read(self._wake, 4096)
             if self._link is not None and (events := ready.get(self._link.fileno())):
                 self._use_link(events)
-            if self._listener is not None and self._listener.fileno() in ready:
-                self._accept(self._listener)
+            if self._listener.fileno() in ready:
+                self._accept()
 
     # --- children
     def _reap(self) -> bool:
@@ -261,10 +262,10 @@ class Keeper:
         told = [start.started() for start in self._starts.values()]
         self._send(b"".join([pack("hello", os.getpid()), *told, *self._unnoted.values(), pack("ready")]))
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         """Let the next worker in, after all that the last one had asked for."""
         with contextlib.suppress(OSError):
-            link, _ = listener.accept()
+            link, _ = self._listener.accept()
             while self._link is not None and self._read_link():
                 pass
             self._drop_link()
@@ -318,38 +319,21 @@ class Keeper:
             self._link = None
 
 
-def listen(state_dir: str) -> socket.socket | None:
-    """Listen in the state folder, by a short name: a socket's path is bounded (unix(7)). None: the folder is gone."""
-    mask = os.umask(0o077)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        os.chdir(state_dir)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in this small process
-        listener.bind(SOCKET)
-        listener.listen(4)
-    except OSError:
-        listener.close()
-        return None
-    finally:
-        os.umask(mask)
-        os.chdir("/")
-    listener.setblocking(False)
-    return listener
-
-
-def main(state_dir: str) -> int:
+def main() -> int:
     """Be the keeper."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for name in _DEAF_TO:
         signal.signal(signal.Signals[name], lambda *_: None)
-    link = socket.socket(fileno=os.dup(0))
-    os.dup2(null := os.open(os.devnull, os.O_RDWR), 0)
+    link, listener = socket.socket(fileno=os.dup(LINK_FD)), socket.socket(fileno=os.dup(LISTENER_FD))
+    os.close(LISTENER_FD)
+    os.dup2(null := os.open(os.devnull, os.O_RDWR), LINK_FD)
     os.close(null)
-    Keeper(listen(state_dir), link).run()
+    os.chdir("/")
+    listener.setblocking(False)
+    Keeper(listener, link).run()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[-1]))
+    sys.exit(main())

@@ -10,17 +10,16 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ops_system.processes import keeper
-from ops_system.processes.keeper import ARGUMENT, SOCKET, Fields, Frames
+from ops_system.processes import keeper, procfs
+from ops_system.processes.keeper import ARGUMENT, LINK_FD, LISTENER_FD, SOCKET, Fields, Frames
 
 _log = logging.getLogger(__name__)
 
-HELLO_TIMEOUT_S = 5.0
+HELLO_TIMEOUT_S = 15.0
 _PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH")
 
 
@@ -53,7 +52,7 @@ class Keepers:
         except OSError as error:
             if not isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
                 _log.error("the keeper of the last worker does not answer (%s); its services are only watched", error)
-                _end_peer(link)
+                _end_keepers_of(self._state_dir)
             link.close()
             return []
         self.pid = int(told[0][1])
@@ -61,14 +60,8 @@ class Keepers:
         return told[1:]
 
     def _reach(self, link: socket.socket) -> None:
-        if sys.platform != "linux":
-            link.connect(str(self._state_dir / SOCKET))
-            return
-        folder = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            link.connect(f"/proc/self/fd/{folder}/{SOCKET}")  # a socket's path is bounded (unix(7))
-        finally:
-            os.close(folder)
+        with _short_path(self._state_dir) as path:
+            link.connect(path)
 
     def _read_hello(self, link: socket.socket) -> list[Fields]:
         told: list[Fields] = []
@@ -105,10 +98,12 @@ class Keepers:
             self._loop.remove_writer(self._socket)
 
     def _begin(self) -> None:
+        """Start a keeper. It can be reached from before it is asked anything: nobody may overlook what it will do."""
+        self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
-                self.pid = _start_keeper(self._state_dir, theirs.fileno())
+            with theirs, _listen(self._state_dir) as listener:
+                self.pid = _start_keeper(self._state_dir, theirs.fileno(), listener.fileno())
         except OSError:
             ours.close()
             raise
@@ -146,21 +141,51 @@ class Keepers:
         self._frames, self._unsent = Frames(), bytearray()
 
 
-def _end_peer(link: socket.socket) -> None:
+def _end_keepers_of(state_dir: Path) -> None:
     """Kill a keeper that hangs: what it was still asked to start must not come to life behind our back."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            pid, _, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            os.kill(pid, signal.SIGKILL)
+    for pid in procfs.read_table():
+        argv = procfs.read_argv(pid)
+        if is_keeper(argv) and argv[-1] == str(state_dir):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                end_keeper(pid, HELLO_TIMEOUT_S)
 
 
-def _start_keeper(state_dir: Path, link_fd: int) -> int:
+@contextlib.contextmanager
+def _short_path(state_dir: Path) -> Iterator[str]:
+    """Give the socket's path, by a short name where the system has one: its length is bounded (unix(7))."""
+    if sys.platform != "linux":
+        yield str(state_dir / SOCKET)
+        return
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET}"
+    finally:
+        os.close(folder)
+
+
+def _listen(state_dir: Path) -> socket.socket:
+    """Take the place of an earlier socket. The folder is private, so nobody else reaches it."""
+    (state_dir / SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with _short_path(state_dir) as path:
+            listener.bind(path)
+        listener.listen(4)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _start_keeper(state_dir: Path, link_fd: int, listener_fd: int) -> int:
     """Start the program; its own troubles go to STATE/keeper.log. Raises OSError."""
     log = str(state_dir / "keeper.log")
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     env = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("_PYI", "_MEI"))}
     actions = [
-        (os.POSIX_SPAWN_DUP2, link_fd, 0),
+        (os.POSIX_SPAWN_DUP2, link_fd, LINK_FD),
+        (os.POSIX_SPAWN_DUP2, listener_fd, LISTENER_FD),
         (os.POSIX_SPAWN_OPEN, 1, log, append, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]

@@ -263,8 +263,15 @@ class PosixPlatform:
         return None if status is None else self._ends.explain(instance_id, exit_of_status(status))
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
-        """See `base.Platform`."""
-        return self._scanner.find_marked()
+        """See `base.Platform`. The keeper's word counts beside: amid an exec a process shows no marker for a moment."""
+        found = self._scanner.find_marked()
+        for instance_id in self._told:
+            leader = self._told_leader(instance_id)
+            members = found.get(instance_id, ())
+            is_found = any(member.identity == leader for member in members)
+            if leader is not None and not is_found and self.is_alive(leader):
+                found[instance_id] = (*members, Member(leader, is_leader=True))
+        return found
 
     def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> Handle:
         """See `base.Platform`. The keeper tells the number; without it the oldest process is the start."""

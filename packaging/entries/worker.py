@@ -17,7 +17,7 @@ def start() -> int:
         from ops_system.processes import keeper
 
         if sys.argv[1:2] == [keeper.ARGUMENT]:
-            return keeper.main(sys.argv[2])
+            return keeper.main()
     from ops_system.worker.main import main
 
     return main()

@@ -138,10 +138,12 @@ async def test_while_the_worker_is_stopped_ends_are_noted_and_then_judged_in_ord
         kill_marked([spec.instance_id for spec in specs])
 
 
-async def test_a_worker_killed_amid_its_starts_leaves_none_undone_and_none_twice(tmp_path):
+@pytest.mark.parametrize("moment", ["the keeper is being made", "the first service runs"])
+async def test_a_worker_killed_amid_its_starts_leaves_none_undone_and_none_twice(tmp_path, moment):
     specs = [make_spec(f"{ID}-{number}", argv=(SH, "-c", TRACE), restart=ONCE) for number in range(60)]
     worker = await supervised_process(tmp_path, specs)
-    await until_true(lambda: starts_in(tmp_path) != [], 30)
+    is_early = moment == "the keeper is being made"
+    await until_true(lambda: keepers_of(worker.pid) if is_early else starts_in(tmp_path), 30)
     worker.kill()
     await worker.wait()
     async with running_rig(tmp_path) as rig:
