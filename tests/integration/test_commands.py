@@ -145,6 +145,10 @@ async def test_many_nodes_one_result_each(master, api, tmp_path):
         listed = (await api.get("/exec"))["items"][0]
         assert (listed["id"], listed["node_count"], listed["failed_count"]) == (operation["id"], 3, 1)
 
+        async with master.admin_client("operator") as operator:
+            with pytest.raises(ApiError) as refused:
+                await operator.post(f"/operations/{operation['id']}/retry")
+        assert refused.value.status == 403
         again = await ended(api, (await api.post(f"/operations/{operation['id']}/retry"))["id"])
         assert [target["id"] for target in again["targets"]] == [ids["shut"]]
 

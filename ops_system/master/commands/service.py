@@ -39,8 +39,8 @@ from ops_system.master.nodes.scope import reached_nodes
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd, find_target
 from ops_system.master.operations.service import Operations
-from ops_system.master.web.route import Page, Principal
-from ops_system.model.errors import Invalid, NotFound, OpsError, TimedOut, Unavailable
+from ops_system.master.web.route import Page, Permission, Principal
+from ops_system.model.errors import Forbidden, Invalid, NotFound, OpsError, TimedOut, Unavailable
 from ops_system.model.ids import NodeId
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
@@ -242,7 +242,13 @@ class Commands:
         return await self._end_all(operation, OperationState.CANCELLED, _CANCELLED)
 
     async def retry(self, operation: Operation, actor: Principal) -> Operation:
-        """Run it again where it failed or was cancelled, as a new operation."""
+        """Run it again where it failed or was cancelled, as a new operation.
+
+        Raises `Forbidden` for who may retry operations but not run commands.
+        """
+        if Permission.EXEC not in actor.permissions:
+            message = "running a command again wants the grant exec; an administrator can give it"
+            raise Forbidden(message, permission=Permission.EXEC)
         known = await store.find_run(self._database, operation.id)
         if known is None:
             raise NotFound(f"operation {operation.id} ran no command", id=operation.id)
