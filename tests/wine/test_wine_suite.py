@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from tests.wine.not_there import NOT_THERE
 
 pytestmark = [pytest.mark.wine, pytest.mark.timeout(900)]
