@@ -1,6 +1,7 @@
 """kill -9 of the worker at random moments: every service starts exactly as often as it was asked to."""
 
 import asyncio
+import os
 import random
 import signal
 
@@ -86,3 +87,32 @@ async def test_a_worker_that_is_stopped_and_continued_goes_on_where_it_was(tmp_p
             node.pause(signal.SIGCONT)
             await node.settle()
             await story.check()
+
+
+async def test_what_happened_with_the_master_away_is_told_once_and_in_order(tmp_path):
+    async with open_node(tmp_path) as node:
+        await node.start()
+        spec = node.service("web", restart={"policy": "always", "delay": "50ms", "max_restarts": 100})
+        await node.wish(spec)
+        port = node.master.port
+        await node.master.stop()
+        for count in range(1, 7):
+            await eventually(lambda count=count: len(node.starts(spec)) == count)
+            os.kill(node.starts(spec)[-1], signal.SIGKILL)
+            if count == 3:  # its end is noted by the keeper and judged by the next worker
+                await node.kill()
+                await node.start(is_linked=False)
+        await eventually(lambda: len(node.starts(spec)) == 7)
+        await node.kill()
+        node.master.port = port
+        await node.master.start()
+        await node.start()
+        await node.settle()
+        newest = node.master.snapshots[-1].last_event_seq
+        await node.master.until(lambda: any(event.seq >= newest for event in node.master.events), 30)
+        node.check_picture()
+        told = {event.seq: event for event in node.master.events}
+        ends = [told[seq] for seq in sorted(told) if told[seq].kind == "exit"]
+        assert [end.reason.params["signal"] for end in ends] == ["SIGKILL"] * 6
+        assert [end.at for end in ends] == sorted(end.at for end in ends)
+        assert len(node.starts(spec)) == 7
