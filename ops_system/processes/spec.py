@@ -3,6 +3,7 @@
 The worker resolves an `InstanceSpec` once and hands the `RunSpec` to the supervisor; nothing below reads strings again.
 """
 
+import posixpath
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -168,17 +169,20 @@ def resolve(spec: InstanceSpec, values: Mapping[str, str]) -> RunSpec:
         takeover=spec.takeover,
     )
     reader.raise_if_any(spec.name)
-    return _with_takeover(run)
+    return _with_takeover(run, values.get("instance.dir", ""))
 
 
-def _with_takeover(run: RunSpec) -> RunSpec:
-    """Add how an external package's process is found. What can only be watched is never started again."""
+def _with_takeover(run: RunSpec, home: str) -> RunSpec:
+    """Add how a process is found that its package does not start, or starts and lets go of (a daemon that forks).
+
+    What can only be watched is never started again.
+    """
     service = run.source.service
     takeover = run.takeover
-    if takeover is None and service.is_external and service.pid_strategy != "spawn":
+    if takeover is None and service.pid_strategy != "spawn":
         takeover = Takeover(
             strategy=service.pid_strategy,
-            pid_file=service.pid_file if service.pid_strategy == "pidfile" else "",
+            pid_file=posixpath.join(home, service.pid_file) if service.pid_strategy == "pidfile" else "",
             process_name=service.process_name if service.pid_strategy == "match" else "",
             work_dir=service.external_work_dir,
             start_command=(run.entrypoint, *run.args) if run.entrypoint else (),

@@ -151,7 +151,7 @@ class Deployer:
         is_watched_only = spec.is_watched_only and not spec.source.service.hooks.reload
         refusal = None if is_watched_only else self._policy.refusal_to_run_as(spec.user)
         refusal = refusal or self._unresolved.get(spec.instance_id)
-        if spec.takeover is not None:
+        if spec.source.takeover is not None or (spec.takeover is not None and service.is_external):
             refusal = refusal or self._policy.refusal_of_takeover()
         if refusal is not None:
             raise PrepareFailed(refusal)

@@ -12,6 +12,7 @@ import pytest
 from ops_system.processes import procfs
 from tests.fakes.daemons import Daemon, no_subreaper
 from tests.fakes.master import Api, ApiError, RunningMaster, run_master
+from tests.fakes.packages import make_zip, service_json
 from tests.fakes.worker import running_worker, worker_config
 from tests.integration.test_worker_master import online_node, until, until_state
 
@@ -141,6 +142,47 @@ async def test_delete_lets_go_and_stops_only_when_told(desk: Desk, daemon: Daemo
     assert (ended["kind"], ended["state"]) == ("instance.destroy", "succeeded")
     assert daemon.processes() == []
     assert daemon.pid_file.exists()
+
+
+async def deploy(desk: Desk, folder: Path, name: str, files: dict[str, object], **manifest: object) -> dict:
+    archive = folder / f"{name}.zip"
+    archive.write_bytes(make_zip(files, service_json(name=name, health=WELL, restart=QUICK, **manifest)))
+    await desk.api.upload(archive)
+    module = {"name": name, "package": name, "version": "1.0.0"}
+    made = await desk.api.post(f"/systems/{desk.system_id}/modules", module)
+    made = await desk.api.post("/instances", {"module_id": made["id"], "node_id": desk.node_id})
+    assert (await desk.ended(made))["state"] == "succeeded"
+    return await desk.api.get(f"/instances/{made['instance']['id']}")
+
+
+async def test_an_external_package_takes_over_what_runs_and_starts_it_when_it_does_not(
+    desk: Desk, daemon: Daemon, tmp_path: Path
+) -> None:
+    pid = daemon.start()
+    program, *args = daemon.command
+    external = {"is_external": True, "pid_strategy": "pidfile", "pid_file": str(daemon.pid_file)}
+    instance = await deploy(desk, tmp_path, "outside", {}, entrypoint=program, args=args, **external)
+    assert (instance["pid"], instance["origin"], daemon.starts) == (pid, "adopted", [pid])
+    path = f"/instances/{instance['id']}"
+    assert (await desk.ended(await desk.api.post(f"{path}/restart")))["state"] == "succeeded"
+    assert (await desk.api.get(path))["pid"] == daemon.pid
+    assert len(daemon.starts) == 2
+    assert (await desk.ended(await desk.api.delete(path)))["kind"] == "instance.release"
+    assert is_alive(daemon.pid)
+
+
+async def test_a_package_whose_entrypoint_forks_is_followed_by_its_pid_file(desk: Desk, tmp_path: Path) -> None:
+    start = "#!/bin/sh\n(setsid sh -c 'echo $$ >daemon.pid; exec sleep 1000' >/dev/null 2>&1 &)\n"
+    strategy = {"pid_strategy": "pidfile", "pid_file": "daemon.pid"}
+    instance = await deploy(desk, tmp_path, "forks", {"run.sh": start}, **strategy)
+    assert (instance["origin"], procfs.read_argv(instance["pid"])) == ("managed", ("sleep", "1000"))
+    path = f"/instances/{instance['id']}"
+    os.kill(instance["pid"], signal.SIGKILL)
+    again = await until(
+        lambda: desk.api.get(path), lambda one: one["pid"] not in {None, instance["pid"]} and one["state"] == "running"
+    )
+    assert (await desk.ended(await desk.api.delete(f"{path}?stop=1")))["state"] == "succeeded"
+    assert not is_alive(again["pid"])
 
 
 async def test_what_is_only_watched_cannot_be_restarted_and_its_logs_lie_where_they_lie(
