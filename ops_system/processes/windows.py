@@ -22,6 +22,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from ops_system.model.errors import Invalid
@@ -201,14 +202,11 @@ class WindowsPlatform:
         return Handle(instance_id, 0, oldest, oldest, is_child=False)
 
     def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:
-        """See `base.Platform`."""
-        given = {
-            "memory": limits.memory_bytes,
-            "cpu_percent": limits.cpu_percent,
-            "pids": limits.pids,
-            "nofile": limits.nofile,
-        }
-        return tuple(name for name, value in given.items() if value is not None)
+        """See `base.Platform`. None of them: what Job Objects could limit was not proven anywhere yet."""
+        names = (field.removesuffix("_bytes") for field in limits.__struct_fields__)
+        return tuple(
+            name for name, value in zip(names, msgspec.structs.astuple(limits), strict=True) if value is not None
+        )
 
     @staticmethod
     def _marked_pids() -> dict[InstanceId, set[int]]:

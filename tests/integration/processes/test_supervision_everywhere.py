@@ -17,7 +17,7 @@ from ops_system.model.instances import Desired, State
 from ops_system.processes.base import INHERITED_ON_WINDOWS
 from ops_system.processes.ports import is_free
 from ops_system.processes.rotate import OutputLog, RotateRules
-from ops_system.processes.spec import ProbeRules, RestartRules, StopRules
+from ops_system.processes.spec import LimitRules, ProbeRules, RestartRules, StopRules
 from tests.fakes import supervised
 from tests.fakes.processes import ID, PYTHON, make_spec, rewish, until_true
 
@@ -399,3 +399,16 @@ async def test_a_batch_file_runs_and_gets_no_argument_that_cmd_would_read(tmp_pa
         await rig.supervisor.apply(make_spec(f"{ID}-2", argv=(str(batch), "a&b"), restart=ONCE))
         report = await rig.until_state(State.FAILED, f"{ID}-2")
         assert report.reason.code == "spawn_refused"
+
+
+@pytest.mark.windows
+@pytest.mark.skipif(not IS_WINDOWS, reason="Linux enforces some of them")
+async def test_limits_are_said_to_be_not_enforced(tmp_path):
+    limits = LimitRules(memory_bytes=10_000_000, nofile=100, nice=5)
+    async with running_rig(tmp_path) as rig:
+        await rig.supervisor.apply(make_spec(argv=python(SLEEP), limits=limits))
+        await rig.until_pid()
+        said = [
+            event.reason.params for event in rig.events if event.reason and event.reason.code == "limit_not_enforced"
+        ]
+        assert said == [{"limits": "memory, nofile, nice"}]
