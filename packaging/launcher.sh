@@ -3,7 +3,7 @@
 # OPS_RUNTIME_DIR names another place to unpack to.
 set -u
 id='@ID@'
-case $0 in */*) self=$0 ;; *) self=$(command -v -- "$0") ;; esac
+case $0 in */*) self=$0 ;; *) if [ -f "$0" ]; then self=$0; else self=$(command -v -- "$0"); fi ;; esac
 case $self in /*) ;; *) self=$PWD/$self ;; esac
 
 unpack_to() {

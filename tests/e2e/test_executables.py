@@ -160,7 +160,7 @@ def test_an_executable_starts_from_a_relative_path_and_without_a_place_to_unpack
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
     environment = {**os.environ, "OPS_RUNTIME_DIR": str(blocked)}
-    for command in (["./worker", "--version"], ["worker", "--version"]):
+    for command in (["./worker", "--version"], ["worker", "--version"], ["sh", "worker", "--version"]):
         environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
         answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
         assert answer.returncode == 0, answer.stderr

@@ -17,7 +17,7 @@ from tests.fakes.fleet import PROGRAMS, Fleet, free_port, until
 from tests.fakes.nspawn import ROOT, Machine, image, why_not
 from tests.fakes.packages import make_zip, service_json
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 UNIT = "ops-worker.service"
 FROZEN = ROOT / "dist" / "worker"
