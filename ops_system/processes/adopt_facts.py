@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ops_system.processes import procfs
 from ops_system.processes.adopt import Facts, parse_cgroup
 from ops_system.processes.base import MARKER
 
+_WINDOWS_EPOCH_S = 11_644_473_600  # from 1601 to 1970
 MAX_CMDLINE_BYTES = 256 * 1024
 _LISTEN = "0A"
 _UDP_BOUND = "07"
@@ -32,12 +33,19 @@ class Port(msgspec.Struct, frozen=True, order=True):
 
 def read_facts(pid: int) -> Facts | None:
     """Return one process, None when there is none."""
-    return _read_linux(pid) if sys.platform == "linux" else _read_psutil(pid)
+    if sys.platform == "linux":
+        return _read_linux(pid)
+    else:  # noqa: RET505 - mypy takes code behind an early return for unreachable on one system
+        row = procfs.read_row(pid)
+        return None if row is None else _read_psutil(row)
 
 
 def read_all() -> dict[int, Facts]:
     """Return all processes by pid."""
-    return {pid: facts for pid in _pids() if (facts := read_facts(pid)) is not None}
+    if sys.platform == "linux":
+        return {pid: facts for pid in _pids() if (facts := _read_linux(pid)) is not None}
+    else:  # noqa: RET505 - see above
+        return {pid: _read_psutil(row) for pid, row in procfs.read_table().items()}
 
 
 def read_ancestors(pid: int) -> frozenset[int]:
@@ -67,8 +75,10 @@ def read_started_at(facts: Facts) -> datetime | None:
     if sys.platform == "linux":
         since_boot_s = facts.start_time / os.sysconf("SC_CLK_TCK")
         return datetime.fromtimestamp(read_boot_time_s() + since_boot_s, UTC)
-    else:  # noqa: RET505 - mypy takes code behind an early return for unreachable on one system
-        return datetime.fromtimestamp(facts.start_time / 1_000_000, UTC) if facts.start_time else None
+    elif sys.platform == "win32":  # noqa: RET505 - mypy takes code behind an early return for unreachable
+        return datetime.fromtimestamp(facts.start_time / 10_000_000 - _WINDOWS_EPOCH_S, UTC)
+    else:
+        return datetime.fromtimestamp(facts.start_time / 1_000_000, UTC)
 
 
 # --- Linux -----------------------------------------------------------------------------------------------------------
@@ -122,12 +132,7 @@ def _read(path: str, most: int = 65536) -> bytes:
 
 
 def _pids() -> Iterable[int]:
-    if sys.platform == "linux":
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
-    else:  # noqa: RET505 - mypy takes code behind an early return for unreachable on one system
-        import psutil
-
-        return list(psutil.pids())
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - a hot path
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------
@@ -199,34 +204,27 @@ def _ports_psutil(pids: Iterable[int]) -> dict[int, tuple[Port, ...]]:
 
 
 # --- elsewhere -------------------------------------------------------------------------------------------------------
-_FIELDS = ("ppid", "name", "cmdline", "exe", "cwd", "uids", "environ", "status", "create_time")
-
-
-def _read_row(pid: int) -> procfs.Row | None:
-    return None if sys.platform == "win32" else procfs.read_row(pid)
-
-
-def _read_psutil(pid: int) -> Facts | None:
+def _read_psutil(row: procfs.Row) -> Facts:
+    """Ask field by field: where one cannot be told, the others still can."""
     import psutil
 
-    try:
-        process = psutil.Process(pid)
-        told = process.as_dict([field for field in _FIELDS if hasattr(process, field)])
-    except (psutil.Error, OSError):
+    def ask(name: str) -> Any:
+        with contextlib.suppress(psutil.Error, OSError, AttributeError):
+            return getattr(psutil.Process(row.pid), name)()
         return None
-    row = _read_row(pid)
-    uids, environ = told.get("uids"), told["environ"] or {}
+
+    uids = ask("uids")
     return Facts(
-        pid=pid,
-        ppid=told["ppid"] or 0,
-        start_time=row.start_time if row else int((told["create_time"] or 0.0) * 1_000_000),
-        name=told["name"] or "",
-        cmdline=tuple(told["cmdline"] or ()),
-        executable=told["exe"] or "",
-        work_dir=told["cwd"] or "",
+        pid=row.pid,
+        ppid=row.ppid,
+        start_time=row.start_time,
+        name=ask("name") or "",
+        cmdline=tuple(ask("cmdline") or ()),
+        executable=ask("exe") or "",
+        work_dir=ask("cwd") or "",
         uid=uids.effective if uids else None,
-        marker=environ.get(MARKER),
-        is_dead=told["status"] == psutil.STATUS_ZOMBIE,
-        pgrp=row.pgrp if row else 0,
-        sid=row.sid if row else 0,
+        marker=(ask("environ") or {}).get(MARKER),
+        is_dead=row.is_dead,
+        pgrp=row.pgrp,
+        sid=row.sid,
     )

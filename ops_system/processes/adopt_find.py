@@ -44,10 +44,16 @@ class Tree(msgspec.Struct, frozen=True):
 
 def make_guard(in_care: Mapping[int, InstanceId], masters: Iterable[int] = ()) -> Guard:
     """Return what is out of bounds for this process."""
-    own_uid = None if sys.platform == "win32" else os.geteuid()
     own_pid = os.getpid()
     own_program = sys.executable if getattr(sys, "frozen", False) else ""
-    return Guard(own_pid, own_uid, read_ancestors(own_pid), frozenset(masters), in_care, own_program)
+    return Guard(own_pid, _own_uid(), read_ancestors(own_pid), frozenset(masters), in_care, own_program)
+
+
+def _own_uid() -> int | None:
+    if sys.platform == "win32":
+        return None
+    else:  # noqa: RET505 - mypy takes code behind an early return for unreachable on one system
+        return os.geteuid()
 
 
 def find_tree(takeover: Takeover, guard: Guard, boot_id: str, *, is_first: bool = False) -> Tree:
@@ -152,7 +158,7 @@ def _by_pid_file(takeover: Takeover, table: Mapping[int, Facts], *, is_first: bo
     if is_first and written_at_s < read_boot_time_s() - BOOT_SLACK_S:
         words = f"the PID file {path} is older than the last boot"
         raise CannotTake(Reason("pid_file_stale", words, {"path": path, "pid": pid}))
-    if owner is not None and facts.uid is not None and owner not in {0, os.geteuid(), facts.uid}:
+    if owner is not None and facts.uid is not None and owner not in {0, _own_uid(), facts.uid}:
         words = f"the PID file {path} belongs to user id {owner}, who is neither root nor the process's own user"
         raise CannotTake(Reason("pid_file_unsafe", words, {"path": path, "uid": owner}))
     return facts

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ops_system.model.ids import InstanceId
 from ops_system.processes import procfs
+from ops_system.processes.adopt_start import wait_for_child
 from ops_system.processes.adopt_tree import AdoptedTrees
 from ops_system.processes.base import Exit, Handle, Identity, Launch, Member, OnExit, OnPid, Platform
 from ops_system.processes.spec import LimitRules
@@ -21,6 +22,8 @@ from ops_system.processes.watch import Watch, make_watch
 class AdoptingPlatform:
     """See `base.Platform`."""
 
+    _watch: Watch  # from `open` on; Windows has none
+
     def __init__(self, inner: Platform) -> None:
         self._inner = inner
         self._leaders: dict[InstanceId, Identity] = {}
@@ -29,7 +32,7 @@ class AdoptingPlatform:
         """See `base.Platform`."""
         self._inner.open(state_dir)
         if sys.platform != "win32":
-            self._watch: Watch = make_watch()
+            self._watch = make_watch()
         self._trees = AdoptedTrees(self._inner.boot_id())
 
     def close(self) -> None:
@@ -147,10 +150,10 @@ def _is_foreign(handle: Handle) -> bool:
 def _reap(pid: int) -> Exit:
     """Return how a process ended, if it was our child at all."""
     try:
-        waited, status = os.waitpid(pid, os.WNOHANG)
+        status = wait_for_child(pid)
     except ChildProcessError:
         return Exit()
-    if waited != pid:
+    if status is None:
         return Exit()
     code = os.waitstatus_to_exitcode(status)
     return Exit(code=code) if code >= 0 else Exit(signal=signal.Signals(-code).name)

@@ -103,7 +103,7 @@ def run_start_command(start: Start) -> Callable[[], int | None]:
     except (OSError, ValueError) as problem:
         words = f"the start command cannot be run: {problem}"
         raise CannotTake(Reason("start_command_failed", words)) from None
-    if sys.platform == "win32":
+    if os.name == "nt":
         return child.poll
     child.returncode = 0  # waited for by pid, not by this object
     return _Ended(child.pid)
@@ -119,9 +119,18 @@ class _Ended:
     def __call__(self) -> int | None:
         if self._code is None:
             try:
-                pid, status = os.waitpid(self._pid, os.WNOHANG)
+                status = wait_for_child(self._pid)
             except ChildProcessError:
                 self._code = 0
             else:
-                self._code = os.waitstatus_to_exitcode(status) if pid else None
+                self._code = None if status is None else os.waitstatus_to_exitcode(status)
         return self._code
+
+
+def wait_for_child(pid: int) -> int | None:
+    """Reap a child that has ended and return its wait(2) status, None while it runs. Raises ChildProcessError."""
+    if sys.platform == "win32":
+        raise ChildProcessError(pid)
+    else:  # noqa: RET506 - mypy takes code behind an early end for unreachable on one system
+        waited, status = os.waitpid(pid, os.WNOHANG)
+        return status if waited == pid else None

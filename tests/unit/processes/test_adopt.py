@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -29,11 +30,11 @@ from ops_system.processes.adopt import (
     printable,
     unit_of,
 )
-from ops_system.processes.adopt_facts import read_all, read_facts
+from ops_system.processes.adopt_facts import Port, _ports_linux, _ports_psutil, _read_psutil, read_all, read_facts
 from ops_system.processes.adopt_find import find_lookalike, find_tree, make_guard, read_pid_file
 from ops_system.processes.adopt_tree import find_roots, find_unit
 from ops_system.processes.base import Identity
-from ops_system.processes.procfs import Row, read_boot_id
+from ops_system.processes.procfs import Row, read_boot_id, read_row
 
 GUARD = Guard(own_pid=500, own_uid=0, ancestors=frozenset({400}), masters=frozenset({600}), in_care={700: "ins_1"})
 
@@ -336,3 +337,14 @@ def test_this_interpreter_is_read_whole():
     facts = read_facts(os.getpid())
     assert (facts.executable, facts.work_dir) == (os.path.realpath(sys.executable), str(Path.cwd()))
     assert facts.uid == os.geteuid()
+
+
+def test_psutil_tells_the_same_as_proc():
+    """What other systems are read by, beside what Linux is read by."""
+    plain, portable = read_facts(os.getpid()), _read_psutil(read_row(os.getpid()))
+    for field in ("pid", "ppid", "start_time", "cmdline", "executable", "work_dir", "uid", "marker", "sid"):
+        assert getattr(plain, field) == getattr(portable, field)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = Port("tcp", "127.0.0.1", server.getsockname()[1])
+        assert port in _ports_linux([os.getpid()])[os.getpid()]
+        assert port in _ports_psutil([os.getpid()])[os.getpid()]
