@@ -127,7 +127,7 @@ def exit_reason(event: Exited, memory: str | None = None) -> Reason:
     if event.signal is not None:
         return Reason("killed_by_signal", f"killed by {event.signal}", {"signal": event.signal})
     if event.code is None:
-        return Reason("exited", "ended; nobody could learn its exit code")
+        return Reason("exit_lost", "ended; nobody could learn its exit code")
     return Reason("exited", f"exited with code {event.code}", {"exit_code": event.code})
 
 
