@@ -181,3 +181,37 @@ async def test_mariadb_is_taken_over_stopped_and_started_by_its_own_scripts(desk
     assert (await desk.ended(await desk.api.post(f"{path}/release")))["state"] == "succeeded"
     assert is_alive(pid)
     assert can_connect(port)
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="no Java here")
+async def test_java_in_the_background_is_told_from_other_java_by_its_command_line(desk: Desk, scratch: Path) -> None:
+    scratch.mkdir()
+    for name in ("Shop", "Blog"):
+        code = f"class {name} {{ public static void main(String[] a) throws Exception {{ Thread.sleep(1000000); }} }}"
+        (scratch / f"{name}.java").write_text(code)
+        await asyncio.to_thread(
+            lambda name=name: subprocess.run(["javac", "-d", scratch, scratch / f"{name}.java"], check=True)
+        )
+        start = scratch / f"start-{name}"
+        start.write_text(f"#!/bin/sh\nsetsid java -Xmx32m -cp {scratch} {name} >/dev/null 2>&1 </dev/null &\n")
+        start.chmod(0o755)
+        with no_subreaper():
+            await asyncio.to_thread(lambda start=start: subprocess.run([start], check=True))
+    match = {"pid_strategy": "match", "process_name": f"java -Xmx32m -cp {scratch} Shop"}
+    shown = await until(
+        lambda: desk.api.post(f"/nodes/{desk.node_id}/match", match), lambda one: one["leader"] is not None
+    )
+    pid = shown["leader"]["pid"]
+    assert shown["leader"]["cmdline"][-1] == "Shop"
+    both = {**match, "process_name": f"java -Xmx32m -cp {scratch}"}
+    assert (await desk.api.post(f"/nodes/{desk.node_id}/match", both))["refusal"]["code"] == "ambiguous"
+    body = {"node_id": desk.node_id, "system_id": desk.system_id, "name": "shop", "restart": {"delay": "0s"}}
+    body |= {"start_command": [str(scratch / "start-Shop")], "health": {"type": "command", "target": "true"}}
+    made = await desk.api.post("/instances/adopt", {**body, **match})
+    assert (await desk.ended(made))["state"] == "succeeded"
+    path = f"/instances/{made['instance']['id']}"
+    os.kill(pid, signal.SIGKILL)
+    again = await until(lambda: desk.api.get(path), lambda one: one["pid"] not in {None, pid})
+    assert procfs.read_argv(again["pid"])[-1] == "Shop"
+    assert (await desk.ended(await desk.api.delete(f"{path}?stop=1")))["state"] == "succeeded"
+    assert not is_alive(again["pid"])
