@@ -53,7 +53,6 @@ from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
 from ops_system.master.terminals import api as terminals_api
-from ops_system.master.terminals.bridge import Bridges
 from ops_system.master.terminals.service import TerminalDesk
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.health import Gauges
@@ -342,7 +341,7 @@ def build_commands(ground: Ground, book: Book) -> Commands:
 def build_terminals(ground: Ground, book: Book) -> None:
     """Terminals on nodes."""
     desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit)
-    ground.routes += terminals_api.routes(desk, Bridges(ground.bus))
+    ground.routes += terminals_api.routes(desk)
 
 
 def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:

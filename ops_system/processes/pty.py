@@ -1,20 +1,13 @@
-"""A pseudo-terminal with a shell in it: one Protocol, POSIX here. The one home of `ptyprocess`. Used by the worker.
+"""A pseudo-terminal with a shell in it, as a Protocol: `pty_posix` and `pty_windows` are it. Used by the worker.
 
-Reading is by the loop (`on_readable`), so that nothing waits in a thread; writing never blocks: what the terminal does
-not take at once is kept, up to `MAX_TYPED_BYTES`.
+Reading is by the loop, so that nothing waits in a thread; typing never blocks: what the terminal does not take at once
+is kept, up to `MAX_TYPED_BYTES`.
 """
 
-import asyncio
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-
-from ops_system.processes.sessions import kill_session
 
 READ_BYTES = 64 * 1024
 MAX_TYPED_BYTES = 16 * 1024 * 1024
@@ -51,110 +44,3 @@ class Pty(Protocol):
 
 OnData = Callable[[bytes], None]
 """Hears what the terminal says; empty bytes at the end of it."""
-
-
-def open_pty(argv: Sequence[str], env: Mapping[str, str], cwd: str, size: tuple[int, int], on_data: OnData) -> Pty:
-    """Start `argv` in a new terminal of (columns, rows). Raises OSError, or NotImplementedError nowhere."""
-    if sys.platform == "win32":
-        from ops_system.processes.pty_windows import WindowsPty
-
-        return WindowsPty(argv, env, cwd, size, on_data)
-    return PosixPty(argv, env, cwd, size, on_data)
-
-
-class PosixPty:
-    """See `Pty`."""
-
-    def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, size: tuple[int, int], on_data: OnData
-    ) -> None:
-        import ptyprocess
-
-        self._loop = asyncio.get_running_loop()
-        self._on_data = on_data
-        self._process = ptyprocess.PtyProcess.spawn(
-            list(argv), cwd=cwd, env=dict(env), dimensions=(size[1], size[0]), preexec_fn=_reset_signals
-        )
-        self.pid: int = self._process.pid
-        self._fd: int = self._process.fd
-        os.set_blocking(self._fd, False)
-        self._is_reading = False
-        self._is_closed = False
-        self._typed = bytearray()
-
-    def resume(self) -> None:
-        """See `Pty`."""
-        if not self._is_reading and not self._is_closed:
-            self._loop.add_reader(self._fd, self._read)
-            self._is_reading = True
-
-    def pause(self) -> None:
-        """See `Pty`."""
-        if self._is_reading:
-            self._loop.remove_reader(self._fd)
-            self._is_reading = False
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self._fd, READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:  # EIO: the last process let the terminal go
-            data = b""
-        if not data:
-            self.pause()
-        self._on_data(data)
-
-    def write(self, data: bytes) -> bool:
-        """See `Pty`."""
-        if len(self._typed) + len(data) > MAX_TYPED_BYTES:
-            return False
-        is_waiting = bool(self._typed)
-        self._typed += data
-        if not is_waiting and not self._is_closed:
-            self._write()
-            if self._typed:
-                self._loop.add_writer(self._fd, self._write)
-        return True
-
-    def _write(self) -> None:
-        try:
-            del self._typed[: os.write(self._fd, self._typed)]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._typed.clear()
-        if not self._typed:
-            self._loop.remove_writer(self._fd)
-
-    def resize(self, cols: int, rows: int) -> None:
-        """See `Pty`."""
-        with contextlib.suppress(OSError):
-            self._process.setwinsize(rows, cols)
-
-    async def close(self) -> PtyEnd:
-        """See `Pty`."""
-        if not self._process.closed:
-            self.pause()
-            self._loop.remove_writer(self._fd)
-            self._is_closed = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGHUP)
-            await kill_session(self.pid)
-            await asyncio.to_thread(self._process.wait)
-            self._let_go()
-        number = self._process.signalstatus
-        return PtyEnd(self._process.exitstatus, signal.Signals(number).name if number else None)
-
-    def _let_go(self) -> None:
-        """Close the descriptor by its owner, once: a second close of the number would hit somebody else's file."""
-        self._process.closed = True
-        with contextlib.suppress(OSError):
-            self._process.fileobj.close()
-
-
-def _reset_signals() -> None:
-    """In the child: what Python ignores or catches must not be inherited, else Ctrl-C does nothing."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from ops_system.master.terminals.bridge import Bridges, Traffic
+from ops_system.master.terminals.bridge import Traffic, bridge
 from ops_system.master.terminals.rules import TerminalList, TerminalName, TerminalQuery
 from ops_system.master.terminals.service import TerminalDesk
 from ops_system.master.web.route import Call, Permission, Route
@@ -10,7 +10,7 @@ from ops_system.master.web.route import Call, Permission, Route
 _ERRORS = ("not_found", "node_offline", "timeout")
 
 
-def routes(desk: TerminalDesk, bridges: Bridges) -> list[Route]:
+def routes(desk: TerminalDesk) -> list[Route]:
     """Return the routes of `/nodes/{id}/terminal` and `/nodes/{id}/terminals`."""
 
     async def open_terminal(call: Call) -> web.StreamResponse:
@@ -19,7 +19,7 @@ def routes(desk: TerminalDesk, bridges: Bridges) -> list[Route]:
             stream = await desk.open(node_id, call.query, call.principal)
             traffic = Traffic()
             try:
-                return await bridges.serve(call.request, call.principal, stream, traffic)
+                return await bridge(call.request, stream, traffic)
             finally:
                 details = {name: getattr(traffic, name) for name in Traffic.__struct_fields__}
                 await desk.note_end(node_id, call.principal, details)

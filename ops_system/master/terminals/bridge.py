@@ -4,14 +4,10 @@ Nothing is kept here: the worker sends what the browser has acknowledged room fo
 """
 
 import contextlib
-from collections import defaultdict
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from ops_system.master.auth.events import SessionsRevoked
-from ops_system.master.bus import Bus
-from ops_system.master.web.route import Principal
 from ops_system.model.errors import OpsError
 from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, PieceReader, encode_piece
 from ops_system.runtime.streams import Stream
@@ -37,35 +33,16 @@ class Traffic(msgspec.Struct):
     code: str = ""
 
 
-class Bridges:
-    """All open bridges."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._streams: defaultdict[str, set[Stream]] = defaultdict(set)
-        bus.subscribe(SessionsRevoked, self._on_revoked)
-
-    async def serve(
-        self, request: web.Request, principal: Principal, stream: Stream, traffic: Traffic
-    ) -> web.WebSocketResponse:
-        """Carry both directions until either end closes; `traffic` is filled."""
-        key = principal.session_id or principal.id
-        self._streams[key].add(stream)
-        try:
-            socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
-            await socket.prepare(request)
-            async with running(_show(socket, stream, traffic), "terminal bridge"):
-                await _type(socket, stream, traffic)
-            return socket
-        finally:
-            stream.close()
-            self._streams[key].discard(stream)
-            if not self._streams[key]:
-                del self._streams[key]
-
-    def _on_revoked(self, event: SessionsRevoked) -> None:
-        for key in event.ids:
-            for stream in tuple(self._streams.get(key, ())):
-                stream.close()
+async def bridge(request: web.Request, stream: Stream, traffic: Traffic) -> web.WebSocketResponse:
+    """Carry both directions until either end closes; `traffic` is filled. A revoked credential ends it from above."""
+    try:
+        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        await socket.prepare(request)
+        async with running(_show(socket, stream, traffic), "terminal bridge"):
+            await _type(socket, stream, traffic)
+        return socket
+    finally:
+        stream.close()
 
 
 async def _show(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic) -> None:
