@@ -43,15 +43,24 @@ class PosixPty:
             self._is_reading = False
 
     def _read(self) -> None:
-        try:
-            data = os.read(self._fd, READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:  # EIO: the last process let the terminal go
-            data = b""
-        if not data:
+        """Hand on all that is there: the kernel gives at most 4 KiB a time, and each hand-on costs more than a read."""
+        pieces: list[bytes] = []
+        size, is_over = 0, False
+        while size < READ_BYTES and not is_over:
+            try:
+                data = os.read(self._fd, READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:  # EIO: the last process let the terminal go
+                data = b""
+            pieces.append(data)
+            size += len(data)
+            is_over = not data
+        if size:
+            self._on_data(b"".join(pieces))
+        if is_over:
             self.pause()
-        self._on_data(data)
+            self._on_data(b"")
 
     def write(self, data: bytes) -> bool:
         """See `pty.Pty`."""
