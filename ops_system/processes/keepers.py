@@ -213,3 +213,11 @@ def end_keeper(pid: int, within_s: float) -> None:
             os.waitpid(pid, os.WNOHANG)
         finally:
             os.close(fd)
+
+
+def end_half_born() -> None:
+    """Kill what a keeper had forked and not executed when it died: it would come to life as an entrypoint unseen."""
+    for pid in procfs.read_children(os.getpid()) or ():
+        if is_keeper(procfs.read_argv(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,6 @@
 """Linux and macOS: starting through the keeper, signalling by identity, finding a tree. See `base.Platform`."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -12,12 +11,13 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.ids import InstanceId
-from ops_system.processes import keeper, procfs
+from ops_system.processes import procfs
 from ops_system.processes.accounts import as_user, user_env
 from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
 from ops_system.processes.cgroups import Groups, find_hierarchies
 from ops_system.processes.keeper import Fields, pack
-from ops_system.processes.keepers import Keepers, end_keeper, is_keeper
+from ops_system.processes.keepers import Keepers, end_half_born, end_keeper
+from ops_system.processes.notes import exit_of_status, read_note
 from ops_system.processes.oom import Explainer
 from ops_system.processes.prologue import full_argv
 from ops_system.processes.reaper import Reaper, become_subreaper
@@ -216,7 +216,7 @@ class PosixPlatform:
             end_keeper(gone.pid, _END_S)
             self._own.discard(gone.pid)
         self._scanner.expire()
-        _end_half_born()
+        end_half_born()
         for start in tuple(self._starts.values()):
             start.is_kept = False
             if start.is_over:
@@ -386,14 +386,6 @@ def _request(launch: Launch, groups: tuple[str, ...]) -> bytes:
     )
 
 
-def _end_half_born() -> None:
-    """Kill what a keeper had forked and not executed when it died: it would come to life as an entrypoint unseen."""
-    for pid in procfs.read_children(os.getpid()) or ():
-        if is_keeper(procfs.read_argv(pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
 def _oldest(members: tuple[Member, ...]) -> Identity:
     return min((member.identity for member in members), key=lambda identity: (identity.start_time, identity.pid))
 
@@ -404,26 +396,3 @@ def _is_foreign(pid: int, instance_id: InstanceId) -> bool:
         return True
     marker = procfs.read_marker(pid)
     return marker is not None and marker != instance_id
-
-
-def read_note(path: Path, number: int) -> int | None:
-    """Return the wait status that start `number` noted there; None without a complete note of its own."""
-    try:
-        return keeper.parse_note(path.read_bytes(), number)
-    except OSError:
-        return None
-
-
-def exit_of_status(status: int) -> Exit:
-    """Read a wait(2) status."""
-    if os.WIFSIGNALED(status):
-        return Exit(signal=signal_name(os.WTERMSIG(status)))
-    return Exit(code=os.WEXITSTATUS(status))
-
-
-def signal_name(number: int) -> str:
-    """Return the name; a real-time signal without one is counted from the first."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if sys.platform == "linux" else f"SIG{number}"

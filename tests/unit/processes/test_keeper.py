@@ -47,7 +47,7 @@ def test_a_note_counts_only_complete_and_of_its_own_start():
 
 
 def test_an_exit_with_143_is_not_a_sigterm():
-    from ops_system.processes.posix import exit_of_status
+    from ops_system.processes.notes import exit_of_status
 
     assert exit_of_status(143 << 8) == Exit(code=143)
     assert exit_of_status(signal.SIGTERM) == Exit(signal="SIGTERM")
