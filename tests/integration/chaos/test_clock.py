@@ -55,6 +55,7 @@ class Watched:
             seen = self.fleet.get(f"/instances/{self.instance['id']}")
             assert node["status"] == "online"
             assert (seen["state"], seen["restarts"]) == ("running", 0), seen
+            time.sleep(0.2)  # between two looks; nothing is waited for
         assert len(self.effects.read_text().splitlines()) == self.starts
 
     def restart(self):

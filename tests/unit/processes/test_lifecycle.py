@@ -396,9 +396,10 @@ def test_what_a_start_waits_for_is_shown_once_and_only_while_it_prepares():
 def test_a_back_off_tells_how_many_restarts_count_and_when_the_next_try_is():
     world = World(make_spec(restart=RestartRules(policy="always", delay_s=8, window_s=120)))
     for _ in range(3):
-        world.to_running() if world.view.stage is not Stage.BACKOFF else world.happen(
-            TimerFired(Timer.BACKOFF), Spawned(10, AT), TimerFired(Timer.PROVEN)
-        )
+        if world.view.stage is Stage.BACKOFF:
+            world.happen(TimerFired(Timer.BACKOFF), Spawned(10, AT), TimerFired(Timer.PROVEN))
+        else:
+            world.to_running()
         world.now_s += 10
         world.happen(Exited(7), TreeEmpty())
     told = next(action.reason for action in world.did(Emit) if action.kind == "restart")
