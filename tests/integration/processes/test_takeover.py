@@ -222,6 +222,41 @@ async def test_another_supervisor_finds_it_again_with_and_without_its_notes(daem
     assert daemon.starts == [pid]
 
 
+async def test_what_looks_just_like_it_is_taken_rather_than_started_a_second_time(daemon, rig):
+    """Somebody started it anew, and its PID file is gone."""
+    pid = daemon.start()
+    takeover = by_pid_file(daemon, learned=learn(read_facts(pid), procfs.read_boot_id()))
+    daemon.kill_all()
+    again = daemon.start()
+    daemon.pid_file.unlink()
+    async with rig() as one:
+        await take(one, takeover)
+        report = await one.until_state(State.RUNNING)
+        assert report.pid == again
+    assert daemon.starts == [pid, again]
+
+
+async def test_after_a_reboot_it_is_looked_for_before_anything_is_started(daemon, rig, monkeypatch):
+    """Its own init has started it already, or nobody has: then the command runs, once."""
+    pid = daemon.start()
+    takeover = by_pid_file(daemon, learned=learn(read_facts(pid), procfs.read_boot_id()))
+    async with rig() as one:
+        await take(one, takeover)
+        await one.until_state(State.RUNNING)
+    monkeypatch.setattr(procfs, "read_boot_id", lambda: "the boot after")
+    async with rig() as two:
+        await take(two, takeover)
+        report = await two.until_state(State.RUNNING)
+        assert report.pid == pid
+        assert "readopted" not in two.reasons()
+    daemon.kill_all()
+    monkeypatch.setattr(procfs, "read_boot_id", lambda: "one more boot")
+    async with rig() as three:
+        await take(three, takeover)
+        await three.until_state(State.RUNNING)
+    assert daemon.starts == [pid, daemon.pid]
+
+
 async def test_one_that_ended_while_nobody_looked_is_started_once(daemon, rig):
     pid = daemon.start()
     async with rig() as one:
