@@ -37,7 +37,7 @@ from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
 from ops_system.service.autostart import make_unit
-from ops_system.service.base import local_services
+from ops_system.service.local import local_services
 from ops_system.service.manager import Manager, with_manager
 from ops_system.service.words import tell_change
 from ops_system.storage.lock import is_held

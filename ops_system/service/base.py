@@ -1,9 +1,8 @@
-"""What a boot service is, the Protocol of the systems that have one, and the choice of the right system.
+"""What a boot service is, and the Protocol of the systems that have one; `local` chooses the right system.
 
 The roles' `main` makes a `Unit` by `autostart`, a `BootServices` installs it, `units` writes its text.
 """
 
-import sys
 from typing import Literal, Protocol
 
 import msgspec
@@ -70,18 +69,3 @@ def describe(was: BootService, *, is_new: bool, is_same: bool) -> Done:
     if not is_same:
         return "updated"
     return "unchanged" if was.state in {"enabled", "active"} else "repaired"
-
-
-def local_services() -> BootServices:
-    """Return the boot services of the system this runs on."""
-    if sys.platform == "win32":
-        from ops_system.service.windows import WindowsServices
-
-        return WindowsServices()
-    if sys.platform == "darwin":
-        from ops_system.service.macos import LaunchdServices
-
-        return LaunchdServices()
-    from ops_system.service.linux import SystemdServices
-
-    return SystemdServices()

@@ -26,7 +26,7 @@ from ops_system.processes.rotate import RotateRules
 from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, running, serve
-from ops_system.service.base import local_services
+from ops_system.service.local import local_services
 from ops_system.worker.commands import register, register_takeovers
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.crashes import CrashStore

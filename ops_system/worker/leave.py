@@ -11,7 +11,8 @@ import msgspec
 
 from ops_system.model.errors import SafetyRefusal, UsageError
 from ops_system.runtime.tasks import run_role as run_loop
-from ops_system.service.base import Change, local_services
+from ops_system.service.base import Change
+from ops_system.service.local import local_services
 from ops_system.worker.config import WorkerConfig
 from ops_system.worker.identity import Identity, forget_identity, load_identity
 from ops_system.worker.picture import Picture, take_lock

@@ -11,7 +11,7 @@ from ops_system.model.nodes import BootService
 from ops_system.processes.journal import RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.runtime.files import write_atomic
-from ops_system.service.base import local_services
+from ops_system.service.local import local_services
 from ops_system.service.words import tell_state
 from ops_system.storage.lock import FileLock, acquire
 from ops_system.worker.identity import LOCK_FILE, Identity, load_identity
