@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import Desired, HealthState, InstanceEvent, InstanceReport, InstanceSpec, State
+from ops_system.model.instances import Desired, HealthState, InstanceEvent, InstanceReport, InstanceSpec, Origin, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import RunSpec
 from ops_system.protocol.frames import Apply
@@ -169,9 +169,15 @@ class Instances:
             await self._supervisor.apply(self._resolve(spec))
 
     async def remove_all(self) -> None:
-        """Wish everything away, what started last first. Raises OSError when a wish cannot be kept."""
+        """Wish everything away, what started last first; what was taken over is let go and runs on.
+
+        Raises OSError when a wish cannot be kept.
+        """
         for spec in reversed(self._store.in_start_order()):
-            gone = msgspec.structs.replace(spec, desired=Desired.ABSENT, generation=spec.generation + 1)
+            is_foreign = spec.origin is Origin.ADOPTED
+            gone = msgspec.structs.replace(
+                spec, desired=Desired.ABSENT, lets_go=is_foreign, generation=spec.generation + 1
+            )
             await self._store.save(gone)
             await self._supervisor.apply(self._resolve(gone))
 

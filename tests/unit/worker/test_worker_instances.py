@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import Desired, HealthState, InstanceReport, InstanceSpec, State
+from ops_system.model.instances import Desired, HealthState, InstanceReport, InstanceSpec, Origin, State
 from ops_system.model.packages import PackageRef
 from ops_system.processes.spec import RunSpec
 from ops_system.protocol.frames import Apply
@@ -166,3 +166,13 @@ def test_statuses_leave_out_what_is_removed_or_unknown() -> None:
 
     rows = join_statuses([wish("a"), wish("b")], [report("a"), report("b", removed=True), report("stray")])
     assert [(row.instance_id, row.pid, row.desired) for row in rows] == [("a", 5, Desired.RUNNING)]
+
+
+async def test_leaving_removes_what_is_ours_and_lets_go_of_the_rest(tmp_path: Path) -> None:
+    instances, supervisor, _ = make(tmp_path)
+    await instances.on_apply(frame(wish("a")), NOW)
+    await instances.on_apply(frame(wish("b", origin=Origin.ADOPTED)), NOW)
+    supervisor.applied.clear()
+    await instances.remove_all()
+    gone = {spec.instance_id: (spec.desired, spec.source.lets_go) for spec in supervisor.applied}
+    assert gone == {"a": (Desired.ABSENT, False), "b": (Desired.ABSENT, True)}
