@@ -1,4 +1,4 @@
-"""What the catalogue decides: pure. Order of versions, what an upload may be."""
+"""What the catalogue decides: pure. What an upload may be."""
 
 import re
 
@@ -9,29 +9,11 @@ MAX_PACKAGE_BYTES = 2 * 1024**3
 UPLOAD_LIFE_S = 24 * 3600.0
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
-_TOKENS = re.compile(r"[0-9]+|[A-Za-z]+")
-
 
 class PackageQuery(ListQuery, frozen=True):
     """Filters of the list; `name`: versions of this package alone."""
 
     name: str = ""
-
-
-def version_key(version: str) -> str:
-    """Return text whose byte order is the order of versions: `1.0-rc1` < `1.0` < `1.0.1` < `1.10`.
-
-    Numbers compare as numbers; a word (`rc`, `beta`, `dev`) is earlier than the end, the end earlier than a number.
-    """
-    tokens = _TOKENS.findall(version)
-    return ",".join([*(_token_key(token) for token in tokens), "1"])
-
-
-def _token_key(token: str) -> str:
-    if token.isdigit():
-        digits = token.lstrip("0")
-        return f"2{len(digits):02d}{digits}"
-    return f"0{token.lower()}"
 
 
 def check_size(size_bytes: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ops_system.master.packages.rules import PackageQuery, version_key
+from ops_system.master.packages.rules import PackageQuery
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import Package, PackageRef, PublisherSignature
 from ops_system.model.stamps import from_ms, to_ms
+from ops_system.model.versions import version_key
 from ops_system.storage.database import Queries, Row, Transaction
 
 _SORTS: Mapping[str, str] = {

@@ -1,7 +1,8 @@
 import pytest
 
-from ops_system.master.packages.rules import MAX_PACKAGE_BYTES, check_digest, check_part, check_size, version_key
+from ops_system.master.packages.rules import MAX_PACKAGE_BYTES, check_digest, check_part, check_size
 from ops_system.model.errors import Conflict, Invalid, TooLarge
+from ops_system.model.versions import version_key
 
 
 def test_versions_sort_as_versions():
