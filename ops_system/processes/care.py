@@ -8,26 +8,24 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Coroutine
-from datetime import datetime, timedelta
+from collections.abc import Coroutine
 from typing import Any, assert_never
 
-import msgspec
-
-from ops_system.model.errors import Invalid, NotAllowed, OpsError, TimedOut
-from ops_system.model.instances import Desired, InstanceEvent, InstanceReport
+from ops_system.model.errors import NotAllowed, OpsError
+from ops_system.model.instances import Desired, InstanceReport
 from ops_system.model.reasons import Reason
 from ops_system.processes import lifecycle
 from ops_system.processes.adopt_care import AdoptedCare
-from ops_system.processes.base import ADOPTED_MARKER, MARKER, Exit, Handle, Launch, child_env
-from ops_system.processes.commands import CommandResult, run_command
-from ops_system.processes.crashes import Ending, crash_of
+from ops_system.processes.base import Exit, Handle, Launch
+from ops_system.processes.commands import CommandResult
+from ops_system.processes.crashes import Ending
 from ops_system.processes.errands import Clocks, Errands
 from ops_system.processes.journal import RunRecord
-from ops_system.processes.keeping import LastRecord, record_of
-from ops_system.processes.ports import find_taken
+from ops_system.processes.keeping import LastRecord
+from ops_system.processes.ports import explain_taken
+from ops_system.processes.preparing import prepare, remove
 from ops_system.processes.probing import keep_probing
-from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
+from ops_system.processes.spec import PreparedInstance, RunSpec
 from ops_system.processes.states import (
     Action,
     CancelLaunch,
@@ -43,10 +41,8 @@ from ops_system.processes.states import (
     Look,
     Prepare,
     PrepareDone,
-    PrepareError,
     ProbeFailed,
     ProbePassed,
-    RemoveError,
     RemoveFiles,
     SetTimer,
     Spawned,
@@ -58,15 +54,20 @@ from ops_system.processes.states import (
     TreeAlive,
     TreeEmpty,
     View,
-    report_of,
 )
 from ops_system.processes.states import Launch as LaunchAction
-from ops_system.processes.surroundings import HOOK_TIMEOUT_S, EntrypointMissing, Surroundings, make_launch, run_hook
-from ops_system.processes.trees import empty_tree
+from ops_system.processes.surroundings import (
+    EntrypointMissing,
+    Surroundings,
+    make_env,
+    make_launch,
+    run_hook,
+    run_within_limit,
+)
+from ops_system.processes.telling import Telling
+from ops_system.processes.trees import empty_tree, wait_for_exit
 
 _log = logging.getLogger(__name__)
-
-EXIT_NOTE_WAIT_S = 2.0
 
 
 class Care:
@@ -85,10 +86,9 @@ class Care:
         self._inbox: deque[Event] = deque()
         self._is_deciding = False
         self._clocks = Clocks(self.post)
-        self._next_try_at: datetime | None = None
         self._errands = Errands(around.group, spec.instance_id)
-        self._told: InstanceReport | None = None
-        self._record = LastRecord(around.store, record)
+        self._telling = Telling(around)
+        self._record = LastRecord(around.store, around.platform.boot_id(), record)
         self._adopted = AdoptedCare(self, around)
 
     # --- the mailbox
@@ -104,7 +104,7 @@ class Care:
         finally:
             self._is_deciding = False
         self._keep()
-        self._tell()
+        self._telling.tell(self.view)
 
     def _decide(self, event: Event) -> None:
         before = self.view
@@ -125,20 +125,11 @@ class Care:
             running_s=None if self._spawned_s is None else self._loop.time() - self._spawned_s,
             own_pid=os.getpid(),
         )
-        crash = crash_of(ending)
-        if crash is not None:
-            self._around.on_crash(before.spec.instance_id, crash)
-
-    def _tell(self) -> None:
-        report = report_of(self.view, self._around.clock(), self._next_try_at)
-        told = self._told
-        if told is None or msgspec.structs.replace(told, at=report.at) != report:
-            self._told = report
-            self._around.on_report(report)
+        self._telling.tell_crash(ending)
 
     def report(self) -> InstanceReport:
         """Return the newest picture."""
-        return self._told or report_of(self.view, self._around.clock(), self._next_try_at)
+        return self._telling.newest(self.view)
 
     def close(self) -> None:
         """Switch the clocks off; processes go on."""
@@ -151,9 +142,7 @@ class Care:
         if self.view.stage is Stage.LAUNCHING:
             return  # its pid is a moment away; until then the marker finds it
         spec = self._launched if self.handle else self.view.spec
-        boot_id = self._around.platform.boot_id()
-        record = record_of(self.view, spec, self.handle, boot_id=boot_id, number=self._number, prepared=self._prepared)
-        self._record.keep(record)
+        self._record.keep(self.view, spec, self.handle, self._number, self._prepared)
 
     # --- what is to be done
     def _do(self, action: Action) -> None:  # noqa: C901, PLR0912 - one line an action
@@ -195,7 +184,7 @@ class Care:
 
     def _set_timer(self, timer: Timer, delay_s: float) -> None:
         if timer is Timer.BACKOFF:
-            self._next_try_at = self._around.clock() + timedelta(seconds=delay_s)
+            self._telling.note_next_try(delay_s)
         self._clocks.set(timer, delay_s)
 
     def note(self, reason: Reason) -> None:
@@ -204,39 +193,21 @@ class Care:
 
     def emit(self, kind: str, reason: Reason | None) -> None:
         """Write a line of the timeline."""
-        view = self.view
-        event = InstanceEvent(
-            seq=0,
-            instance_id=view.spec.instance_id,
-            generation=view.spec.generation,
-            at=self._around.clock(),
-            kind=kind,
-            state=view.state,
-            health=view.health,
-            reason=reason,
-            pid=view.pid,
-            exit_code=view.exit_code,
-        )
-        self._around.on_event(event)
+        self._telling.emit(self.view, kind, reason)
 
     # --- preparing and removing
     async def _prepare(self) -> None:
-        try:
-            self._prepared = await self._around.preparer.prepare(self.view.spec, self._around.on_progress)
-        except PrepareFailed as error:
-            self.post(PrepareError(error.reason, error.retry))
-        except OpsError as error:
-            self.post(PrepareError(Reason("prepare_failed", error.message, {"error": error.code}), retry=False))
-        except OSError as error:
-            self.post(PrepareError(Reason("prepare_failed", f"preparing failed: {error}"), retry=False))
-        else:
+        outcome = await prepare(self._around, self.view.spec)
+        if isinstance(outcome, PreparedInstance):
+            self._prepared = outcome
             self.post(PrepareDone())
+        else:
+            self.post(outcome)
 
     async def _remove(self) -> None:
-        try:
-            await self._around.preparer.remove(self.view.spec)
-        except (OSError, OpsError) as error:
-            self.post(RemoveError(Reason("remove_failed", f"the instance's files cannot be removed: {error}")))
+        problem = await remove(self._around, self.view.spec)
+        if problem is not None:
+            self.post(problem)
             return
         self._record.remove(self.view.spec.instance_id)
         self._prepared = self._launched = None
@@ -248,11 +219,9 @@ class Care:
             self._launched = self.view.spec
             self._errands.start("launch", self._adopted.launch())
             return
-        taken = find_taken(self.view.spec.ports)
+        taken = explain_taken(self.view.spec.ports)
         if taken is not None:
-            name, port = taken
-            message = f"port {port} ({name}) is taken by another process; free it or give the module another port"
-            self.post(LaunchError(Reason("port_taken", message, {"port": port, "name": name})))
+            self.post(LaunchError(taken))
         elif self.view.spec.pre_start:
             self._errands.start("launch", self._launch_after_hook())
         else:
@@ -276,7 +245,7 @@ class Care:
             self._exited.clear()
             self._spawned_s = self._loop.time()
             self.handle = self._around.platform.spawn(launch, self._on_pid, self.has_ended)
-            self._tell_unenforced()
+            self._telling.tell_unenforced(self.view, self._launched)
             self._launched = self.view.spec
         except EntrypointMissing as error:
             self.post(LaunchError(Reason("entrypoint_missing", str(error))))
@@ -284,13 +253,6 @@ class Care:
             self.post(LaunchError(Reason("spawn_failed", f"cannot be started: {error}")))
         except OpsError as error:
             self.post(LaunchError(Reason("spawn_refused", error.message)))
-
-    def _tell_unenforced(self) -> None:
-        """Say once per wish which limits this system does not enforce."""
-        names = self._around.platform.unenforced_limits(self.view.spec.limits)
-        if names and (self._launched is None or self._launched.limits != self.view.spec.limits):
-            listed = ", ".join(names)
-            self.emit("state", Reason("limit_not_enforced", f"not enforced on this node: {listed}", {"limits": listed}))
 
     def _make_launch(self) -> Launch:
         prepared, spec = self._prepared, self.view.spec
@@ -315,10 +277,7 @@ class Care:
         return self._env(self._prepared)
 
     def _env(self, prepared: PreparedInstance) -> dict[str, str]:
-        env = child_env(prepared.env, dict(self._around.inherited_env), self.view.spec.instance_id)
-        if self.view.spec.takeover is not None:
-            env[ADOPTED_MARKER] = env.pop(MARKER)
-        return env
+        return make_env(self.view.spec, prepared, self._around.inherited_env)
 
     def command_prefix(self) -> tuple[str, ...]:
         """Return what goes before a command to run it as the instance's user. Raises Invalid."""
@@ -385,13 +344,7 @@ class Care:
         prepared, spec = self._prepared, self.view.spec
         if self.view.stage is not Stage.RUNNING or prepared is None:
             raise NotAllowed(f"instance {spec.instance_id} ({spec.source.name}) is {self.view.state}, not running")
-        try:
-            async with asyncio.timeout(HOOK_TIMEOUT_S):
-                return await run_command((*self.command_prefix(), *argv), prepared.dir, self._env(prepared))
-        except TimeoutError:
-            raise TimedOut(f"{argv[0]} did not end within {HOOK_TIMEOUT_S:.0f} s and was killed") from None
-        except (OSError, ValueError) as problem:
-            raise Invalid(f"{argv[0]} cannot be run: {problem}") from None
+        return await run_within_limit((*self.command_prefix(), *argv), prepared, self._env(prepared))
 
     def _let_go(self) -> None:
         """Stop watching. A command of ours that is at work is not ended: it may be the service itself."""
@@ -418,7 +371,7 @@ class Care:
     async def _empty_tree(self, handle: Handle | None, post_stop: bool) -> None:
         if handle is not None:
             await empty_tree(self._around.platform, handle, lambda pids: self.post(TreeAlive(pids)))
-            await _within(EXIT_NOTE_WAIT_S, self._exited.wait())
+            await wait_for_exit(self._exited)
         self._errands.cancel("stop")
         if post_stop:
             failure = await self.run_hook("post_stop", self.view.spec.post_stop)
@@ -444,12 +397,3 @@ class Care:
         if not self._errands.is_current("probe"):
             return None  # the answer itself ended the probing
         return self.view.stage is Stage.STARTING
-
-
-async def _within(limit_s: float, waiting: Awaitable[object]) -> None:
-    """Wait for `waiting`, but not for ever."""
-    try:
-        async with asyncio.timeout(limit_s):
-            await waiting
-    except TimeoutError:
-        _log.warning("the keeper of an emptied tree told no exit code")

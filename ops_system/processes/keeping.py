@@ -37,12 +37,16 @@ def record_of(
 class LastRecord:
     """What was written last."""
 
-    def __init__(self, store: RunStore, kept: RunRecord | None) -> None:
+    def __init__(self, store: RunStore, boot_id: str, kept: RunRecord | None) -> None:
         self._store = store
+        self._boot_id = boot_id
         self._kept = kept
 
-    def keep(self, record: RunRecord) -> None:
-        """Write it unless it is there. A full disk is logged; the next change tries again."""
+    def keep(
+        self, view: View, spec: RunSpec, handle: Handle | None, number: int, prepared: PreparedInstance | None
+    ) -> None:
+        """Write what is new; see `record_of`. A full disk is logged; the next change tries again."""
+        record = record_of(view, spec, handle, boot_id=self._boot_id, number=number, prepared=prepared)
         if record == self._kept:
             return
         try:

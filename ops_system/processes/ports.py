@@ -5,6 +5,8 @@ import socket
 import sys
 from collections.abc import Mapping
 
+from ops_system.model.reasons import Reason
+
 _MAX_PORT = 65535
 
 
@@ -17,6 +19,16 @@ def find_taken(ports: Mapping[str, int]) -> tuple[str, int] | None:
         if 0 < port <= _MAX_PORT and not is_free(port):
             return name, port
     return None
+
+
+def explain_taken(ports: Mapping[str, int]) -> Reason | None:
+    """Say which declared port is taken; None when all are free."""
+    taken = find_taken(ports)
+    if taken is None:
+        return None
+    name, port = taken
+    message = f"port {port} ({name}) is taken by another process; free it or give the module another port"
+    return Reason("port_taken", message, {"port": port, "name": name})
 
 
 def is_free(port: int) -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.crashes import Crash
-from ops_system.model.errors import OpsError
+from ops_system.model.errors import Invalid, OpsError, TimedOut
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceEvent, InstanceReport
 from ops_system.model.reasons import Reason
 from ops_system.processes.adopt import Guard
-from ops_system.processes.base import Launch, Platform
-from ops_system.processes.commands import run_command
+from ops_system.processes.base import ADOPTED_MARKER, MARKER, Launch, Platform, child_env
+from ops_system.processes.commands import CommandResult, run_command
 from ops_system.processes.journal import RunStore
 from ops_system.processes.spec import PreparedInstance, Preparer, Progress, RunSpec
 
@@ -55,6 +55,14 @@ class EntrypointMissing(OSError):
         super().__init__(f"entrypoint {path} is missing or not executable; check the package")
 
 
+def make_env(spec: RunSpec, prepared: PreparedInstance, inherited_env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the instance's commands."""
+    env = child_env(prepared.env, dict(inherited_env), spec.instance_id)
+    if spec.takeover is not None:
+        env[ADOPTED_MARKER] = env.pop(MARKER)
+    return env
+
+
 async def run_hook(
     name: str,
     argv: tuple[str, ...],
@@ -78,6 +86,17 @@ async def run_hook(
         return None
     params: dict[str, str | int | float] = {"hook": name, "exit_code": result.code}
     return Reason("hook_failed", f"{name} ended with code {result.code}; its output is in {STDOUT_NAME}", params)
+
+
+async def run_within_limit(argv: tuple[str, ...], prepared: PreparedInstance, env: dict[str, str]) -> CommandResult:
+    """Run a command in the instance's directory, within `HOOK_TIMEOUT_S`. Raises TimedOut, Invalid."""
+    try:
+        async with asyncio.timeout(HOOK_TIMEOUT_S):
+            return await run_command(argv, prepared.dir, env)
+    except TimeoutError:
+        raise TimedOut(f"{argv[0]} did not end within {HOOK_TIMEOUT_S:.0f} s and was killed") from None
+    except (OSError, ValueError) as problem:
+        raise Invalid(f"{argv[0]} cannot be run: {problem}") from None
 
 
 def make_launch(spec: RunSpec, prepared: PreparedInstance, number: int, run_dir: Path, env: dict[str, str]) -> Launch:

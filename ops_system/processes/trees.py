@@ -9,6 +9,7 @@ from ops_system.processes.base import Handle, Member, Platform
 _log = logging.getLogger(__name__)
 
 CANNOT_KILL_AFTER_S = 5.0
+EXIT_WAIT_S = 2.0
 _FIRST_PAUSE_S = 0.011  # longer than a scan may be old, so that two empty scans are two scans
 _LAST_PAUSE_S = 0.5
 
@@ -38,3 +39,12 @@ def _kill(platform: Platform, members: tuple[Member, ...]) -> None:
             platform.signal(member.identity, "SIGKILL")
         except PermissionError as error:
             _log.warning("cannot kill pid %d: %s", member.identity.pid, error)
+
+
+async def wait_for_exit(exited: asyncio.Event) -> None:
+    """Wait, but not for ever, until the end of an emptied tree's leader is told."""
+    try:
+        async with asyncio.timeout(EXIT_WAIT_S):
+            await exited.wait()
+    except TimeoutError:
+        _log.warning("the keeper of an emptied tree told no exit code")
