@@ -21,7 +21,8 @@ def test_import_contracts_hold():
     [
         ("aiosqlite", {"storage/connection.py"}),
         ("minio", {"storage/blobs/minio.py"}),
-        ("ptyprocess", {"processes/pty.py"}),
+        ("ptyprocess", {"processes/pty_posix.py"}),
+        ("winpty", {"processes/pty_windows.py"}),
     ],
 )
 def test_a_library_has_one_home(library, homes):
