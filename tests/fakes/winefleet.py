@@ -1,8 +1,10 @@
 """A Linux master whose workers run under Wine: from source by Windows' Python, or frozen."""
 
+import contextlib
 import os
 import subprocess
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -50,15 +52,7 @@ class WineFleet(Fleet):
 
     def windows(self, *argv: str) -> str:
         """Run one of Windows' own programs; return what it said."""
-        done = subprocess.run(
-            ["wine", *argv],
-            env=self._lane.make_environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-        )
-        return done.stdout.decode(errors="replace")
+        return run_wine(self._lane, *argv)[1]
 
     def close(self) -> None:
         super().close()
@@ -71,6 +65,35 @@ class WineFleet(Fleet):
         program = self.programs.pop(name)
         os.kill(program.pid, 9)
         program.wait(15)
+
+
+def run_wine(lane: ModuleType, *argv: object, timeout_s: float = 120) -> tuple[int, str]:
+    """Run a program under Wine; return its exit code and what it said. What it leaves running may hold the pipe open."""
+    said: list[bytes] = []
+    with subprocess.Popen(
+        ["wine", *map(str, argv)],
+        env=lane.make_environment({}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as program:
+        assert program.stdout is not None
+        output = program.stdout.fileno()
+
+        def read() -> None:
+            with contextlib.suppress(OSError):
+                while data := os.read(output, 65536):
+                    said.append(data)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            code = program.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            raise
+        reader.join(2)
+    return code, b"".join(said).decode(errors="replace")
 
 
 def windows_package(lane: ModuleType, archive: Path, version: str = "1.0.0") -> Path:

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from tests.fakes.fleet import free_port, until
-from tests.fakes.winefleet import WineFleet, windows_package
+from tests.fakes.winefleet import WineFleet, run_wine, windows_package
 
 pytestmark = [pytest.mark.wine, pytest.mark.timeout(900)]
 
@@ -19,32 +19,21 @@ def dist(lane):
     return lane.LANE / "dist"
 
 
-def run(lane, *argv):
-    return subprocess.run(
-        ["wine", *map(str, argv)],
-        env=lane.make_environment({}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=120,
-    )
-
-
 @pytest.mark.parametrize("name", ["master", "worker", "pack-tool"])
 def test_each_tells_its_version_and_refuses_an_unknown_flag(lane, dist, name):
-    told = run(lane, dist / f"{name}.exe", "--version")
-    assert told.returncode == 0
-    assert b" 0." in told.stdout
-    refused = run(lane, dist / f"{name}.exe", "-no_such_flag", "1")
-    assert refused.returncode == 2
-    assert b"no_such_flag" in refused.stdout
+    code, said = run_wine(lane, dist / f"{name}.exe", "--version")
+    assert code == 0
+    assert " 0." in said
+    code, said = run_wine(lane, dist / f"{name}.exe", "-no_such_flag", "1")
+    assert code == 2
+    assert "no_such_flag" in said
 
 
 def test_the_pack_tool_makes_a_package(lane, dist, tmp_path):
     with zipfile.ZipFile(windows_package(lane, tmp_path / "given.zip")) as given:
         given.extractall(tmp_path / "folder")
-    made = run(lane, dist / "pack-tool.exe", "build", tmp_path / "folder", "-o", tmp_path / "made.zip")
-    assert made.returncode == 0, made.stdout
+    code, said = run_wine(lane, dist / "pack-tool.exe", "build", tmp_path / "folder", "-o", tmp_path / "made.zip")
+    assert code == 0, said
     with zipfile.ZipFile(tmp_path / "made.zip") as package:
         assert {"service.json", "run.cmd", "service.py"} <= set(package.namelist())
 

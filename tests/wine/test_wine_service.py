@@ -1,12 +1,11 @@
 """worker.exe as a service of (Wine's) Windows: installed, started, stopped, started again, removed."""
 
-import subprocess
 import time
 
 import pytest
 
 from tests.fakes.fleet import free_port, until
-from tests.fakes.winefleet import WineFleet, windows_package
+from tests.fakes.winefleet import WineFleet, run_wine, windows_package
 
 pytestmark = [pytest.mark.wine, pytest.mark.timeout(900)]
 
@@ -48,13 +47,6 @@ def test_the_boot_service_runs_the_worker_and_leaves_its_services_alone(fleet, l
 
 
 def test_a_service_that_is_not_there_is_said(fleet, lane):
-    done = subprocess.run(
-        ["wine", str(lane.LANE / "dist" / "worker.exe"), "-autostart", "0"],
-        env=lane.make_environment({}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=120,
-    )
-    assert done.returncode == 0
-    assert b"not" in done.stdout or b"absent" in done.stdout
+    code, said = run_wine(lane, lane.LANE / "dist" / "worker.exe", "-autostart", "0")
+    assert code == 0
+    assert "not" in said or "absent" in said
