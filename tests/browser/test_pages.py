@@ -27,6 +27,7 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         package = running.upload(pack(ROOT / "examples/http-service", folder / "http.zip"))
         running.upload(pack(ROOT / "examples/noisy-logger", folder / "noisy.zip"))
         running.deploy(package, node_id, name="web", ports={"http": free_port()})
+        running.operation(running.post("/exec", {"node_ids": [node_id], "command": "uname -a; df -h >&2; exit 3"}))
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         token = running.master_command("join-token", "create", "--uses", str(SIMULATED)).strip()
         command = [sys.executable, "-m", "tests.bench.sim", "--master", running.url, "--token", token]
@@ -53,6 +54,8 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "systems": "/systems",
         "packages": "/packages",
         "instance": f"/instances/{instance['id']}",
+        "commands": f"/commands?nodes={node['id']}",
+        "command-run": f"/commands/{fleet.get('/exec')['items'][0]['id']}",
         "operations": "/operations",
         "audit": "/audit",
         "profile": "/settings/profile",

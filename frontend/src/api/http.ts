@@ -94,6 +94,7 @@ function isAnonymous(url: string): boolean {
 export const http = {
   get: <T>(path: string, query?: Query) => request<T>('GET', urlOf(path, query)),
   post: <T>(path: string, body?: unknown, query?: Query) => request<T>('POST', urlOf(path, query), body),
+  put: <T>(path: string, body: unknown) => request<T>('PUT', urlOf(path), body),
   patch: <T>(path: string, body: unknown) => request<T>('PATCH', urlOf(path), body),
   delete: <T>(path: string, query?: Query) => request<T>('DELETE', urlOf(path, query)),
 }

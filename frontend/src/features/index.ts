@@ -2,6 +2,7 @@
 import type { Feature } from '@/shared/feature'
 import { audit } from './audit'
 import { auth } from './auth'
+import { commands } from './commands'
 import { instances } from './instances'
 import { nodes } from './nodes'
 import { operations } from './operations'
@@ -18,6 +19,7 @@ export const features: Feature[] = [
   instances,
   packages,
   terminal,
+  commands,
   operations,
   audit,
   settings,

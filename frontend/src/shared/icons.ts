@@ -5,6 +5,7 @@ export const ICONS = {
   systems: 'M10 2.5l7.5 4-7.5 4-7.5-4zM2.5 10l7.5 4 7.5-4M2.5 13.5l7.5 4 7.5-4',
   packages: 'M10 2.5l7 3.7v7.6l-7 3.7-7-3.7V6.2zM3 6.2l7 3.8 7-3.8M10 10v7.5',
   terminal: 'M2.5 3.5h15v13h-15zM5.5 7.5l3 2.5-3 2.5M10 13h4.5',
+  commands: 'M3 5l4 3.5L3 12M9 12.5h8M3 16.5h14M10 4h7M11.5 8.2h5.5',
   operations: 'M3 5h2l1 1 2-3M10 5h7M3 11h2l1 1 2-3M10 11h7M3 16.5h5M10 16.5h7',
   audit: 'M5 2.5h7.5L16 6v11.5H5zM12 2.5V6.5h4M7.5 10h6M7.5 13.5h6',
   settings:

@@ -19,6 +19,7 @@ export const KEYMAP = [
   { id: 'goSystems', keys: 'g s', scope: 'everywhere' },
   { id: 'goPackages', keys: 'g p', scope: 'everywhere' },
   { id: 'goTerminal', keys: 'g t', scope: 'everywhere' },
+  { id: 'goCommands', keys: 'g x', scope: 'everywhere' },
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
   { id: 'goAudit', keys: 'g u', scope: 'everywhere' },
   { id: 'goSettings', keys: 'g e', scope: 'everywhere' },

@@ -13,7 +13,7 @@ export function nameTargets(
 ): { names: string; more: number } {
   const names = targets
     .slice(0, NAMED)
-    .map(({ name, node_id }) => (node_id ? `${name} @ ${nodeName(node_id)}` : name))
+    .map(({ kind, name, node_id }) => (node_id && kind !== 'node' ? `${name} @ ${nodeName(node_id)}` : name))
   return { names: names.join(', '), more: Math.max(0, targets.length - NAMED) }
 }
 
@@ -31,7 +31,8 @@ export function useOperationTitle(): (operation: Operation | null | undefined) =
     return known && systems.byId.value.get(known.system_id)?.name
   }
 
-  function objectsOf({ kind, targets }: Operation): string {
+  function objectsOf({ kind, title, targets }: Operation): string {
+    if (kind.startsWith('exec.')) return title
     const system = kind.startsWith('system.') ? systemOf(targets) : undefined
     if (system !== undefined) return system
     const { names, more } = nameTargets(targets, nodeName)
