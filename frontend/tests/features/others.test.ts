@@ -43,7 +43,7 @@ describe('progress', () => {
 
 describe('processes', () => {
   const process = (pid: number, ppid: number, name = 'p'): Process =>
-    ({ pid, ppid, name, cmdline: [], user: 'u' }) as unknown as Process
+    ({ pid, ppid, name, cmdline: [], user: 'u', unit: '', cgroup: '', ports: [] }) as unknown as Process
   it('stand under their parents; one whose parent is not listed is a root', () => {
     const rows = treeOf([process(5, 2), process(2, 1), process(1, 0), process(9, 77), process(0, 0)])
     expect(rows.map(({ process: { pid }, depth }) => `${pid}:${depth}`)).toEqual([

@@ -1,5 +1,6 @@
 import { http } from '@/api/http'
-import type { NewJoinToken, Node, Process } from '@/api/types'
+import type { Instance, NewJoinToken, Node, Operation, Process, System, TakeoverPreview } from '@/api/types'
+import type { Adoption, Wish } from './takeoverDraft'
 
 export type NodePatch = Partial<Pick<Node, 'name' | 'labels' | 'paused' | 'draining' | 'revoked'>>
 
@@ -9,3 +10,12 @@ export const deleteNode = (id: string, isForced: boolean): Promise<unknown> =>
 export const getProcesses = (id: string): Promise<{ items: Process[] }> => http.get(`/nodes/${id}/processes`)
 export const createJoinToken = (labels: Record<string, string>): Promise<NewJoinToken> =>
   http.post('/join-tokens', { uses: 1, ttl: '1h', labels })
+export const drainNode = (id: string): Promise<{ operation: Operation }> => http.post(`/nodes/${id}/drain`)
+export const undrainNode = (id: string): Promise<{ operation: Operation }> =>
+  http.post(`/nodes/${id}/undrain`)
+/** Whom would this take? Touches nothing. */
+export const matchProcess = (id: string, wish: Wish): Promise<TakeoverPreview> =>
+  http.post(`/nodes/${id}/match`, wish)
+export const adoptProcess = (body: Adoption): Promise<{ instance: Instance; operation: Operation }> =>
+  http.post('/instances/adopt', body)
+export const createSystem = (name: string): Promise<System> => http.post('/systems', { name })

@@ -25,12 +25,14 @@ export function treeOf(processes: Process[]): TreeRow[] {
   return rows
 }
 
-/** Those whose pid, name, user or command line contain `text`, without the tree. */
+/** Those whose pid, name, user, unit, control group, ports or command line contain `text`, without the tree. */
 export function searchProcesses(processes: Process[], text: string): TreeRow[] {
   const wanted = text.toLowerCase()
   return processes
-    .filter(({ pid, user, name, cmdline }) =>
-      [String(pid), user, name, ...cmdline].some((part) => part.toLowerCase().includes(wanted)),
+    .filter(({ pid, user, name, cmdline, unit, cgroup, ports }) =>
+      [String(pid), user, name, unit, cgroup, ...ports.map(({ port }) => `:${port}`), ...cmdline].some(
+        (part) => part.toLowerCase().includes(wanted),
+      ),
     )
     .map((process) => ({ process, depth: 0 }))
 }

@@ -4,7 +4,7 @@ import { useI18n } from 'vue-i18n'
 import type { Instance } from '@/api/types'
 import { confirm } from '../confirm'
 import { actOnInstance, destroyInstance } from './api'
-import type { Act } from './rules'
+import { cautionsOf, type Act } from './rules'
 
 export interface InstanceActs {
   /** Act on one or many; `nameOf` spells them in the question. */
@@ -20,6 +20,13 @@ export function useInstanceActs(): InstanceActs {
   const { t } = useI18n()
   const busy = reactive(new Map<string, Act>())
   const problems = reactive(new Map<string, unknown>())
+
+  /** What follows, with what is different for those that others started. */
+  const followsOf = (act: Act, instances: Instance[]): string =>
+    [
+      t(`act.follows.${act}`),
+      ...cautionsOf(act, instances).map((caution) => t(`act.adopted.${caution}`)),
+    ].join(' ')
 
   async function one(act: Act, id: string): Promise<void> {
     busy.set(id, act)
@@ -42,7 +49,7 @@ export function useInstanceActs(): InstanceActs {
           t(`act.${act}`) +
           ' ' +
           (objects.length === 1 ? objects[0] : t('act.count', { count: objects.length })),
-        text: t(`act.follows.${act}`),
+        text: followsOf(act, instances),
         objects: objects.length > 1 ? objects : undefined,
         button: t(`act.${act}`),
         isDangerous: act !== 'restart',
