@@ -40,6 +40,7 @@ _WHY = {
         "tests/unit/worker/test_worker_logs.py::test_what_a_flood_dropped_is_said_once_a_minute",
     ),
     "Linux' own: /proc, /dev/kmsg, syncfs, uname, sysconf, signals, root": (
+        "tests/unit/processes/test_adopt.py",  # user ids
         "tests/unit/processes/test_oom.py",
         "tests/unit/processes/test_procfs.py::test_counters_and_traffic",
         "tests/unit/runtime/test_durable.py",
@@ -48,6 +49,9 @@ _WHY = {
         "tests/unit/worker/test_worker_deploy.py::test_root_is_told_from_others",
         "tests/unit/worker/test_worker_sampler.py::test_this_machine_measured_twice",
         "tests/unit/runtime/test_archives.py::test_composed_names_never_leave",
+    ),
+    "the test runs the worker's main twice in one process, and a process can ask the service manager only once": (
+        "tests/unit/worker/test_worker_command_line.py::test_what_can_never_join_touches_nothing",
     ),
     "Wine does not tell names, parents and programs of processes to psutil": (
         "tests/unit/worker/test_worker_sampler.py::test_the_process_list_knows_this_process",
