@@ -279,10 +279,11 @@ def test_a_node_is_drained_revoked_and_let_in_again(admin, fleet):
     admin.goto(f"{fleet.url}/nodes/{node_id}")
     admin.get_by_test_id("node-drain").click()
     admin.get_by_test_id("confirm-ok").click()
-    expect(admin.get_by_test_id("node-drain")).to_have_text("Stop draining")
+    expect(admin.get_by_test_id("node-undrain")).to_be_visible()
     assert fleet.get(f"/nodes/{node_id}")["draining"]
-    admin.get_by_test_id("node-drain").click()
-    expect(admin.get_by_test_id("node-drain")).to_have_text("Drain")
+    admin.get_by_test_id("node-undrain").click()
+    admin.get_by_test_id("confirm-ok").click()
+    expect(admin.get_by_test_id("node-drain")).to_be_visible()
 
     admin.get_by_test_id("node-revoke").click()
     admin.get_by_test_id("confirm-ok").click()
