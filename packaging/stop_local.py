@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ops_system.cli import run_role
 from ops_system.model.errors import SafetyRefusal
-from ops_system.processes.base import Handle, Platform
+from ops_system.processes.base import Handle, Identity, Platform
 from ops_system.processes.journal import RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.processes.trees import empty_tree
@@ -22,15 +22,16 @@ _LOOK_EVERY_S = 0.05
 
 async def end_service(platform: Platform, record: RunRecord) -> bool:
     """Signal, wait as long as the package allows, kill the tree; return whether anything was there."""
-    if record.keeper is None:
+    nobody = Identity(record.boot_id, 0, 0)
+    handle = Handle(record.spec.instance_id, record.number, record.keeper or nobody, record.leader, is_child=False)
+    members = platform.members(handle)
+    if not members:
         return False
-    handle = Handle(record.spec.instance_id, record.number, record.keeper, record.leader, is_child=False)
-    if not platform.members(handle):
-        return False
-    if record.leader is not None:
-        platform.signal(record.leader, record.spec.stop.signal)
+    leader = record.leader or platform.find_start(handle.instance_id, members).leader
+    if leader is not None:
+        platform.signal(leader, record.spec.stop.signal)
         for _ in range(int(record.spec.stop.timeout_s / _LOOK_EVERY_S)):
-            if not platform.is_alive(record.leader):
+            if not platform.is_alive(leader):
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
     await empty_tree(platform, handle, say_what_lives)

@@ -137,10 +137,8 @@ class Care:
 
     # --- what is kept on disk
     def _keep(self) -> None:
-        if self.view.stage is Stage.REMOVED or self._launched is None:
-            return  # nothing was ever started, so there is nothing to find again
-        if self.view.stage is Stage.LAUNCHING:
-            return  # its pid is a moment away; until then the marker finds it
+        if self._launched is None or self.view.stage in {Stage.REMOVED, Stage.LAUNCHING}:
+            return  # there is nothing to find again; what is being launched was kept before it was asked for
         spec = self._launched if self.handle else self.view.spec
         self._record.keep(self.view, spec, self.handle, self._number, self._prepared)
 
@@ -242,6 +240,8 @@ class Care:
     def _spawn(self) -> None:
         try:
             launch = self._make_launch()
+            # kept before it is asked for, so that an end nobody hears of is known by its note
+            self._record.keep(self.view, self.view.spec, None, self._number, self._prepared)
             self._exited.clear()
             self._spawned_s = self._loop.time()
             self.handle = self._around.platform.spawn(launch, self._on_pid, self.has_ended)

@@ -46,7 +46,7 @@ def crash_of(ending: Ending) -> Crash | None:
         exit_signal=after.exit_signal,
         reason=after.ended.reason,
         oom_killed=after.ended.reason.code in OOM_CODES,
-        pid=before.pid,
+        pid=before.pid or None,
         started_at=started_at,
         uptime_s=running_s,
         restarts=before.restarts,
@@ -59,9 +59,9 @@ def crash_of(ending: Ending) -> Crash | None:
 
 
 def _parents(ending: Ending) -> tuple[CrashParent, ...]:
-    """Return the keeper, which has ended with it, and this process where it made the keeper itself."""
+    """Return the keeper, the service's parent, and this process where it started the keeper itself."""
     handle = ending.handle
-    if handle is None:
+    if handle is None or not handle.keeper.pid:
         return ()
     keeper = CrashParent(handle.keeper.pid, "keeper")
     return (keeper, CrashParent(ending.own_pid, "")) if handle.is_child else (keeper,)

@@ -1,15 +1,16 @@
 """What supervision keeps on disk: one `run.json` per instance, and the journal of events until the master has them.
 
-    STATE/run/ID/run.json     which start is under way, by identity; how often it was restarted; how it came to rest:
-                              one record a line, the last one counts
-    STATE/run/ID/exit         the keeper's note
+    STATE/run/ID/run.json     which start is asked for, then by identity which is under way; how often it was restarted;
+                              how it came to rest: one record a line, the last one counts
+    STATE/run/ID/exit         the keeper's note of how the start of that number ended
     STATE/events.jsonl        one InstanceEvent a line, oldest first
     STATE/events.meta         {"acked", "reserved", "boot_id"}
 
 A record is appended without fsync: it must outlive this process, which the page cache does (and replacing a file by
 rename makes ext4 write its data out at once, which made 200 starts wait for the disk); a power cut
-ends the processes it speaks of, and a record of another boot (or one that cannot be read) is only a hint. A start that
-was never recorded is found by its marker. So 200 starts cost no 200 disk flushes, and identity stays safe.
+ends the processes it speaks of, and a record of another boot (or one that cannot be read) is only a hint. A start
+whose record has no pid is found by its marker, has ended when there is its note, or was never made. So 200 starts cost
+no 200 disk flushes, and identity stays safe.
 """
 
 import contextlib
@@ -47,7 +48,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     spec: RunSpec
     boot_id: str
     number: int = 0
-    keeper: Identity | None = None
+    keeper: Identity | None = None  # None while `starting`: asked for, and nothing heard yet
     leader: Identity | None = None
     started_at: datetime | None = None
     is_proven: bool = False

@@ -20,7 +20,7 @@ from ops_system.model.reasons import Reason
 from ops_system.processes.adopt import Guard
 from ops_system.processes.adopt_find import make_guard
 from ops_system.processes.adopt_platform import AdoptingPlatform
-from ops_system.processes.base import Exit, Handle, Member, Platform
+from ops_system.processes.base import Exit, Handle, Identity, Member, Platform
 from ops_system.processes.care import Care
 from ops_system.processes.commands import CommandResult
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
@@ -196,9 +196,18 @@ class Supervisor:
             self._adopt_recorded(care, record, members)
         elif members:
             self._adopt(care, self._platform.find_start(instance_id, members), record)
+        elif record is not None and self._has_ended_unheard(record):
+            self._adopt(care, _unheard(record), record)
         elif record is not None and record.state in _AT_REST:
             care.post(Restored(record.state, record.reason, record.exit_code, record.exit_signal))
         return care
+
+    def _has_ended_unheard(self, record: RunRecord) -> bool:
+        """Tell a start that was made, and ended before its keeper's answer was heard, from one that was never made."""
+        if record.keeper is not None or record.state is not State.STARTING:
+            return False
+        run_dir = self._around.store.run_dir(record.spec.instance_id)
+        return self._platform.read_exit(str(run_dir), record.number) is not None
 
     def _adopt_recorded(self, care: Care, record: RunRecord, members: tuple[Member, ...]) -> None:
         assert record.keeper is not None
@@ -223,3 +232,8 @@ class Supervisor:
 def _is_older(record: RunRecord, members: tuple[Member, ...]) -> bool:
     """True when a later start lives: the supervisor died between making it and recording it."""
     return any(member.is_leader and member.identity != record.leader for member in members)
+
+
+def _unheard(record: RunRecord) -> Handle:
+    """Return the handle of a start whose answer was never heard."""
+    return Handle(record.spec.instance_id, record.number, Identity(record.boot_id, 0, 0), is_child=False)

@@ -1,4 +1,8 @@
-"""A supervisor in a process of its own, to be killed: `python supervised.py ROOT SPEC_JSON_FILE`. Prints `ID PID STATE`."""
+"""A supervisor in a process of its own, to be killed: `python supervised.py ROOT SPEC_JSON_FILE [HEARD]`.
+
+Prints `ID PID STATE`. With HEARD it hears nothing from its keeper after so many starts, as if it were killed in the
+moment it had asked for one more; with -1 it is killed the moment before.
+"""
 
 import sys
 from pathlib import Path
@@ -18,6 +22,24 @@ class LoudRig(Rig):
         print(report.instance_id, report.pid, report.state.value, flush=True)
 
 
+def hear_only(heard):
+    """Be deaf from one start on. Where there are keepers: not on Windows."""
+    from ops_system.processes.keepers import Keepers
+    from ops_system.processes.posix import PosixPlatform
+
+    on_frame, started = PosixPlatform._on_frame, 0
+
+    def hear(self, fields):
+        nonlocal started
+        started += fields[0] == b"started"
+        if started <= heard:
+            on_frame(self, fields)
+
+    PosixPlatform._on_frame = hear
+    if heard < 0:
+        Keepers.send = lambda _self, _frame: None
+
+
 async def main(root, specs):
     rig = LoudRig(root)
 
@@ -29,4 +51,6 @@ async def main(root, specs):
 
 
 if __name__ == "__main__":
+    if sys.argv[3:]:
+        hear_only(int(sys.argv[3]))
     run_role(main(Path(sys.argv[1]), msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=list[RunSpec])))

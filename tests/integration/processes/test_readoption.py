@@ -144,7 +144,7 @@ async def test_a_start_that_was_not_recorded_any_more_is_taken_over_alive(tmp_pa
     async with killed_supervisor(tmp_path, [spec]) as pids:
         record = tmp_path / f"state/run/{ID}/run.json"
         text = record.read_text()
-        stale = msgspec.json.decode(text)
+        stale = msgspec.json.decode(text.splitlines()[-1])
         for identity in (stale["keeper"], stale["leader"]):
             text = text.replace(f'"start_time":{identity["start_time"]}', '"start_time":1')
         record.write_text(text)
@@ -191,7 +191,7 @@ async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
         try:
             record = tmp_path / f"state/run/{ID}/run.json"
             text = record.read_text()
-            keeper = msgspec.json.decode(text)["keeper"]["pid"]
+            keeper = msgspec.json.decode(text.splitlines()[-1])["keeper"]["pid"]
             for pid in (pids[ID], keeper):
                 text = text.replace(f'"pid":{pid},', f'"pid":{stranger.pid},')
             record.write_text(text)
