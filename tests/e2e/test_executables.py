@@ -1,7 +1,10 @@
 """The frozen executables are started and used, as somebody does who has nothing else."""
 
+import contextlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ops_system.processes import procfs
 from tests.fakes.fleet import Fleet, free_port, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +129,50 @@ def test_running_executables_survive_a_cleaner_and_their_own_replacement(tmp_pat
         path = f"/instances/{instance['id']}"
         until(lambda: fleet.get(path)["state"] == "running", "the service is found again")
         assert fleet.get(path)["pid"] == instance["pid"]
+
+
+def test_a_frozen_keeper_tells_the_next_worker_what_lives_and_what_ended(tmp_path, unpacked):
+    """The worker is killed; meanwhile one of three services ends. The keeper is the worker's own program."""
+    source = tmp_path / "waiting"
+    source.mkdir()
+    manifest = {"schema": 1, "name": "waiting", "version": "1.0.0", "entrypoint": "run"}
+    rules = {"restart": {"policy": "never"}, "health": {"type": "command", "target": "/bin/true"}}
+    (source / "service.json").write_text(json.dumps({**manifest, **rules}))
+    (source / "run").write_text("#!/bin/sh\nwhile [ ! -e end ]; do sleep 0.05; done\nexit 143\n")
+    (source / "run").chmod(0o755)
+    settings = {"OPS_RUNTIME_DIR": str(unpacked)}
+    with Fleet(tmp_path, worker=DIST / "worker", settings=settings) as fleet:
+        fleet.start_master()
+        node_id = fleet.start_worker("w1")
+        package = fleet.upload(pack(source, tmp_path / "waiting.zip"))
+        first, *others = (fleet.deploy(package, node_id, name=f"s{number}") for number in range(3))
+        assert keepers_below(tmp_path) == {parent_of(one["pid"]) for one in (first, *others)}
+        fleet.stop("w1", signal.SIGKILL)
+        (tmp_path / "w1/instances" / first["id"] / "end").touch()
+        until(lambda: not Path(f"/proc/{first['pid']}").exists(), "the first service has ended")
+        fleet.start_worker("w1")
+        until(lambda: fleet.get(f"/instances/{first['id']}")["state"] == "failed", "its end is known")
+        assert fleet.get(f"/instances/{first['id']}")["exit_code"] == 143
+        for one in others:
+            until(lambda path=f"/instances/{one['id']}": fleet.get(path)["state"] == "running", "it is found again")
+            assert fleet.get(f"/instances/{one['id']}")["pid"] == one["pid"]
+        assert len(keepers_below(tmp_path)) == 1
+    until(lambda: not keepers_below(tmp_path), "the keeper ends with its last service and its worker")
+
+
+def keepers_below(folder):
+    """The processes that are a frozen keeper of a worker in this folder."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[1:2] == [b"ops-keeper"] and os.fsencode(folder) in words[2]:
+                found.add(int(process.name))
+    return found
+
+
+def parent_of(pid):
+    return procfs.read_row(pid).ppid
 
 
 def replace(target, content):
