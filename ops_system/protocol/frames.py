@@ -51,7 +51,7 @@ class Proof(_Frame, frozen=True):
     run_id: str  # random per worker process: a second one at the same time is a clone
     worker_version: str
     fingerprint: Fingerprint
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = 1  # left out on the wire by those who speak the first; never the newest of whoever reads it
 
 
 class Welcome(_Frame, frozen=True):

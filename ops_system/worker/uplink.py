@@ -29,6 +29,7 @@ from ops_system.protocol.codec import Frame
 from ops_system.protocol.frames import (
     LEAVING,
     MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
     Apply,
     Challenge,
     Events,
@@ -288,6 +289,7 @@ class Uplink:
             run_id=self._run_id,
             worker_version=__version__,
             fingerprint=fingerprint,
+            protocol=PROTOCOL_VERSION,
         )
         try:
             async with asyncio.timeout(OPENING_S):
