@@ -116,15 +116,20 @@ class StopRequest:
 
     def __init__(self, hard_exit: HardExit = os._exit) -> None:
         self.event = asyncio.Event()
+        self.is_handover = False
         self._hard_exit = hard_exit
 
-    def ask(self, why: str) -> None:
-        """Ask for a stop; asking again exits the process immediately with code 1."""
+    def ask(self, why: str, *, is_handover: bool = False) -> None:
+        """Ask for a stop; asking again exits the process immediately with code 1.
+
+        `is_handover`: another program goes on in this very process, so that its service manager hears of no end.
+        """
         if self.event.is_set():
             _log.warning("%s again: stopping at once", why)
             self._hard_exit(1)
             return
         _log.info("stopping: %s", why)
+        self.is_handover = is_handover
         self.event.set()
 
 

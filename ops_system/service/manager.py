@@ -47,15 +47,16 @@ class Notifier:
         """See `Manager`."""
         self._send("READY=1")
 
-    async def run(self, stop: StopRequest) -> None:  # noqa: ARG002 - systemd stops by a signal
-        """See `Manager`."""
+    async def run(self, stop: StopRequest) -> None:
+        """See `Manager`. systemd itself stops by a signal; a stop that hands over to another program is none to it."""
         try:
             if self._address and self._watchdog_s > 0:
                 faulthandler.enable()  # a loop that hangs is killed by SIGABRT: say where it hung
                 await every(self._watchdog_s / _PULSES, self._pulse, "watchdog")
             await asyncio.Event().wait()
         finally:
-            self._send("STOPPING=1")
+            if not stop.is_handover:
+                self._send("STOPPING=1")
 
     async def _pulse(self) -> None:
         self._send("WATCHDOG=1")
