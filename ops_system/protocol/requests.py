@@ -7,6 +7,7 @@ import msgspec
 
 from ops_system.model.crashes import Crash
 from ops_system.model.ids import InstanceId
+from ops_system.model.packages import PackageRef
 from ops_system.model.reasons import Reason
 from ops_system.model.takeover import Learned, Takeover
 
@@ -301,3 +302,36 @@ class CloseTerminal(msgspec.Struct, frozen=True):
     """kind `terminals.close`: end a session and all it started; answered by `Terminals`."""
 
     session: str
+
+
+class UpdateWorker(msgspec.Struct, frozen=True):
+    """kind `update.begin`: become the program in this package; answered by `UpdateState`. The same order twice is one.
+
+    The new program has `prove_within_s` to get its link; then the node returns to what ran before.
+    """
+
+    order_id: str
+    package: PackageRef
+    entrypoint: str
+    os: str
+    arch: str
+    prove_within_s: float
+
+
+class ReadUpdate(msgspec.Struct, frozen=True):
+    """kind `update.state`."""
+
+
+class UpdateState(msgspec.Struct, frozen=True):
+    """How far the latest update is. `step`: `fetch verify switch prove`; `version` is of the program that answers.
+
+    An empty `order_id`: there never was one. Ended without `reason`: the new program has proven itself.
+    """
+
+    order_id: str
+    version: str
+    step: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    is_ended: bool = False
+    reason: Reason | None = None

@@ -27,7 +27,7 @@ from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, running, serve
 from ops_system.service.local import local_services
-from ops_system.worker.commands import register, register_takeovers
+from ops_system.worker.commands import register, register_takeovers, register_updates
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
@@ -43,8 +43,10 @@ from ops_system.worker.picture import CRASHES, DESIRED, JOURNAL, note_port, take
 from ops_system.worker.policy import Policy
 from ops_system.worker.starts import OrderedStarts
 from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheus_text
+from ops_system.worker.switch import Seat
 from ops_system.worker.takeover import MasterFinder, Takeovers
 from ops_system.worker.terminals import TerminalSessions
+from ops_system.worker.updates import Updates
 from ops_system.worker.uplink import Uplink
 from ops_system.worker.words import say
 
@@ -66,6 +68,7 @@ class WorkerApp:
         *,
         boot_service: BootService | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        seat: Seat | None = None,
     ) -> None:
         self._config = config
         self._identity = identity
@@ -80,7 +83,8 @@ class WorkerApp:
         handlers = Handlers()
         self.uplink = Uplink(identity, load_key(self._work_dir), self._read_fingerprint, handlers)
         self._policy = Policy(config.policy)
-        self._deployer = self._make_deployer()
+        packages = self._make_packages()
+        self._deployer = self._make_deployer(packages)
         self._starts = OrderedStarts(self._deployer, self._tell_waiting)
         platform = make_platform()
         self.supervisor = Supervisor(
@@ -102,25 +106,38 @@ class WorkerApp:
             on_report=self.uplink.send_report,
         )
         register_takeovers(handlers, Takeovers(self._policy, self.supervisor, self._wishes.get))
+        self._updates = Updates(
+            self._work_dir,
+            seat,
+            self._policy,
+            packages,
+            linked=self.uplink.session_token,
+            why_not_linked=lambda: self.uplink.picture.message,
+        )
+        register_updates(handlers, self._updates)
         self.sampler = Sampler(local_counters(), self.supervisor.read_counters, self.uplink.send_sample)
         self._logs = InstanceLogs(self._work_dir, self._wishes.get, self.supervisor.note)
         self._crashes = CrashStore(self._work_dir / CRASHES, self._logs.read_log, self._wishes.is_wanted)
         self._terminals = TerminalSessions(self._policy, platform.user_prefix)
         register(handlers, self._logs, self._crashes, Execution(self._policy, platform.user_prefix), self._terminals)
 
-    def _make_deployer(self) -> Deployer:
+    def _make_packages(self) -> PackageStore:
         source = Source(self.uplink.http, self.uplink.session_token)
+        return PackageStore(self._work_dir, source, self._identity.signing_public_key)
+
+    def _make_deployer(self, packages: PackageStore) -> Deployer:
         return Deployer(
             self._work_dir,
-            PackageStore(self._work_dir, source, self._identity.signing_public_key),
+            packages,
             self._policy,
             facts=self._facts,
-            in_use=self._wishes.packages_in_use,
+            in_use=lambda: self._wishes.packages_in_use() | self._updates.packages_in_use(),
         )
 
     # --- life -----------------------------------------------------------------------------------------------------
     async def run(self, stop: StopRequest | None = None) -> None:
         """Run every part until a signal or `stop`."""
+        request = stop or StopRequest()
         for name in PRIVATE_FOLDERS:
             (self._work_dir / name).mkdir(mode=0o700, exist_ok=True)
         self._wishes.load()
@@ -136,8 +153,9 @@ class WorkerApp:
             "unsaved wishes": lambda: every(RETRY_SAVE_EVERY_S, self.instances.retry_unsaved, "unsaved wishes"),
             "rotator": lambda: every(ROTATE_EVERY_S, self._rotate, "rotator"),
             "sweeper": lambda: every(SWEEP_EVERY_S, self._deployer.sweep, "sweeper"),
+            "updates": lambda: self._updates.run(request),
         }
-        await serve(parts, stop=stop)
+        await serve(parts, stop=request)
 
     async def remove_instances(self, within_s: float) -> None:
         """Instead of `run`: stop and remove every instance, with no master. Raises TimedOut naming what resists."""
@@ -236,7 +254,11 @@ class WorkerApp:
 
 
 async def run_app(
-    config: WorkerConfig, stop: StopRequest | None = None, *, on_ready: Callable[[], None] = lambda: None
+    config: WorkerConfig,
+    stop: StopRequest | None = None,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    seat: Seat | None = None,
 ) -> None:
     """Run a worker: take its folder and port, join when needed, then work until a signal or `stop`.
 
@@ -257,7 +279,7 @@ async def run_app(
             return
         identity = follow_master(config, identity)
         boot_service = await asyncio.to_thread(local_services().status, "worker")
-        pages.app = app = WorkerApp(config, identity, boot_service=boot_service, on_ready=on_ready)
+        pages.app = app = WorkerApp(config, identity, boot_service=boot_service, on_ready=on_ready, seat=seat)
         await app.run(stop)
     finally:
         await server.close()

@@ -12,8 +12,10 @@ from ops_system.protocol.requests import (
     OpenTerminal,
     ReadLog,
     ReadLogBytes,
+    ReadUpdate,
     ReloadInstance,
     RunCommand,
+    UpdateWorker,
 )
 from ops_system.runtime.handlers import Handlers
 from ops_system.worker.crashes import CrashStore
@@ -21,6 +23,7 @@ from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.takeover import Takeovers
 from ops_system.worker.terminals import TerminalSessions
+from ops_system.worker.updates import Updates
 
 
 def register(
@@ -44,3 +47,9 @@ def register_takeovers(handlers: Handlers, takeovers: Takeovers) -> None:
     handlers.on_request("processes.list", ListProcesses, takeovers.list_processes)
     handlers.on_request("takeover.match", MatchProcess, takeovers.match)
     handlers.on_request("instances.reload", ReloadInstance, takeovers.reload)
+
+
+def register_updates(handlers: Handlers, updates: Updates) -> None:
+    """Fill in what concerns this program itself."""
+    handlers.on_request("update.begin", UpdateWorker, updates.begin)
+    handlers.on_request("update.state", ReadUpdate, updates.read)

@@ -18,7 +18,7 @@ from ops_system.worker.identity import Identity, forget_identity, load_identity
 from ops_system.worker.picture import Picture, take_lock
 
 STOP_WITHIN_S = 120.0
-_OWN_FOLDERS = ("state", "downloads", "versions")
+_OWN_FOLDERS = ("state", "downloads", "versions", "program")
 
 
 class Left(msgspec.Struct, frozen=True):

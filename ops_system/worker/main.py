@@ -34,6 +34,7 @@ from ops_system.storage.lock import is_held
 from ops_system.worker.argv import hide_in_argv
 from ops_system.worker.config import DATA_FLAGS, LEAVE_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
 from ops_system.worker.identity import LOCK_FILE, load_identity
+from ops_system.worker.switch import Seat, become_chosen, return_from_failed_start, take_seat
 from ops_system.worker.words import say
 
 NAME = "ops-worker"
@@ -63,12 +64,20 @@ PROGRAM = Program(
 
 
 def main() -> int:
-    """Run the command line and return its exit code."""
-    return run_role(NAME, run)
+    """Run the command line and return its exit code. A new program that cannot start makes way for the old one."""
+    seat = take_seat(os.environ, sys.argv[1:])
+    try:
+        code = run_role(NAME, lambda argv: run(argv, seat))
+    except Exception as problem:
+        return_from_failed_start(seat, repr(problem))
+        raise
+    if code != EXIT_FINE:
+        return_from_failed_start(seat, f"exit {code}; its log says why")
+    return code
 
 
-def run(argv: list[str]) -> int:
-    """Do what the words ask for."""
+def run(argv: list[str], seat: Seat | None = None) -> int:
+    """Do what the words ask for. `seat`: where this program may be followed by another."""
     parsed = parse(PROGRAM, argv)
     match parsed.command:
         case ("status",):
@@ -76,10 +85,10 @@ def run(argv: list[str]) -> int:
         case ("leave",):
             return leave(_load(parsed), may_stop=parsed.switch("stop"), may_keep=parsed.switch("keep"))
         case _:
-            return run_worker(parsed)
+            return run_worker(parsed, seat)
 
 
-def run_worker(parsed: Parsed) -> int:
+def run_worker(parsed: Parsed, seat: Seat | None = None) -> int:
     """Run until a signal; without identity and token say how to join."""
     if parsed.has("autostart") and not parsed.switch("autostart"):
         return remove_boot_service()
@@ -91,20 +100,29 @@ def run_worker(parsed: Parsed) -> int:
     hide_in_argv(config.connect.token.reveal())
     os.environ.pop(_TOKEN_VARIABLE, None)
     logs.set_up(config.log)
+    if seat is not None and not is_held(config.work_dir() / LOCK_FILE):
+        become_chosen(seat, config.work_dir())
+    is_handover = False
 
     def run_managed(manager: Manager) -> int:
-        run_loop(_serve(config, manager))
+        nonlocal is_handover
+        is_handover = run_loop(_serve(config, manager, seat))
         return EXIT_FINE
 
-    return with_manager(run_managed)
+    code = with_manager(run_managed)
+    if is_handover and seat is not None:
+        seat.start_again()
+    return code
 
 
-async def _serve(config: WorkerConfig, manager: Manager) -> None:
+async def _serve(config: WorkerConfig, manager: Manager, seat: Seat | None) -> bool:
+    """Run until a stop; return whether another program is to go on in this process."""
     from ops_system.worker.app import run_app
 
     stop = StopRequest()
     async with running(manager.run(stop), "service manager"):
-        await run_app(config, stop, on_ready=manager.tell_ready)
+        await run_app(config, stop, on_ready=manager.tell_ready, seat=seat)
+    return stop.is_handover
 
 
 def _say_how_to_join(config: WorkerConfig) -> int:

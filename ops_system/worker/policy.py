@@ -66,6 +66,10 @@ class Policy:
         if refused is not None:
             raise Forbidden(refused.message, **refused.params)
 
+    def check_self_update(self) -> None:
+        """Raise `Forbidden` when this node's worker is not updated by a master."""
+        self._check_switch("self_update", is_on=self._config.self_update, what="update its worker")
+
     @staticmethod
     def _check_switch(name: str, *, is_on: bool, what: str) -> None:
         if not is_on:
