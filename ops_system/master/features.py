@@ -55,6 +55,8 @@ from ops_system.master.systems.service import Systems
 from ops_system.master.terminals import api as terminals_api
 from ops_system.master.terminals.service import TerminalDesk
 from ops_system.master.trust.service import Trust
+from ops_system.master.updates import api as updates_api
+from ops_system.master.updates.service import Updates
 from ops_system.master.web.health import Gauges
 from ops_system.master.web.route import Route
 from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
@@ -104,6 +106,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     build_logs(ground, book, instances)
     commands = build_commands(ground, book)
     build_terminals(ground, book)
+    build_updates(ground, book)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     build_live(ground, book, instances, owners, commands)
@@ -342,6 +345,20 @@ def build_terminals(ground: Ground, book: Book) -> None:
     """Terminals on nodes."""
     desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit)
     ground.routes += terminals_api.routes(desk)
+
+
+def build_updates(ground: Ground, book: Book) -> None:
+    """Updates of the workers themselves."""
+    updates = Updates(
+        database=ground.database,
+        audit=ground.audit,
+        nodes=book.nodes,
+        packages=book.packages,
+        links=book.links,
+        operations=book.operations,
+    )
+    ground.parts["updates"] = updates.run
+    ground.routes += updates_api.routes(updates)
 
 
 def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:

@@ -17,6 +17,7 @@ COMPUTED = {
     "master/instances/claims.py",  # a worker's own reason, cut to size
     "master/instances/rules.py",  # the state an instance ended in
     "master/rollouts/service.py",  # the code of an error
+    "master/updates/service.py",  # the code of an error
     "processes/adopt.py",  # `_WORDS`, and the three differences
     "worker/instances.py",  # a full disk, or a broken one
     "worker/fetch.py",  # `_failed(code, …)`, whose callers are read as well

@@ -431,6 +431,17 @@ export interface components {
       name: string
     }
     /**
+     * WorkerUpdate
+     * @description Update one worker to the program in a package. It has `prove_within_s` to get its link, else it returns.
+     */
+    WorkerUpdate: {
+      version: string
+      /** @default ops-worker */
+      package: string
+      /** @default 90 */
+      prove_within_s: number
+    }
+    /**
      * NewPublisherKey
      * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
      */
@@ -643,6 +654,25 @@ export interface components {
       } | null
       /** @default null */
       is_disabled: boolean | null
+    }
+    /**
+     * ManyWorkerUpdate
+     * @description Update many workers, chosen by id or by labels, at most `max_parallel` at a time.
+     */
+    ManyWorkerUpdate: {
+      version: string
+      /** @default ops-worker */
+      package: string
+      /** @default 90 */
+      prove_within_s: number
+      /** @default [] */
+      node_ids: string[]
+      /** @default {} */
+      labels: {
+        [key: string]: string
+      }
+      /** @default 5 */
+      max_parallel: number
     }
     /**
      * Enrolment
@@ -1829,6 +1859,13 @@ export interface components {
       rows: number
       viewers: number
       pid: number
+    }
+    /**
+     * UpdateAccepted
+     * @description The update is on its way; the operation has one target a node.
+     */
+    UpdateAccepted: {
+      operation: components['schemas']['Operation']
     }
     /**
      * Page[Operation]

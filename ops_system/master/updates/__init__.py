@@ -1,0 +1,1 @@
+"""Updates of the workers themselves, by packages of a reserved name."""
