@@ -25,6 +25,8 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         running.start_master()
         node_id = running.start_worker("w1")
         package = running.upload(pack(ROOT / "examples/http-service", folder / "http.zip"))
+        url = "https://hooks.example/ops"
+        running.post("/channels", {"name": "on-call", "kind": "webhook", "url": url, "secret": "a long random text"})
         running.upload(pack(ROOT / "examples/noisy-logger", folder / "noisy.zip"))
         running.deploy(package, node_id, name="web", ports={"http": free_port()})
         running.operation(running.post("/exec", {"node_ids": [node_id], "command": "uname -a; df -h >&2; exit 3"}))
@@ -64,6 +66,9 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "tokens": "/settings/tokens",
         "token-form": "/settings/tokens/new",
         "join-tokens": "/settings/join-tokens",
+        "channels": "/settings/channels",
+        "channel": f"/settings/channels/{fleet.get('/channels')['items'][0]['id']}",
+        "channel-form": "/settings/channels/new",
         "sessions": "/settings/sessions",
         "security": "/settings/security",
     }

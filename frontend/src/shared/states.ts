@@ -58,12 +58,20 @@ const OUTCOME: Record<string, Look> = {
   failed: { tone: 'bad', shape: BROKEN },
 }
 
+/** How far a message of a channel has come. */
+const DELIVERY: Record<string, Look> = {
+  pending: { tone: 'busy', shape: MOVING },
+  sent: { tone: 'ok', shape: RUNNING },
+  failed: { tone: 'bad', shape: BROKEN },
+}
+
 export const LOOKS = {
   instance: INSTANCE,
   node: NODE,
   operation: OPERATION,
   health: HEALTH,
   outcome: OUTCOME,
+  delivery: DELIVERY,
 }
 export type StateKind = keyof typeof LOOKS
 

@@ -1,9 +1,13 @@
 import { http, type Query } from '@/api/http'
 import type {
   ApiToken,
+  Channel,
+  ChannelPatch,
+  Delivery,
   JoinToken,
   Me,
   NewApiToken,
+  NewChannel,
   NewJoinToken,
   Page,
   Permission,
@@ -65,6 +69,16 @@ export const listPublishers = (query: Query): Promise<Page<PublisherKey>> =>
 export const addPublisher = (name: string, publicKey: string): Promise<PublisherKey> =>
   http.post('/publisher-keys', { name, public_key: publicKey })
 export const removePublisher = (id: string): Promise<unknown> => http.delete(`/publisher-keys/${id}`)
+
+export const listChannels = (query: Query): Promise<Page<Channel>> => http.get('/channels', query)
+export const createChannel = (channel: NewChannel): Promise<Channel> => http.post('/channels', channel)
+export const patchChannel = (id: string, patch: ChannelPatch): Promise<Channel> =>
+  http.patch(`/channels/${id}`, patch)
+export const deleteChannel = (id: string): Promise<unknown> => http.delete(`/channels/${id}`)
+/** One message now; the answer tells how it went. */
+export const testChannel = (id: string): Promise<Delivery> => http.post(`/channels/${id}/test`)
+export const listDeliveries = (id: string, query: Query): Promise<Page<Delivery>> =>
+  http.get(`/channels/${id}/deliveries`, query)
 
 export const getVersion = (): Promise<Version> => http.get('/version')
 export const getSecurity = (): Promise<SecurityView> => http.get('/security')

@@ -1,4 +1,4 @@
-/** Oneself, and what administrators keep: users, API tokens, join tokens, sessions, the state of security. */
+/** Oneself, and what administrators keep: users, tokens, publishers, channels, sessions, the state of security. */
 import type { RouteRecordRaw } from 'vue-router'
 import type { Feature } from '@/shared/feature'
 
@@ -26,6 +26,7 @@ export const settings: Feature = {
         ...tab('users', () => import('./UsersTab.vue')),
         ...tab('tokens', () => import('./TokensTab.vue')),
         ...tab('join-tokens', () => import('./JoinTokensTab.vue')),
+        ...tab('channels', () => import('./ChannelsTab.vue')),
         ...tab('publishers', () => import('./PublishersTab.vue')),
       ],
     },
