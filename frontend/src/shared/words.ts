@@ -24,10 +24,12 @@ export function isFilled(sentence: string, params: Params): boolean {
   return [...sentence.matchAll(/\{(\w+)\}/g)].every(([, name]) => params[name ?? ''] !== undefined)
 }
 
-/** Parameters ready to read: `delay_s` becomes a duration, everything else stays. */
+/** Parameters ready to read: `delay_s` becomes a duration that no line break tears apart, everything else stays. */
 function readable(params: Params = {}): Params {
   const entries = Object.entries(params).map(([key, value]) =>
-    key.endsWith('_s') && typeof value === 'number' ? [key, formatDuration(value)] : [key, value],
+    key.endsWith('_s') && typeof value === 'number'
+      ? [key, formatDuration(value).replaceAll(' ', '\u00a0')]
+      : [key, value],
   )
   return Object.fromEntries(entries) as Params
 }

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { Crash, Instance, InstanceEvent, Node, Process } from '@/api/types'
 import { secondsUntil, spanOf } from '@/features/instances/again'
-import { crashText, limitsOf } from '@/features/instances/crashText'
+import { crashText, formatUptime, limitsOf } from '@/features/instances/crashText'
 import { bootOf, isLostAtBoot } from '@/features/nodes/bootService'
-import { probeTarget, spellPorts } from '@/features/nodes/ports'
+import { portNumbers, probeTarget, spellPorts } from '@/features/nodes/ports'
 import { adoptionOf, draftOf, wishOf, wrongHow, wrongWhat } from '@/features/nodes/takeoverDraft'
 import { searchProcesses } from '@/features/nodes/tree'
 import { spellCommand } from '@/shared/commandLine'
@@ -65,6 +65,8 @@ describe('a crash capsule', () => {
   it('is copied without colours', () => {
     expect(crashText([['How', 'exit code 7']], crash)).toBe('How: exit code 7\n\nstdout | a\nstderr | b')
   })
+  it('tells milliseconds from seconds', () =>
+    expect([0.0421, 59.6].map(formatUptime)).toEqual(['42 ms', '1 min']))
   it('names the limits that were set', () => expect(limitsOf(crash)).toEqual(['memory 64MB', 'nofile 1024']))
 })
 
@@ -91,6 +93,7 @@ describe('what others started', () => {
 describe('processes', () => {
   it('show each port once, with its address where it is not everywhere', () =>
     expect(spellPorts(nginx)).toBe('80 10.0.0.5:443 127.0.0.1:53/udp'))
+  it('show bare numbers where room is short', () => expect(portNumbers(nginx)).toBe('53 80 443'))
   it('are probed where they listen', () => {
     expect(probeTarget(nginx)).toBe('127.0.0.1:80')
     expect(probeTarget({ ...nginx, ports: [port(6379, '::1')] })).toBe('[::1]:6379')

@@ -12,6 +12,10 @@ export function spellPorts({ ports }: Process): string {
   return [...new Set(spelled)].join(' ')
 }
 
+/** The numbers alone, for a narrow column. */
+export const portNumbers = ({ ports }: Process): string =>
+  [...new Set(ports.map(({ port }) => port))].sort((a, b) => a - b).join(' ')
+
 /** Where a TCP probe reaches the process; empty where it listens nowhere. */
 export function probeTarget({ ports }: Process): string {
   const first = ports.find(({ protocol }) => protocol === 'tcp')
