@@ -116,6 +116,8 @@ def test_a_version_that_ends_before_its_link_is_not_started_again(fleet, builds)
     until(lambda: b'"attempts": 1' in state.read_bytes() if state.exists() else False, "the new version has its try")
     until(lambda: new_one_runs(fleet), "the new version runs")
     fleet.stop("w1", signal.SIGKILL)
+    fleet.stop("master", signal.SIGKILL)
+    fleet.start_master()
     fleet.start_worker("w1")
     check_returned(fleet, killed, node_id, before)
 
