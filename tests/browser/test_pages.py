@@ -53,6 +53,7 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "overview": "/",
         "nodes": "/nodes",
         "node": f"/nodes/{node['id']}",
+        "node-hardware": f"/nodes/{node['id']}?tab=hardware",
         "systems": "/systems",
         "packages": "/packages",
         "instance": f"/instances/{instance['id']}",
