@@ -108,6 +108,7 @@ audit: $(STAMPS)/dev $(STAMPS)/node ## known holes in the pinned dependencies: 1
 	$(BIN)/python packaging/audit.py
 
 bench: $(STAMPS)/dev install ## the numbers of docs/benchmarks.md, beside their peers
+	$(BIN)/python packaging/test_packages.py bench
 	$(BIN)/python tests/bench/run_all.py
 
 api-docs: $(STAMPS)/dev $(STAMPS)/npm ## docs/openapi.json, the Postman collection and the console's types, from the routes

@@ -1,4 +1,7 @@
-"""Install the Debian packages the tests need when root on a Debian-like system; otherwise say what will be skipped."""
+"""Install the Debian packages the tests need (`bench`: the peers of the benchmarks), or say what will be skipped.
+
+Installs when root on a Debian-like system.
+"""
 
 import os
 import shutil
@@ -20,16 +23,14 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
 }
+BENCH_PACKAGES = {"s6-svscan": "s6", "runsvdir": "runit", "supervisord": "supervisor"}
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
-def missing_packages() -> list[str]:
-    """Return the packages whose program or file is not on this machine."""
-    missing = [package for program, package in PACKAGES.items() if shutil.which(program, path=search_path()) is None]
-    if not Path(FONT_FILE).exists():
-        missing.append(FONT_PACKAGE)
-    return missing
+def missing_packages(wanted: dict[str, str]) -> list[str]:
+    """Return the packages whose program is not on this machine."""
+    return [package for program, package in wanted.items() if shutil.which(program, path=search_path()) is None]
 
 
 def search_path() -> str:
@@ -45,22 +46,35 @@ def apt(*arguments: str) -> None:
     )
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Install what is missing or name it."""
-    missing = missing_packages()
+    is_bench = argv == ["bench"]
+    missing = missing_packages(BENCH_PACKAGES if is_bench else PACKAGES)
+    if not is_bench and not Path(FONT_FILE).exists():
+        missing.append(FONT_PACKAGE)
+    return install(missing, "benchmarks" if is_bench else "tests", must_update=not is_bench)
+
+
+def install(missing: list[str], who: str, *, must_update: bool) -> int:
+    """Install packages for `who`, where that can be done."""
     if not sys.platform.startswith("linux") or shutil.which("apt-get") is None:
-        print("no apt-get here; tests that need these are skipped:", " ".join(missing) or "none")
+        print(f"no apt-get here; {who} that need these are skipped:", " ".join(missing) or "none")
         return 0
     if os.geteuid() != 0:
-        print("not root; tests that need these are skipped:", " ".join(missing) or "none")
+        print(f"not root; {who} that need these are skipped:", " ".join(missing) or "none")
         return 0
     # The lists are needed also by the tests that package Debian's own software.
-    apt("update")
-    if missing:
-        print("installing for the tests:", " ".join(missing))
-        apt("install", "-y", "--no-install-recommends", *missing)
+    try:
+        if must_update or missing:
+            apt("update")
+        if missing:
+            print(f"installing for the {who}:", " ".join(missing))
+            apt("install", "-y", "--no-install-recommends", *missing)
+    except subprocess.CalledProcessError as error:
+        print(f"apt-get failed ({error.returncode}); {who} that need these are skipped:", " ".join(missing) or "none")
+        return int(must_update)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

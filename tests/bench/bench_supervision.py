@@ -40,7 +40,12 @@ class Services:
         program.chmod(0o755)
         self.pids: set[int] = set()
         (root / "home").mkdir()
-        peer.boot(root / "home", str(program), count)
+        try:
+            peer.boot(root / "home", str(program), count)
+        except BaseException:
+            with contextlib.suppress(AttributeError):
+                self.close()
+            raise
 
     def _read_pids(self, wanted: int, since_s: float) -> list[int]:
         found = b""
@@ -71,8 +76,13 @@ class Services:
                 poll.unregister(fd)
                 os.close(fd)
                 waiting.discard(fd)
+        seconds = time.monotonic() - since_s
+        for fd in waiting:
+            os.close(fd)
+        if waiting:
+            raise TimeoutError(f"{len(waiting)} of {self.count} live after {DEADLINE_S:g} s")
         self.pids = set()
-        return time.monotonic() - since_s
+        return seconds
 
     def restart_one(self, pid: int) -> float:
         """Kill it; return the seconds until its successor spoke."""
@@ -84,12 +94,23 @@ class Services:
         return seconds
 
     def close(self) -> None:
-        """End everything."""
-        self.peer.close()
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        os.close(self._pipe)
+        """End everything, also what a daemon leaves behind that had to be killed."""
+        pids = set(self.pids)
+        with contextlib.suppress(AttributeError):  # it did not come so far
+            pids.update(family(self.peer.pid()))
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, self._pipe)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    stack.callback(kill_exactly, os.pidfd_open(pid))
+            self.peer.close()
+
+
+def kill_exactly(fd: int) -> None:
+    """Kill the process of a pidfd, if it still lives, and close the descriptor."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    os.close(fd)
 
 
 def start_and_stop(names: list[str], count: int, rounds: int, missing: dict[str, str]) -> None:
@@ -117,9 +138,13 @@ def try_once(name: str, services: Services, runs: tuple[list[float], ...], missi
         stops.append(services.stop_all())
         time.sleep(SETTLE_S)
         again.append(services.start_all())
-    except TimeoutError as error:
-        missing[name] = str(error)
-        emit("supervision_missing", 0, "", peer=name, why=str(error))
+    except (OSError, subprocess.SubprocessError) as error:
+        tell_missing(name, error, missing)
+
+
+def tell_missing(name: str, error: Exception, missing: dict[str, str]) -> None:
+    missing[name] = str(error)
+    emit("supervision_missing", 0, "", peer=name, why=str(error))
 
 
 def tell_ratios(what: str, count: int, runs: dict[str, list[float]], rival: str) -> None:
@@ -135,9 +160,9 @@ def restarts(names: list[str], count: int, kills: int, missing: dict[str, str]) 
     """All daemons up with all their services; kill one at a time, in chunks that alternate."""
     with contextlib.ExitStack() as stack:
         opened_all = {name: stack.enter_context(opened(name, count, missing)) for name in names if name not in missing}
-        alive = {name: services for name, services in opened_all.items() if services is not None}
-        for services in alive.values():
-            services.start_all()
+        alive = {
+            name: services for name, services in opened_all.items() if services and has_started(name, services, missing)
+        }
         time.sleep(SETTLE_S)
         emit_memory(alive)
         victims = {name: random.sample(sorted(services.pids), count) for name, services in alive.items()}
@@ -147,13 +172,37 @@ def restarts(names: list[str], count: int, kills: int, missing: dict[str, str]) 
                 size = min(CHUNK, len(victims[name]))
                 if name in SLOW:
                     size = 1 if len(runs[name]) < SLOW_KILLS else 0
-                runs[name] += [services.restart_one(victims[name].pop()) for _ in range(size)]
+                if name not in missing:
+                    runs[name] += kill_some(name, services, victims[name], size, missing)
     base = runs.get("runit")
     for name, seconds in runs.items():
+        if not seconds:
+            continue
         p99 = percentile(seconds, 0.99)
         ratios = {"times_runit": round(median(seconds) / median(base), 3)} if base else {}
         ratios |= {"p99_times_runit": round(p99 / percentile(base, 0.99), 3)} if base else {}
         emit("supervision_restart", median(seconds), "s", peer=name, p99_s=round(p99, 5), kills=len(seconds), **ratios)
+
+
+def has_started(name: str, services: Services, missing: dict[str, str]) -> bool:
+    """Start all; False when the peer does not manage it."""
+    try:
+        services.start_all()
+    except (OSError, subprocess.SubprocessError) as error:
+        tell_missing(name, error, missing)
+        return False
+    return True
+
+
+def kill_some(name: str, services: Services, victims: list[int], count: int, missing: dict[str, str]) -> list[float]:
+    """Kill one after the other, as many as come back."""
+    seconds: list[float] = []
+    try:
+        for _ in range(count):
+            seconds.append(services.restart_one(victims.pop()))  # noqa: PERF401 - those before an error count
+    except OSError as error:
+        tell_missing(name, error, missing)
+    return seconds
 
 
 def emit_memory(alive: dict[str, Services]) -> None:
@@ -169,8 +218,7 @@ def opened(name: str, count: int, missing: dict[str, str]):
         try:
             services = Services(PEERS[name](), Path(root), count)
         except (OSError, subprocess.SubprocessError) as error:
-            missing[name] = str(error)
-            emit("supervision_missing", 0, "", peer=name, why=str(error))
+            tell_missing(name, error, missing)
             yield None
             return
         try:

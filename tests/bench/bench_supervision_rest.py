@@ -4,7 +4,6 @@
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,9 +37,9 @@ def measure_readoption(services: Services, ours: Ours) -> None:
     keeper = next(pid for pid in own_pids(services) if pid != ours.pid())
     ours.process.kill()
     ours.process.wait()
+    ours.process.stdout.close()
     since_s = time.monotonic()
-    ours.process = subprocess.Popen(ours.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    ours.process.stdout.readline()
+    ours.run()
     up_s = time.monotonic()
     ours.start()
     ours.wait_for_pids()

@@ -7,6 +7,7 @@ circus and PM2 by their own clients.
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -21,10 +22,13 @@ from tests.bench.bench_start200 import cache_dir, install_pm2, wait_for_api
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 BOOT_S = 60.0
+INSTALL_S = 600.0
+END_S = 30.0
+CLIENT_S = 120.0
 
 
 class Peer(Protocol):
-    """Raises OSError in `boot` when it cannot be had here."""
+    """Raises OSError or SubprocessError when it cannot be had here. Waits for nothing without a limit."""
 
     def boot(self, root: Path, program: str, count: int) -> None: ...
     def start(self) -> None: ...
@@ -39,8 +43,17 @@ class Ours:
     def boot(self, root: Path, program: str, count: int) -> None:
         script = Path(__file__).with_name("supervised_node.py")
         self.argv = [sys.executable, str(script), str(root), str(count), program]
+        self.run()
+
+    def run(self) -> None:
+        """Start the program, again where it was killed, and wait until it is up."""
         self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.process.stdout.readline()
+        self._hear()
+
+    def _hear(self) -> None:
+        """Wait for its next line."""
+        if not select.select([self.process.stdout], [], [], CLIENT_S)[0] or not self.process.stdout.readline():
+            raise TimeoutError("the supervised node says nothing")
 
     def _say(self, word: str) -> None:
         self.process.stdin.write(f"{word}\n")
@@ -55,14 +68,16 @@ class Ours:
     def wait_for_pids(self) -> None:
         """Return when every instance has a pid in its picture."""
         self._say("wait")
-        self.process.stdout.readline()
+        self._hear()
 
     def pid(self) -> int:
         return self.process.pid
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(30)
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        end(self.process)
+        self.process.stdout.close()
 
 
 class _Directories:
@@ -113,7 +128,7 @@ class S6(_Directories):
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        end(self.process)
 
 
 class Runit(_Directories):
@@ -126,13 +141,15 @@ class Runit(_Directories):
 
     def close(self) -> None:
         self.process.send_signal(1)  # SIGHUP: end the runsvs too
-        self.process.wait(30)
+        end(self.process)
         with contextlib.suppress(OSError):
             self._say(b"x")
 
 
 class Supervisor:
     """supervisord, Debian's package; without waiting for startsecs."""
+
+    _asker: threading.Thread | None = None
 
     def boot(self, root: Path, program: str, count: int) -> None:
         daemon = shutil.which("supervisord")
@@ -158,16 +175,17 @@ class Supervisor:
         self._ask(self._api.supervisor.stopAllProcesses)
 
     def _ask(self, call: object) -> None:
-        self._asker = threading.Thread(target=call, args=(False,))
+        self._asker = threading.Thread(target=call, args=(False,), daemon=True)  # a call has no limit of its own
         self._asker.start()
 
     def pid(self) -> int:
         return self.process.pid
 
     def close(self) -> None:
-        self._asker.join(60)
+        if self._asker is not None:
+            self._asker.join(END_S)
         self.process.terminate()
-        self.process.wait(60)
+        end(self.process)
 
 
 class Circus:
@@ -183,26 +201,26 @@ class Circus:
         config.write_text(f"[circus]\n{head}\n{watcher}")
         self.process = subprocess.Popen([self._bin / "circusd", str(config)], **QUIET)
         self._ctl = [str(self._bin / "circusctl"), "--endpoint", f"tcp://127.0.0.1:{ports[0]}", "--timeout", "60"]
-        wait_until(lambda: subprocess.run([*self._ctl, "numwatchers"], check=False, **QUIET).returncode == 0)
+        wait_until(lambda: self._ask("numwatchers").wait(CLIENT_S) == 0)
+
+    def _ask(self, *words: str) -> "subprocess.Popen[bytes]":
+        self._client = subprocess.Popen([*self._ctl, *words], **QUIET)
+        return self._client
 
     def start(self) -> None:
-        self._client = subprocess.Popen([*self._ctl, "start", "s"], **QUIET)
+        self._ask("start", "s")
 
     def stop(self) -> None:
-        self._client.wait(60)
-        self._client = subprocess.Popen([*self._ctl, "stop", "s"], **QUIET)
+        end(self._client, CLIENT_S)
+        self._ask("stop", "s")
 
     def pid(self) -> int:
         return self.process.pid
 
     def close(self) -> None:
-        self._client.wait(60)
+        end(self._client)
         self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 class Pm2:
@@ -214,7 +232,7 @@ class Pm2:
         apps = [{"name": f"s{n}", "script": program, "interpreter": "none"} for n in range(count)]
         self._ecosystem = root / "ecosystem.config.json"
         self._ecosystem.write_text(json.dumps({"apps": apps}))
-        self._run("ping").wait(60)
+        self._run("ping").wait(CLIENT_S)
         self._pid = int((root / "pm2" / "pm2.pid").read_text())
 
     def _run(self, *words: str) -> "subprocess.Popen[bytes]":
@@ -225,15 +243,15 @@ class Pm2:
         self._run("start", str(self._ecosystem))
 
     def stop(self) -> None:
-        self._client.wait(120)
+        end(self._client, CLIENT_S)
         self._run("stop", "all")
 
     def pid(self) -> int:
         return self._pid
 
     def close(self) -> None:
-        self._client.wait(120)
-        self._run("kill").wait(120)
+        end(self._client)
+        end(self._run("kill"))
 
 
 PEERS: dict[str, type[Peer]] = {
@@ -252,8 +270,18 @@ def install_circus() -> Path:
     if not (home / "bin" / "circusd").exists():
         venv.create(home, with_pip=True)
         argv = [home / "bin" / "python", "-m", "pip", "install", "-q", "circus==0.19.0", "setuptools<81"]
-        subprocess.run(argv, check=True)
+        subprocess.run(argv, check=True, timeout=INSTALL_S)
     return home / "bin"
+
+
+def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", within_s: float = END_S) -> None:
+    """Wait for what was told to end; kill it when it does not."""
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        print(f"{process.args} did not end within {within_s:g} s and is killed", file=sys.stderr)
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
