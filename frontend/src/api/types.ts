@@ -63,7 +63,10 @@ export type ModuleDraft = Pick<
   | 'health'
   | 'restart'
   | 'config_mounts'
->
+> & {
+  /** A value is set, null takes one away, a name that is absent keeps its value. */
+  env_secrets?: Record<string, string | null>
+}
 
 export type ConfigMount = Schemas['ConfigMount']
 export type HealthOverride = Schemas['HealthOverride']

@@ -469,6 +469,7 @@ export default {
   systems: {
     addModule: 'Add module',
     addMount: 'Add a file',
+    addSecret: 'Add a secret value',
     asPackage: 'as the package: {value}',
     field: {
       type: 'Type',
@@ -489,7 +490,14 @@ export default {
     mountPath: 'Path in the instance’s folder',
     mounts: 'Files of configuration',
     override: { health: 'Health probe (over the package’s)', restart: 'Restarts (over the package’s)' },
+    keepSecret: 'Keep it',
     removeMount: 'Remove this file',
+    removeSecret: 'Take it away',
+    secretGone: 'is taken away when saved',
+    secretName: 'Name',
+    secrets: 'Secret environment: never shown again',
+    secretUnchanged: 'unchanged',
+    secretValue: 'Value of {name}',
     args: 'Arguments, one a line (empty: the package’s)',
     caution: {
       offline: 'the node is not heard; it begins when it is back',
@@ -559,6 +567,8 @@ export default {
       replicas: 'A number, or empty',
       placement: 'Write key=value, separated by commas',
       env: 'Write KEY=value, one a line',
+      secrets:
+        'Each name once (letters, digits, underscores), with a value, and not in the environment above',
       ports: 'Write name=number, 1 to 65535, separated by commas',
       health: 'Times like 10s or 1m30s, failures a number',
       restart: 'Times like 10s or 1m30s, numbers by commas',
@@ -649,7 +659,7 @@ export default {
     none: 'No end that nobody asked for is remembered.',
     oom: 'out of memory',
     output: 'Last output, {count} lines',
-    parents: 'Below',
+    parents: 'Parents',
     restarts: 'Restarts before',
     silent: 'It had written nothing.',
     tab: 'Crashes ({count})',

@@ -460,6 +460,7 @@ const zh: typeof en = {
   },
   systems: {
     addModule: '添加模块',
+    addSecret: '添加机密值',
     addMount: '添加文件',
     asPackage: '同服务包：{value}',
     field: {
@@ -481,6 +482,13 @@ const zh: typeof en = {
     mountPath: '实例目录内的路径',
     mounts: '配置文件',
     override: { health: '健康检查（覆盖服务包）', restart: '重启策略（覆盖服务包）' },
+    keepSecret: '保留',
+    removeSecret: '移除',
+    secretGone: '保存后移除',
+    secretName: '名称',
+    secrets: '机密环境变量：保存后不再显示',
+    secretUnchanged: '不变',
+    secretValue: '{name} 的值',
     removeMount: '移除此文件',
     args: '参数，每行一个（留空用服务包的）',
     caution: {
@@ -550,6 +558,7 @@ const zh: typeof en = {
       version: '请选择版本',
       replicas: '数字，或留空',
       placement: '请写成 key=value，用逗号分隔',
+      secrets: '每个名称只出现一次（字母、数字、下划线），需有值，且不与上面的环境变量重复',
       env: '请写成 KEY=value，每行一个',
       ports: '请写成 名称=数字（1 到 65535），用逗号分隔',
       health: '时间如 10s 或 1m30s，失败次数为数字',

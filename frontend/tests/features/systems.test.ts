@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Instance, Manifest, Module, Node, System } from '@/api/types'
 import { planDeploy } from '@/features/systems/deployPlan'
 import { draftOf, parseEnv, parsePorts, textOf, wrongFields } from '@/features/systems/moduleDraft'
+import { areSecretsFine, secretsOf, secretTextsOf, type SecretText } from '@/features/systems/secrets'
 import { buildTree, filterTree, foldTree, type TreeRow } from '@/features/systems/tree'
 
 const system = { id: 's1', name: 'shop', description: '', created_at: '' } as System
@@ -126,5 +127,29 @@ describe('what a module changes of its package', () => {
       expect(wrong(mount(path)), path).toEqual(['mounts'])
     for (const path of ['a', 'conf/app.yaml', '..a/b..', '.env']) expect(wrong(mount(path)), path).toEqual([])
     expect(wrong(mount('a', 'rw'))).toEqual(['mounts'])
+  })
+})
+
+describe('secret environment values', () => {
+  const fresh = (name: string, value: string): SecretText => ({ name, value, isStored: false, isGone: false })
+  it('are left out while nobody touches them', () => {
+    const texts = secretTextsOf(['A', 'B'])
+    expect(secretsOf(texts)).toEqual({})
+    expect('env_secrets' in draftOf({ ...textOf(null), secrets: texts })).toBe(false)
+  })
+  it('are set by a value and taken away by null', () => {
+    const [a, b, c] = secretTextsOf(['A', 'B', 'C'])
+    if (!a || !b || !c) throw new Error('three were given')
+    const texts = [{ ...a, value: 'x' }, { ...b, isGone: true }, c, fresh(' D ', 'y')]
+    expect(draftOf({ ...textOf(null), secrets: texts }).env_secrets).toEqual({ A: 'x', B: null, D: 'y' })
+  })
+  it('want a usable name once, a value, and a place of their own', () => {
+    const stored = secretTextsOf(['A'])
+    expect(areSecretsFine(stored, [])).toBe(true)
+    expect(areSecretsFine([...stored, fresh('A', 'x')], [])).toBe(false)
+    expect(areSecretsFine([fresh('1A', 'x')], [])).toBe(false)
+    expect(areSecretsFine([fresh('A', '')], [])).toBe(false)
+    expect(areSecretsFine([fresh('A', 'x')], ['A'])).toBe(false)
+    expect(wrongFields({ ...textOf(null), secrets: [fresh('', '')] })).toContain('secrets')
   })
 })

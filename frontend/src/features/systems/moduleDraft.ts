@@ -15,6 +15,7 @@ import {
   type MountText,
   type RestartText,
 } from './overrides'
+import { areSecretsFine, secretsOf, secretTextsOf, type SecretText } from './secrets'
 
 export interface ModuleText {
   name: string
@@ -28,6 +29,7 @@ export interface ModuleText {
   args: string
   /** KEY=VALUE a line. */
   env: string
+  secrets: SecretText[]
   /** name=port, by commas. */
   ports: string
   health: HealthText
@@ -50,6 +52,7 @@ export function textOf(module: Module | null): ModuleText {
     env: Object.entries(module?.env ?? {})
       .map(([key, value]) => `${key}=${value}`)
       .join('\n'),
+    secrets: secretTextsOf(module?.env_secrets ?? []),
     ports: formatLabels(
       Object.fromEntries(Object.entries(module?.ports ?? {}).map(([k, v]) => [k, String(v)])),
     ),
@@ -82,6 +85,7 @@ export type Field =
   | 'replicas'
   | 'placement'
   | 'env'
+  | 'secrets'
   | 'ports'
   | 'health'
   | 'restart'
@@ -96,6 +100,7 @@ export function wrongFields(text: ModuleText): Field[] {
     ['replicas', text.replicas === '' || /^[1-9]\d{0,3}$/.test(text.replicas)],
     ['placement', parseLabels(text.placement) !== null],
     ['env', parseEnv(text.env) !== null],
+    ['secrets', areSecretsFine(text.secrets, Object.keys(parseEnv(text.env) ?? {}))],
     ['ports', parsePorts(text.ports) !== null],
     ['health', isHealthFine(text.health)],
     ['restart', isRestartFine(text.restart)],
@@ -106,6 +111,7 @@ export function wrongFields(text: ModuleText): Field[] {
 
 export function draftOf(text: ModuleText): ModuleDraft {
   const args = text.args.split('\n').filter((line) => line !== '')
+  const secrets = secretsOf(text.secrets)
   return {
     name: text.name,
     package: text.package,
@@ -116,6 +122,7 @@ export function draftOf(text: ModuleText): ModuleDraft {
     placement: { labels: parseLabels(text.placement) ?? {} },
     args: args.length > 0 ? args : null,
     env: parseEnv(text.env) ?? {},
+    ...(Object.keys(secrets).length > 0 ? { env_secrets: secrets } : {}),
     ports: parsePorts(text.ports) ?? {},
     health: healthOf(text.health),
     restart: restartOf(text.restart),
