@@ -104,10 +104,11 @@ class Machine:
             raise AssertionError(f"{late}\n{waits.stdout}{waits.stderr}\n{console}") from None
 
     def _find_leader(self) -> str:
+        """Return the init of the machine; a child that only prepares it lives for a moment and is none."""
         assert self._nspawn is not None
         assert self._nspawn.poll() is None, self._console.read_text(errors="replace")
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-        return children[0] if children else ""
+        return next((pid for pid in children if _is_first_of_its_own(pid)), "")
 
     def _is_up(self) -> bool:
         said = self.run("systemctl", "is-system-running", may_fail=True).stdout.strip()
@@ -156,3 +157,13 @@ class Machine:
         """Pull the plug and throw the disk away."""
         self.power_off()
         subprocess.run(["rm", "-rf", "--one-file-system", self.root], check=True)
+
+
+def _is_first_of_its_own(pid: str) -> bool:
+    """True when a process is number 1 of a PID namespace below ours."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return len(numbers) > 1 and numbers[-1] == "1"
