@@ -59,3 +59,15 @@ async def test_without_a_listener_nothing_happens(address: str) -> None:
     notifier.tell_ready()
     async with running(notifier.run(StopRequest()), "manager"):
         await asyncio.sleep(0)
+
+
+async def test_a_handover_to_another_program_is_no_stop(listener: tuple[socket.socket, str]) -> None:
+    """systemd would kill the process it was told is stopping, whatever runs in it by then."""
+    ear, address = listener
+    stop = StopRequest()
+    notifier = Notifier.of({"NOTIFY_SOCKET": address})
+    async with running(notifier.run(stop), "manager"):
+        stop.ask("version 2 takes over", is_handover=True)
+        await asyncio.sleep(0)
+    notifier.tell_ready()
+    assert await hear(ear) == "READY=1", "the next word is the new program's"
