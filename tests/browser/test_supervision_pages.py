@@ -235,6 +235,7 @@ def test_a_node_is_paused_drained_and_taken_back(admin, site):
     confirm(admin, "2 instances are stopped", "web @ w1")
     expect(admin.get_by_test_id("operation-note-state")).to_have_attribute("data-state", "succeeded", timeout=READY_MS)
     expect(admin.get_by_test_id("operation-note")).to_contain_text("2 of 2")
+    expect(admin.get_by_test_id("operation-note").locator("a").first).to_have_text("Drain node w1")
     expect(admin.get_by_test_id("node-duty")).to_contain_text("2 instances were stopped")
     assert site.fleet.get(f"/instances/{site.web}")["state"] == "stopped"
 

@@ -34,6 +34,10 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`
 }
 
+/** As `formatDuration`, and below a second in milliseconds: for what may be over at once. */
+export const formatBrief = (seconds: number): string =>
+  seconds < 1 ? `${Math.round(seconds * 1000)} ms` : formatDuration(seconds)
+
 /** Seconds from an RFC 3339 stamp to `nowMs`; never negative, since the clocks of two machines differ. */
 export function secondsSince(stamp: string | null | undefined, nowMs: number): number | null {
   if (!stamp) return null

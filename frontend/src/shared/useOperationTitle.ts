@@ -31,7 +31,15 @@ export function useOperationTitle(): (operation: Operation | null | undefined) =
     return known && systems.byId.value.get(known.system_id)?.name
   }
 
-  function objectsOf({ kind, title, targets }: Operation): string {
+  /** The node that is drained or taken back; without targets only the server's title names it ("Drain n3"). */
+  function nodeOf({ title, targets }: Operation): string {
+    const id = targets.find(({ node_id }) => node_id)?.node_id
+    return id ? nodeName(id) : title.slice(title.indexOf(' ') + 1)
+  }
+
+  function objectsOf(operation: Operation): string {
+    const { kind, title, targets } = operation
+    if (kind === 'node.drain' || kind === 'node.undrain') return nodeOf(operation)
     if (kind.startsWith('exec.')) return title
     const system = kind.startsWith('system.') ? systemOf(targets) : undefined
     if (system !== undefined) return system

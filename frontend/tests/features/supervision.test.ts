@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import type { Crash, Instance, InstanceEvent, Node, Process } from '@/api/types'
 import { secondsUntil, spanOf } from '@/features/instances/again'
-import { crashText, formatUptime, limitsOf } from '@/features/instances/crashText'
+import { crashText, limitsOf } from '@/features/instances/crashText'
 import { bootOf, isLostAtBoot } from '@/features/nodes/bootService'
 import { portNumbers, probeTarget, spellPorts } from '@/features/nodes/ports'
 import { adoptionOf, draftOf, wishOf, wrongHow, wrongWhat } from '@/features/nodes/takeoverDraft'
 import { searchProcesses } from '@/features/nodes/tree'
 import { spellCommand } from '@/shared/commandLine'
+import { formatBrief } from '@/shared/format'
 import { signalOfCode } from '@/shared/ends'
 import { actsFor, cautionsOf } from '@/shared/instances/rules'
 
@@ -66,7 +67,7 @@ describe('a crash capsule', () => {
     expect(crashText([['How', 'exit code 7']], crash)).toBe('How: exit code 7\n\nstdout | a\nstderr | b')
   })
   it('tells milliseconds from seconds', () =>
-    expect([0.0421, 59.6].map(formatUptime)).toEqual(['42 ms', '1 min']))
+    expect([0.0421, 59.6].map(formatBrief)).toEqual(['42 ms', '1 min']))
   it('names the limits that were set', () => expect(limitsOf(crash)).toEqual(['memory 64MB', 'nofile 1024']))
 })
 

@@ -1,7 +1,6 @@
 /** A crash capsule as plain text, for a ticket or a colleague. Pure. */
 import type { Crash } from '@/api/types'
 import { plainText } from '@/shared/ansi'
-import { formatDuration } from '@/shared/format'
 
 /** Pairs of label and value, then the chain of parents, then the output. */
 export function crashText(facts: [string, string][], crash: Crash): string {
@@ -16,7 +15,3 @@ export function limitsOf(crash: Crash): string[] {
     .filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value]) => `${name} ${String(value)}`)
 }
-
-/** A crash at once is told from one after half a minute: below a second in milliseconds. */
-export const formatUptime = (seconds: number): string =>
-  seconds < 1 ? `${Math.round(seconds * 1000)} ms` : formatDuration(seconds)
