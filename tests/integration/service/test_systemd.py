@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.builds import make_version
 from tests.fakes.fleet import PROGRAMS, Fleet, free_port, until
 from tests.fakes.nspawn import ROOT, Machine, image, why_not
 from tests.fakes.packages import make_zip, service_json
@@ -251,6 +252,31 @@ def test_leave_undoes_everything(box: Box) -> None:
     assert until(lambda: (node := box.node())["revoked"] and node, "the master knows")["linked"] is False
 
 
+def check_updates_by_the_master(box: Box) -> None:
+    """A new version takes over the process that systemd watches; one that crashes is restarted as what ran before."""
+    folder = box.fleet.folder / "update"
+    folder.mkdir()
+    make_version(FROZEN, folder / "worker", folder / "scratch", "0.9.1")
+    pid, started = box.main_pid(), box.machine.show(UNIT, "NRestarts")
+    assert update(box, "0.9.1", (folder / "worker").read_bytes())["state"] == "succeeded"
+    assert until(lambda: (node := box.linked("frozen"))["worker_version"] == "0.9.1" and node, "the new version")
+    assert (box.main_pid(), box.machine.show(UNIT, "NRestarts")) == (pid, started)
+    assert box.machine.show(UNIT, "ActiveState") == "active"
+    assert box.machine.show(UNIT, "SubState") == "running", "systemd has heard of no stop"
+
+    failed = update(box, "0.9.2", b"#!/bin/sh\ncase $1 in --version) echo w 0.9.2 ;; *) kill -9 $$ ;; esac\n")
+    assert "ended before it had its link" in failed["error"]["message"]
+    assert box.linked("frozen")["worker_version"] == "0.9.1"
+    assert box.main_pid() != pid
+
+
+def update(box: Box, version: str, program: bytes) -> dict:
+    package = box.fleet.folder / f"{version}.zip"
+    package.write_bytes(make_zip({"w": program}, service_json(name="ops-worker", version=version, entrypoint="w")))
+    box.fleet.upload(package)
+    return box.fleet.operation(box.fleet.post(f"/nodes/{box.node_id}/update", {"version": version}), 120)
+
+
 @pytest.mark.skipif(not FROZEN.is_file(), reason="dist/worker is not built")
 def test_a_frozen_worker_is_upgraded_under_running_services(box: Box) -> None:
     program, token = box.machine.path("/opt/ops/worker"), box.machine.path("/root/token")
@@ -262,6 +288,7 @@ def test_a_frozen_worker_is_upgraded_under_running_services(box: Box) -> None:
     box.machine.run("/opt/ops/worker", "-autostart", "1", *flags, "-token", "@/root/token")
     assert 'ExecStart="/opt/ops/worker"' in box.machine.path(f"/etc/systemd/system/{UNIT}").read_text()
     box.node_id = box.linked("frozen")["id"]
+    box.machine.run("mkdir", "-p", WORK)
     box.machine.run("rm", "-f", STARTS)
     box.deploy("frozen")
     before, old = box.starts(), box.machine.run("readlink", f"/proc/{box.main_pid()}/exe").stdout
@@ -276,6 +303,7 @@ def test_a_frozen_worker_is_upgraded_under_running_services(box: Box) -> None:
     )
     assert "worker-new" not in old
     box.linked("frozen")
+    check_updates_by_the_master(box)
     assert box.starts() == before
     assert len(box.alive()) == 2
     left = box.machine.run("/opt/ops/worker", "leave", "-work_dir", work, "-stop", "1").stdout
