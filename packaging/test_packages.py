@@ -22,6 +22,7 @@ PACKAGES = {
     "aiosmtpd": "python3-aiosmtpd",
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
+    "javac": "default-jdk-headless",
 }
 BENCH_PACKAGES = {"s6-svscan": "s6", "runsvdir": "runit", "supervisord": "supervisor"}
 FONT_PACKAGE = "fonts-noto-cjk"
