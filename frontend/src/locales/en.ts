@@ -356,7 +356,7 @@ export default {
     noneForYou: 'An administrator can make a join command; the node then appears here.',
     restore: 'Re-enable',
     restoreText:
-      'Its key is accepted again. Start its worker anew: a refused one does not try again by itself.',
+      'Its key is accepted again. A refused worker tries again every ten minutes; start it anew to have it back at once.',
     restoreTitle: 'Re-enable {name}',
     revoke: 'Revoke',
     revokeText:

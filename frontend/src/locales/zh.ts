@@ -355,7 +355,7 @@ const zh: typeof en = {
     drainTitle: '排空 {name}',
     noneForYou: '管理员可生成接入命令，之后节点会出现在此处。',
     restore: '重新启用',
-    restoreText: '其密钥重新有效。请重启其工作端：被拒绝的工作端不会自行重试。',
+    restoreText: '其密钥重新有效。被拒绝的工作端每十分钟重试一次；重启它可立即恢复。',
     restoreTitle: '重新启用 {name}',
     revoke: '吊销',
     revokeText: '其工作端立即断开，此后被拒绝。机器上运行的服务会继续。之后可重新启用。',
