@@ -4,6 +4,7 @@ Obeys lines on stdin: `start`, `stop`, and `wait`, which answers `ready` when ev
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Node:
     def __init__(self, root: Path, count: int, program: str) -> None:
         self.rig = Rig(root)
         self.specs: list[RunSpec] = [
-            make_spec(f"b{number}", argv=(program,), restart=ALWAYS) for number in range(count)
+            make_spec(f"b{os.getppid()}-{number}", argv=(program,), restart=ALWAYS)  # seen by the whole machine
+            for number in range(count)
         ]
         for spec in self.specs:
             (root / "instances" / spec.instance_id / "logs").mkdir(parents=True, exist_ok=True)
