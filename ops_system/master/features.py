@@ -104,7 +104,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     instances = await build_instances(ground, book)
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
-    commands = build_commands(ground, book)
+    commands = build_commands(ground, book, auth)
     build_terminals(ground, book)
     build_updates(ground, book)
     owners = InstanceOwners(ground.bus, await instances.list_views())
@@ -324,7 +324,7 @@ def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
     ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus), instances.get)
 
 
-def build_commands(ground: Ground, book: Book) -> Commands:
+def build_commands(ground: Ground, book: Book, auth: Auth) -> Commands:
     """Commands on nodes."""
     commands = Commands(
         database=ground.database,
@@ -334,6 +334,7 @@ def build_commands(ground: Ground, book: Book) -> Commands:
         links=book.links,
         operations=book.operations,
         at_once=ground.config.logic.batch_concurrency,
+        has_proof=auth.has_step_up,
     )
     library = Library(database=ground.database, audit=ground.audit, clock=ground.clock)
     ground.parts["commands"] = commands.run

@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from ops_system.processes import procfs
-from tests.fakes.master import Api, ApiError, RunningMaster, run_master
+from tests.fakes.clock import FakeClock
+from tests.fakes.master import PASSWORD, Api, ApiError, RunningMaster, run_master
 from tests.fakes.worker import running_worker, worker_config
+from tests.integration.test_auth_http import browser
 
 WITHIN_S = 20.0
 ENDED = {"succeeded", "failed", "cancelled"}
@@ -245,3 +247,18 @@ async def test_nothing_of_the_worker_s_own_environment_is_seen(master, api, tmp_
         said = await api.post(f"/nodes/{node_id}/exec", {"argv": ["env"]})
         names = {line.partition("=")[0] for line in said["stdout"].splitlines()}
         assert names <= {"PATH", "HOME", "LANG", "TZ"}
+
+
+async def test_a_run_is_repeated_by_a_browser_only_with_a_fresh_proof(tmp_path):
+    clock = FakeClock()
+    async with run_master(tmp_path, clock=clock) as master, browser(master.url) as page:
+        await page.log_in()
+        node_id = (await page.ask("POST", "/nodes", {"name": "away"}))[1]["id"]
+        begun = (await page.ask("POST", "/exec", {"node_ids": [node_id], "argv": ["true"]}))[1]["operation"]
+        async with master.admin_client() as api:
+            assert (await ended(api, begun["id"]))["state"] == "failed"
+        clock.advance(3600)
+        path = f"/operations/{begun['id']}/retry"
+        assert (await page.ask("POST", path))[1]["code"] == "step_up_required"
+        assert (await page.ask("POST", "/step-up", {"password": PASSWORD}))[0] == 200
+        assert (await page.ask("POST", path))[0] == 202

@@ -40,7 +40,7 @@ from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd, find_target
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Page, Permission, Principal
-from ops_system.model.errors import Forbidden, Invalid, NotFound, OpsError, TimedOut, Unavailable
+from ops_system.model.errors import Forbidden, Invalid, NotFound, OpsError, StepUpRequired, TimedOut, Unavailable
 from ops_system.model.ids import NodeId
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
@@ -81,6 +81,7 @@ class Commands:
         links: Opener,
         operations: Operations,
         at_once: int,
+        has_proof: Callable[[Principal], bool],
     ) -> None:
         self._database = database
         self._audit = audit
@@ -89,6 +90,7 @@ class Commands:
         self._links = links
         self._operations = operations
         self._slots = asyncio.Semaphore(at_once)
+        self._has_proof = has_proof
         self._work: dict[tuple[str, str], _Work] = {}
         self._ready: asyncio.Queue[_Work] = asyncio.Queue()
         operations.control(KIND, self)
@@ -244,11 +246,14 @@ class Commands:
     async def retry(self, operation: Operation, actor: Principal) -> Operation:
         """Run it again where it failed or was cancelled, as a new operation.
 
-        Raises `Forbidden` for who may retry operations but not run commands.
+        Raises `Forbidden` for who may retry operations but not run commands, `StepUpRequired` without a fresh proof:
+        the route itself serves operations of every kind.
         """
         if Permission.EXEC not in actor.permissions:
             message = "running a command again wants the grant exec; an administrator can give it"
             raise Forbidden(message, permission=Permission.EXEC)
+        if not self._has_proof(actor):
+            raise StepUpRequired("prove your password or TOTP again", operation="retry_operation")
         known = await store.find_run(self._database, operation.id)
         if known is None:
             raise NotFound(f"operation {operation.id} ran no command", id=operation.id)
