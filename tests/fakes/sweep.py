@@ -266,6 +266,7 @@ def _answers() -> Handlers:
     handlers.on_request("logs.read", ReadLog, read_log)
     handlers.on_request("logs.bytes", ReadLogBytes, read_bytes)
     handlers.on_stream("log", FollowLog, follow)
+
     async def list_crashes(_body: ListCrashes) -> Crashes:
         return Crashes(())
 
