@@ -30,7 +30,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 class BootService(msgspec.Struct, frozen=True):
-    """How a role is started at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs."""
+    """How a role starts at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs."""
 
     kind: Literal["systemd", "launchd", "windows", ""] = ""  # empty: this machine has none of them
     state: Literal["absent", "installed", "enabled", "active"] = "absent"

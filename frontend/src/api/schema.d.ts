@@ -738,7 +738,7 @@ export interface components {
     }
     /**
      * BootService
-     * @description How a role is started at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs.
+     * @description How a role starts at boot. `installed`: the unit is there; `enabled`: the boot starts it; `active`: it runs.
      */
     BootService: {
       /**
