@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import IO
 
 from packaging.requirements import Requirement
-from wine_shim import make_forwarder
 
 from build import is_fresh
+from wine_shim import make_forwarder
 
 ROOT = Path(__file__).resolve().parent.parent
 LANE = ROOT / "test-output" / "wine"
