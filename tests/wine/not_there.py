@@ -50,6 +50,11 @@ _WHY = {
         "tests/unit/worker/test_worker_sampler.py::test_this_machine_measured_twice",
         "tests/unit/runtime/test_archives.py::test_composed_names_never_leave",
     ),
+    "a worker on Windows does not update itself, and says so": (
+        "tests/unit/worker/test_worker_switch.py::test_the_seat_knows_the_installed_program",
+        "tests/unit/worker/test_worker_updates.py::test_a_verified_program_is_handed_over_to",
+        "tests/unit/worker/test_worker_updates.py::test_a_worker_that_cannot_hand_over_and_another_platform_s_program_say_so",
+    ),
     "the test runs the worker's main twice in one process, and a process can ask the service manager only once": (
         "tests/unit/worker/test_worker_command_line.py::test_what_can_never_join_touches_nothing",
     ),
