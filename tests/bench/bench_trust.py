@@ -4,6 +4,7 @@ two hundred workers that join at once.
 
 import asyncio
 import json
+import socket
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from aiohttp.test_utils import make_mocked_request
 from ops_system.master.auth.passwords import Passwords
 from ops_system.master.web.clients import CLIENT, find_client
 from tests.bench.measure import cpu_seconds, emit, family, median, memory_mb, percentile
-from tests.fakes.fleet import PASSWORD, Fleet
+from tests.fakes.fleet import PASSWORD, Fleet, until
 from tests.fakes.master import run_master
 
 ATTEMPTS, HASHES, CHECKS, REVOCATIONS = 50, 10, 5000, 20
@@ -102,21 +103,28 @@ async def measure_revocation(fleet: Fleet) -> None:
             async with session.post(f"{fleet.url}/api/v1/tokens", json={"name": f"bench-{number}"}) as answer:
                 made = await answer.json()
             bearer = {"Authorization": f"Bearer {made['token']}"}
-            async with session.ws_connect(f"{fleet.url}/api/v1/live", headers=bearer) as socket:
-                await socket.send_json({"subscribe": ["nodes"]})
-                await socket.receive()
+            async with session.ws_connect(f"{fleet.url}/api/v1/live", headers=bearer) as live:
+                await live.send_json({"subscribe": ["nodes"]})
+                await live.receive()
                 began_s = time.perf_counter()
                 async with session.delete(f"{fleet.url}/api/v1/tokens/{made['id']}"):
-                    async for _message in socket:
+                    async for _message in live:
                         pass
                 times.append(time.perf_counter() - began_s)
     emit("revocation closes a socket", median(times), "s", worst=round(max(times), 4))
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens; the network listener opens a moment after the first administrator is made."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def measure_enrolment(fleet: Fleet) -> None:
     """`JOINERS` workers in `GROUPS` processes fetch the CA, enrol by TLS and link, all at the same moment."""
     token = fleet.master_command("join-token", "create", "--uses", str(JOINERS)).strip()
     url = f"https://127.0.0.1:{fleet.tls_port}"
+    until(lambda: is_open(fleet.tls_port), "the network listener answers")
     pids = family(fleet.programs["master"].pid)
     groups = [await _start_group(url, token, f"g{number}") for number in range(GROUPS)]
     for group in groups:
