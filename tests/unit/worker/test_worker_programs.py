@@ -7,7 +7,7 @@ from ops_system.worker.programs import Outcome, Pending, Program, ProgramState, 
 
 
 def program(version):
-    return Program(version, f"sha-{version}", f"/work/versions/{version}/worker", f"file-{version}")
+    return Program(version, f"sha-{version}", f"/srv/versions/{version}/worker", f"file-{version}")
 
 
 OLD, NEW = program("1.1"), program("1.2")

@@ -50,12 +50,12 @@ def test_the_seat_knows_the_installed_program_and_takes_the_marks_out_of_the_env
     assert first.installed == "/opt/worker"
     assert first.environ == {"NOTIFY_SOCKET": "/run/notify"}, "the service manager stays reachable"
     environ = {
-        "OPS_EXECUTABLE": "/work/new/worker",
+        "OPS_EXECUTABLE": "/srv/new/worker",
         "OPS_INSTALLED_EXECUTABLE": "/opt/worker",
-        "OPS_PROGRAM_STATE": "/work/program/state.json",
+        "OPS_PROGRAM_STATE": "/srv/program/state.json",
     }
     second = switch.take_seat(environ, [])
-    assert (second.installed, second.running, second.is_installed) == ("/opt/worker", "/work/new/worker", False)
+    assert (second.installed, second.running, second.is_installed) == ("/opt/worker", "/srv/new/worker", False)
     assert set(environ) == {"OPS_EXECUTABLE"}
 
 

@@ -147,7 +147,7 @@ async def test_the_same_order_twice_is_one_and_another_waits_for_its_end(master:
 
 def candidate(work_dir: Path, within_s: float) -> Seat:
     """Return the seat of a program that has its one try now."""
-    program = Program("1.1", "ab" * 32, "/work/new/worker", "cd" * 32)
+    program = Program("1.1", "ab" * 32, "/srv/new/worker", "cd" * 32)
     save_state(state_path(work_dir), ProgramState(pending=Pending("op1", program, within_s, attempts=1)))
     return Seat("/opt/worker", program.path, (), {}, state_path(work_dir))
 
