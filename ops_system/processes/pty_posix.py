@@ -98,7 +98,8 @@ class PosixPty:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGHUP)
             await kill_session(self.pid)
-            await asyncio.to_thread(self._process.wait)
+            with contextlib.suppress(ptyprocess.PtyProcessError):  # somebody else waited: how it ended is not known
+                await asyncio.to_thread(self._process.wait)
             self._let_go()
         number = self._process.signalstatus
         return PtyEnd(self._process.exitstatus, signal.Signals(number).name if number else None)

@@ -144,6 +144,8 @@ class TerminalSessions:
                     listening.result()
         finally:
             session.leave(viewer)
+            if not session.viewers:
+                self._ends.pop(session.id, None)
 
     def _begin(self, body: OpenTerminal) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:

@@ -12,6 +12,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from ops_system.master.commands import service, store
+from ops_system.model.errors import StorageFull
 from ops_system.processes import procfs
 from tests.fakes.clock import FakeClock
 from tests.fakes.master import PASSWORD, Api, ApiError, RunningMaster, run_master
@@ -262,3 +264,21 @@ async def test_a_run_is_repeated_by_a_browser_only_with_a_fresh_proof(tmp_path):
         assert (await page.ask("POST", path))[1]["code"] == "step_up_required"
         assert (await page.ask("POST", "/step-up", {"password": PASSWORD}))[0] == 200
         assert (await page.ask("POST", path))[0] == 202
+
+
+async def test_a_full_disk_delays_the_record_and_stops_nothing(tmp_path, monkeypatch):
+    save, tries = store.save_result, []
+
+    async def save_at_the_second_try(*what):
+        tries.append(what)
+        if len(tries) == 1:
+            raise StorageFull("no room")
+        await save(*what)
+
+    monkeypatch.setattr(store, "save_result", save_at_the_second_try)
+    monkeypatch.setattr(service, "RETRY_WRITE_S", 0.01)
+    async with run_master(tmp_path) as master, master.admin_client() as api:
+        node_id = (await api.post("/nodes", {"name": "away"}))["id"]
+        begun = await api.post("/exec", {"node_ids": [node_id], "argv": ["true"]})
+        assert (await ended(api, begun["operation"]["id"]))["targets"][0]["reason"]["code"] == "node_offline"
+        assert len(tries) == 2

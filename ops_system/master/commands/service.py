@@ -5,8 +5,11 @@ One command answers at once. Many are an operation with one result a node: `run`
 """
 
 import asyncio
-from collections.abc import Callable
+import functools
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -40,17 +43,31 @@ from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd, find_target
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Page, Permission, Principal
-from ops_system.model.errors import Forbidden, Invalid, NotFound, OpsError, StepUpRequired, TimedOut, Unavailable
+from ops_system.model.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    OpsError,
+    StepUpRequired,
+    StorageFull,
+    TimedOut,
+    Unavailable,
+)
 from ops_system.model.ids import NodeId
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
 from ops_system.protocol.requests import CommandEnd
 from ops_system.storage.database import Database
 
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 KIND = "exec."
 STEP = "command"
 TOPIC = "exec:"
 SHOW_EVERY_S = 0.25
+RETRY_WRITE_S = 1.0
 _CANCELLED = Reason("cancelled", "cancelled by a person")
 _UNKNOWN = Reason("result_unknown", "the master was stopped meanwhile; how the command ended is not known")
 
@@ -199,25 +216,28 @@ class Commands:
 
     async def _finish(self, work: _Work, outcome: Outcome) -> None:
         state = OperationState.SUCCEEDED if outcome.reason is None else OperationState.FAILED
+        operation = await _until_kept(lambda: self._keep(work, state, outcome))
+        self._work.pop((work.operation_id, work.node_id), None)
+        self._operations.publish(operation)
+        self._show(work.operation_id, self._result(work.node_id, state, outcome, work.output, is_tail=True))
+
+    async def _keep(self, work: _Work, state: OperationState, outcome: Outcome) -> Operation:
+        """Write a node's end, its output and the audit row in one transaction."""
         async with self._database.transaction() as tx:
             operation = await self._operations.finish_target(
                 tx, work.operation_id, work.node_id, TargetEnd(state, outcome.reason)
             )
             await store.save_result(tx, work.operation_id, work.node_id, outcome, work.output)
-            details = {"operation": work.operation_id}
             verdict, extra = ("failed", {}) if outcome.end is None else _verdict(outcome.end)
             code = {} if outcome.reason is None else {"reason": outcome.reason.code}
-            await self._audit.record(
-                tx, work.actor, "node.exec", f"node:{work.node_id}", verdict, details | extra | code
-            )
-        self._work.pop((work.operation_id, work.node_id), None)
-        self._operations.publish(operation)
-        self._show(work.operation_id, self._result(work.node_id, state, outcome, work.output, is_tail=True))
+            details = {"operation": work.operation_id} | extra | code
+            await self._audit.record(tx, work.actor, "node.exec", f"node:{work.node_id}", verdict, details)
+        return operation
 
     async def _settle_left_over(self) -> None:
         for operation in self._operations.list_open():
             if operation.kind.startswith(KIND):
-                await self._end_all(operation, OperationState.FAILED, _UNKNOWN)
+                await _until_kept(functools.partial(self._end_all, operation, OperationState.FAILED, _UNKNOWN))
 
     async def _end_all(self, operation: Operation, state: OperationState, reason: Reason) -> Operation:
         async with self._database.transaction() as tx:
@@ -341,6 +361,16 @@ class Commands:
 
     def _show(self, operation_id: str, result: CommandResult) -> None:
         self._bus.publish(Changed(f"{TOPIC}{operation_id}", result.node_id, result))
+
+
+async def _until_kept(write: Callable[[], Awaitable[T]]) -> T:
+    """Write again each second while the disk has no room: what has happened comes on record, and the master goes on."""
+    while True:
+        try:
+            return await write()
+        except (StorageFull, Unavailable) as problem:
+            _log.warning("the end of a command cannot be written yet: %s", problem.message)
+            await asyncio.sleep(RETRY_WRITE_S)
 
 
 def _verdict(end: CommandEnd) -> tuple[str, dict[str, object]]:
