@@ -182,15 +182,25 @@ async def test_a_record_of_another_boot_starts_anew(tmp_path):
             assert "readopted" not in rig.reasons()
 
 
+async def start_stranger(record):
+    """Start a process that no identity in the record fits: it must not begin in the same clock tick (10 ms) as one."""
+    while True:
+        stranger = await asyncio.create_subprocess_exec("/bin/sleep", "1000")
+        if f'"start_time":{procfs.read_row(stranger.pid).start_time}' not in record:
+            return stranger
+        stranger.kill()
+        await stranger.wait()
+
+
 async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:
         kill_marked(pids)
         await until_true(lambda: marked_pids(ID) == [])
-        stranger = await asyncio.create_subprocess_exec("/bin/sleep", "1000")
+        record = tmp_path / f"state/run/{ID}/run.json"
+        text = record.read_text()
+        stranger = await start_stranger(text)
         try:
-            record = tmp_path / f"state/run/{ID}/run.json"
-            text = record.read_text()
             keeper = msgspec.json.decode(text.splitlines()[-1])["keeper"]["pid"]
             for pid in (pids[ID], keeper):
                 text = text.replace(f'"pid":{pid},', f'"pid":{stranger.pid},')
