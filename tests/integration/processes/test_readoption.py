@@ -12,7 +12,18 @@ from ops_system.model.instances import Desired, State
 from ops_system.processes import procfs
 from ops_system.processes.spec import RestartRules
 from tests.fakes import supervised
-from tests.fakes.processes import ID, PYTHON, SH, kill_marked, make_spec, marked_pids, rewish, running_rig, until_true
+from tests.fakes.processes import (
+    ID,
+    PYTHON,
+    SH,
+    kill_marked,
+    make_spec,
+    marked_pids,
+    rewish,
+    running_rig,
+    start_stranger,
+    until_true,
+)
 
 ONCE = RestartRules(policy="never")
 COUNTED = "echo start >>starts; while [ ! -e end ]; do sleep 0.01; done; exit 42"
@@ -182,16 +193,6 @@ async def test_a_record_of_another_boot_starts_anew(tmp_path):
             assert "readopted" not in rig.reasons()
 
 
-async def start_stranger(record):
-    """Start a process that no identity in the record fits: it must not begin in the same clock tick (10 ms) as one."""
-    while True:
-        stranger = await asyncio.create_subprocess_exec("/bin/sleep", "1000")
-        if f'"start_time":{procfs.read_row(stranger.pid).start_time}' not in record:
-            return stranger
-        stranger.kill()
-        await stranger.wait()
-
-
 async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]) as pids:
@@ -199,7 +200,7 @@ async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
         await until_true(lambda: marked_pids(ID) == [])
         record = tmp_path / f"state/run/{ID}/run.json"
         text = record.read_text()
-        stranger = await start_stranger(text)
+        stranger = await start_stranger(("/bin/sleep", "1000"), text)
         try:
             keeper = msgspec.json.decode(text.splitlines()[-1])["keeper"]["pid"]
             for pid in (pids[ID], keeper):

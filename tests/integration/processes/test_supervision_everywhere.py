@@ -19,7 +19,7 @@ from ops_system.processes.ports import is_free
 from ops_system.processes.rotate import OutputLog, RotateRules
 from ops_system.processes.spec import LimitRules, ProbeRules, RestartRules, StopRules
 from tests.fakes import supervised
-from tests.fakes.processes import ID, PYTHON, make_spec, rewish, until_true
+from tests.fakes.processes import ID, PYTHON, make_spec, rewish, start_stranger, until_true
 
 IS_WINDOWS = sys.platform == "win32"
 if IS_WINDOWS:
@@ -270,10 +270,11 @@ async def test_a_number_that_now_belongs_to_a_stranger_is_not_adopted(tmp_path):
     async with killed_supervisor(tmp_path, [spec]) as pids:
         kill_marked(pids)
         await until_true(lambda: marked_pids(ID) == [])
-        stranger = await asyncio.create_subprocess_exec(*python(SLEEP))
+        record = tmp_path / f"state/run/{ID}/run.json"
+        text = record.read_text()
+        stranger = await start_stranger(python(SLEEP), text)
         try:
-            record = tmp_path / f"state/run/{ID}/run.json"
-            record.write_text(record.read_text().replace(f'"pid":{pids[ID]},', f'"pid":{stranger.pid},'))
+            record.write_text(text.replace(f'"pid":{pids[ID]},', f'"pid":{stranger.pid},'))
             async with running_rig(tmp_path) as rig:
                 await rig.supervisor.apply(rewish(spec, Desired.STOPPED, stop_now=True))
                 await rig.until_state(State.STOPPED)
