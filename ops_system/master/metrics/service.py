@@ -14,6 +14,7 @@ from ops_system.master.metrics.rules import (
     WINDOW_S,
     Metrics,
     MetricsQuery,
+    Point,
     Rings,
     TimeBase,
     choose_series,
@@ -37,6 +38,7 @@ INSTANCE_CORE = 2
 CURRENT_FOR_S = 10.0
 SWEEP_S = 60.0
 MAX_EXTRA = 512
+_SILENT_S = 3.0  # a sample may be this late before its second counts as unknown
 MAX_NAME = 128
 FLEET = "metrics:fleet"
 NODE_TOPIC = "metrics:node:"
@@ -179,6 +181,44 @@ class MetricsBook:
             if self._is_current(kept)
         ]
         return nodes + rows
+
+    # --- for rules ------------------------------------------------------------------------------------------------
+    def latest(self, subject: str, series: str) -> tuple[float, float] | None:
+        """Return (value, age in seconds) of the newest value of `node:ID` or `instance:ID`; None where unknown."""
+        kept = self._find(subject)
+        value = kept.values.get(series, math.nan) if kept is not None else math.nan
+        if kept is None or not math.isfinite(value):
+            return None
+        return value, self._clock.monotonic_s() - kept.heard_s
+
+    def window(self, subject: str, series: str, seconds: int) -> list[float | None]:
+        """Return the last `seconds` (at most 900) values, one a second, oldest first; None where unknown.
+
+        The window ends with the newest sample, or with this very second once the subject has been silent for 3 s.
+        Memory only; empty for a subject that never came.
+        """
+        kept = self._find(subject)
+        if kept is None or kept.rings.newest_s is None:
+            return []
+        age_s = self._clock.monotonic_s() - kept.heard_s
+        last_s = kept.rings.newest_s + (int(age_s) if age_s >= _SILENT_S else 0)
+        seconds = max(1, min(seconds, WINDOW_S))
+        return short_values((kept.rings.at(series, at) for at in range(last_s - seconds + 1, last_s + 1)), seconds)
+
+    async def history(self, subject: str, series: str, from_s: float, to_s: float, step_s: int) -> list[Point]:
+        """Return the points of one series from all tiers, oldest first, gaps absent. Raises `Invalid`."""
+        kept = self._find(subject)
+        query = MetricsQuery(series=series, from_s=from_s, to_s=to_s, step_s=step_s)
+        return self._query(kept, query, ()).series.get(series, [])
+
+    def _find(self, subject: str) -> _Kept | None:
+        kind, _, key = subject.partition(":")
+        match kind:
+            case "node":
+                return self._nodes.get(NodeId(key))
+            case "instance":
+                return self._instances.get(InstanceId(key))
+        return None
 
     def _query(self, kept: _Kept | None, query: MetricsQuery, fixed: Iterable[str]) -> Metrics:
         span = span_of(query, self._clock.now().timestamp())

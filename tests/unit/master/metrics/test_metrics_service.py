@@ -152,3 +152,31 @@ def test_dropped_samples_are_counted(rig):
     rig.sample(dropped=3)
     rig.sample(dropped=-5)
     assert rig.book.dropped_samples == 3
+
+
+async def test_rules_read_the_newest_value_a_window_and_the_history(rig):
+    for value in (1.0, 2.0, 4.0):
+        rig.sample(value=value, instances={WEB: (value * 10,)})
+        rig.clock.advance(1.0)
+    assert rig.book.latest("node:n1", "cpu_percent") == (4.0, 1.0)
+    assert rig.book.latest("instance:i1", "cpu_percent") == (40.0, 1.0)
+    assert rig.book.window("node:n1", "cpu_percent", 4) == [None, 1.0, 2.0, 4.0]
+    assert rig.book.window("node:n1", "nothing", 2) == [None, None]
+    start = int(rig.clock.now().timestamp()) - 3
+    points = await rig.book.history("node:n1", "cpu_percent", start, start + 2, 1)
+    assert points == [(start, 1.0, 1.0), (start + 1, 2.0, 2.0), (start + 2, 4.0, 4.0)]
+
+
+def test_a_silent_subject_ends_its_window_with_what_is_not_known(rig):
+    rig.sample(value=5.0)
+    rig.clock.advance(4.0)
+    rig.clock.jump(-3 * 86_400)
+    assert rig.book.window("node:n1", "cpu_percent", 6) == [None, 5.0, None, None, None, None]
+
+
+@pytest.mark.parametrize("subject", ["node:n2", "instance:n1", "n1", "", "node:"])
+async def test_a_subject_that_never_came_is_unknown(rig, subject):
+    rig.sample()
+    assert rig.book.latest(subject, "cpu_percent") is None
+    assert rig.book.window(subject, "cpu_percent", 10) == []
+    assert await rig.book.history(subject, "cpu_percent", 0, 10, 1) == []
