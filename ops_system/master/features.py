@@ -38,6 +38,7 @@ from ops_system.master.nodes.events import FalseClaim
 from ops_system.master.nodes.links import Links
 from ops_system.master.nodes.rules import MasterFacts
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.nodes.timeline import NodeTimeline
 from ops_system.master.notices import Watchman
 from ops_system.master.operations import api as operations_api
 from ops_system.master.operations.service import Operations
@@ -95,6 +96,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     auth = await build_auth(ground)
     operations = await build_operations(ground)
     nodes, links = await build_nodes(ground, auth)
+    timeline = build_timeline(ground, nodes)
     build_channels(ground, nodes)
     packages = await build_packages(ground)
     systems = await build_systems(ground, packages)
@@ -109,7 +111,8 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     build_updates(ground, book)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
-    build_live(ground, book, instances, owners, commands)
+    hub = build_live(ground, book, instances, owners, commands)
+    topics.register_node_events(hub, timeline, nodes)
     return auth, links
 
 
@@ -179,6 +182,14 @@ async def build_nodes(ground: Ground, auth: Auth) -> tuple[Nodes, Links]:
     ground.routes += nodes_api.routes(nodes, links)
     ground.routes += nodes_api.worker_routes(nodes, links, ground.trust.voucher)
     return nodes, links
+
+
+def build_timeline(ground: Ground, nodes: Nodes) -> NodeTimeline:
+    """What happened to nodes."""
+    timeline = NodeTimeline(database=ground.database, bus=ground.bus, nodes=nodes)
+    ground.parts["node timeline"] = timeline.run
+    ground.routes += nodes_api.timeline_routes(timeline)
+    return timeline
 
 
 async def read_epoch(database: Database) -> int:
@@ -362,7 +373,7 @@ def build_updates(ground: Ground, book: Book) -> None:
     ground.routes += updates_api.routes(updates)
 
 
-def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> None:
+def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> Hub:
     """What browsers watch."""
     hub = Hub(ground.bus, ground.clock)
     topics.register_nodes(hub, book.nodes)
@@ -374,3 +385,4 @@ def build_live(ground: Ground, book: Book, instances: Instances, owners: Instanc
     topics.register_metrics(hub, book.metrics, book.nodes, instances, sight)
     ground.bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))
     ground.routes += live_api.routes(hub)
+    return hub

@@ -9,6 +9,8 @@ from ops_system.master.live.hub import Hub
 from ops_system.master.live.rules import Topic, shape_fleet, shape_series
 from ops_system.master.metrics.rules import MetricsQuery
 from ops_system.master.metrics.service import MetricsBook
+from ops_system.master.nodes import timeline as node_timeline
+from ops_system.master.nodes.notes import NodeEventQuery
 from ops_system.master.nodes.rules import is_in_scope
 from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
@@ -56,6 +58,20 @@ def register_nodes(hub: Hub, nodes: Nodes) -> None:
         return record is not None and is_in_scope(record.labels, principal.scope)
 
     hub.register(Topic("nodes", Permission.VIEW, show, is_visible=is_visible))
+
+
+def register_node_events(hub: Hub, timeline: node_timeline.NodeTimeline, nodes: Nodes) -> None:
+    """`events:node:ID`, the newest lines of one timeline."""
+    prefix = node_timeline.TOPIC
+
+    async def show(name: str, principal: Principal) -> Snapshot:
+        page = await timeline.list_page(name.removeprefix(prefix), NodeEventQuery(limit=RECENT), principal)
+        return [(str(line.id), line) for line in page.items]
+
+    def is_visible(principal: Principal, name: str, _key: str) -> bool:
+        return reaches(nodes, principal.scope, name.removeprefix(prefix))
+
+    hub.register(Topic(prefix, Permission.VIEW, show, is_visible=is_visible))
 
 
 def register_definitions(hub: Hub, packages: Packages, systems: Systems) -> None:

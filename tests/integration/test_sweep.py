@@ -194,7 +194,7 @@ async def test_a_scope_hides_what_lies_beyond_on_the_live_socket(site: Site) -> 
         with contextlib.suppress(asyncio.TimeoutError):
             while site.near["/api/v1/nodes/"].encode() not in (data := (await socket.receive(timeout=5)).data.encode()):
                 told += data
-        for topic in (f"metrics:node:{far}", f"events:instance:{site.far['/api/v1/instances/']}"):
+        for topic in (f"metrics:node:{far}", f"events:node:{far}", f"events:instance:{site.far['/api/v1/instances/']}"):
             await socket.send_json({"subscribe": [topic]})
             refusal = await socket.receive_json(timeout=10)
             assert (refusal["type"], refusal["data"]["code"]) == ("error", "not_found")

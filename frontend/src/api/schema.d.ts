@@ -920,6 +920,22 @@ export interface components {
       force: boolean
     }
     /**
+     * NodeEventQuery
+     * @description `?kind=status,link` keeps the lines of these kinds; `q` looks into the reason and the actor.
+     */
+    NodeEventQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      kind: string
+    }
+    /**
      * TerminalQuery
      * @description `cols`, `rows`: the viewer's window. `session`: one that runs; without it a new one begins.
      *
@@ -1749,6 +1765,32 @@ export interface components {
     Begun: {
       operation: components['schemas']['Operation']
     }
+    /**
+     * Page[NodeEvent]
+     * @description A list answer.
+     */
+    Page_NodeEvent_: {
+      items: components['schemas']['NodeEvent'][]
+      total: number
+    }
+    /**
+     * NodeEvent
+     * @description One line of a node's timeline; `id` rises.
+     */
+    NodeEvent: {
+      id: number
+      at: string
+      kind: components['schemas']['NoteKind']
+      status: components['schemas']['NodeStatus'] | null
+      reason: components['schemas']['Reason'] | null
+      actor: string
+    }
+    /**
+     * NoteKind
+     * @description What a line is about.
+     * @enum {unknown}
+     */
+    NoteKind: 'duty' | 'identity' | 'link' | 'status' | 'update'
     /**
      * CommandAnswer
      * @description What one command said and how it ended. Bytes that are no UTF-8 are shown as U+FFFD.

@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from ops_system.master.nodes.links import Links, Peer
+from ops_system.master.nodes.notes import NodeEvent, NodeEventQuery
 from ops_system.master.nodes.rules import (
     Enrolled,
     Enrolment,
@@ -16,6 +17,7 @@ from ops_system.master.nodes.rules import (
     check_within,
 )
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.nodes.timeline import NodeTimeline
 from ops_system.master.web.clients import client_of
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.protocol.frames import MAX_FRAME_BYTES
@@ -194,4 +196,26 @@ def routes(nodes: Nodes, links: Links) -> list[Route]:
             tag="nodes",
             errors=("not_found", "node_offline", "timeout"),
         ),
+    ]
+
+
+def timeline_routes(timeline: NodeTimeline) -> list[Route]:
+    """Return the routes of what happened to a node."""
+
+    async def list_events(call: Call) -> Page[NodeEvent]:
+        return await timeline.list_page(call.params["id"], call.query, call.principal)
+
+    return [
+        Route(
+            "GET",
+            "/nodes/{id}/events",
+            Permission.VIEW,
+            list_events,
+            "What happened to a node, the newest first: status, links, duty, identity, updates",
+            "list_node_events",
+            answer=Page[NodeEvent],
+            query=NodeEventQuery,
+            tag="nodes",
+            errors=("not_found", "invalid"),
+        )
     ]

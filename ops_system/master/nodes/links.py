@@ -23,6 +23,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus
 from ops_system.master.nodes.events import NodeLinked, NodeRemoved, NodeUnlinked
 from ops_system.master.nodes.keys import is_signed
+from ops_system.master.nodes.notes import NoteKind, link_over
 from ops_system.master.nodes.rules import NodeRecord, principal_of
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.web.route import Principal
@@ -200,6 +201,7 @@ class Links:
             return None
         try:
             end = await self._carry(live, welcome)
+            self._nodes.note(live.node_id, NoteKind.LINK, link_over(end.code, end.message))
             if end.goodbye is not None and end.goodbye.code == LEAVING:
                 await self._retire(live.node_id)
             if end.code in _OFFENCES and (record := self._nodes.find(live.node_id)) is not None:

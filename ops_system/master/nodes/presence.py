@@ -40,10 +40,12 @@ class Presence:
         self._skew_s.pop(node_id, None)
         self._linked.discard(node_id)
 
+    def silence_s(self, node_id: NodeId) -> float | None:
+        """Return how long ago the node was heard; None when it was not since the master started."""
+        heard_s = self._heard_s.get(node_id)
+        return None if heard_s is None else self._clock.monotonic_s() - heard_s
+
     def of(self, node_id: NodeId) -> Heard | None:
         """Return what is known; None when the node was not heard since the master started."""
-        heard_s = self._heard_s.get(node_id)
-        if heard_s is None:
-            return None
-        silent_s = self._clock.monotonic_s() - heard_s
-        return Heard(silent_s, self._skew_s.get(node_id), node_id in self._linked)
+        silent_s = self.silence_s(node_id)
+        return None if silent_s is None else Heard(silent_s, self._skew_s.get(node_id), node_id in self._linked)

@@ -15,10 +15,11 @@ import msgspec
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
-from ops_system.master.nodes import store
+from ops_system.master.nodes import notes, store
 from ops_system.master.nodes.claims import bound_fingerprint, bound_word
 from ops_system.master.nodes.events import NodeDraining, NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.keys import read_public_key
+from ops_system.master.nodes.notes import NodeNoted, NoteKind
 from ops_system.master.nodes.presence import Presence
 from ops_system.master.nodes.rules import (
     Enrolled,
@@ -44,6 +45,7 @@ from ops_system.master.web.route import Page, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, NotAllowed, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import NodeId, spell_id
 from ops_system.model.nodes import NodeStatus
+from ops_system.model.reasons import Reason
 from ops_system.protocol.frames import HEARTBEAT_S, Proof
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
@@ -137,12 +139,28 @@ class Nodes:
         except OpsError as problem:
             _log.warning("when nodes were last heard is not written: %s", problem.message)
 
-    def _check_status(self, node_id: NodeId) -> None:
+    def _check_status(self, node_id: NodeId, silent_s: float | None = None) -> None:
+        """Publish the status when it is another; `silent_s`: how long the node was silent before it was heard now."""
         status = self.status(node_id)
         if self._statuses.get(node_id) is not status:
             self._statuses[node_id] = status
+            if status is not NodeStatus.ONLINE:
+                silent_s = self.presence.silence_s(node_id)
+            self.note(node_id, NoteKind.STATUS, notes.status_reason(status, silent_s), status=status)
             self._bus.publish(NodeStatusChanged(node_id, status))
             self._show(node_id)
+
+    def note(
+        self,
+        node_id: NodeId,
+        kind: NoteKind,
+        reason: Reason | None,
+        *,
+        actor: str = "",
+        status: NodeStatus | None = None,
+    ) -> None:
+        """Add a line to the timeline of a node. Features above tell here what they did to it, after the commit."""
+        self._bus.publish(NodeNoted(node_id, self._clock.now(), kind, status, reason, actor))
 
     # --- questions ------------------------------------------------------------------------------------------------
     def find(self, node_id: str) -> NodeRecord | None:
@@ -185,10 +203,12 @@ class Nodes:
         record = self._records.get(node_id)
         if record is None:
             return
+        is_news = self._statuses.get(node_id) is not NodeStatus.ONLINE
+        silent_s = self.presence.silence_s(node_id) if is_news else None
         self.presence.hear(node_id)
         self._records[node_id] = msgspec.structs.replace(record, last_seen=self._clock.now())
-        if self._statuses.get(node_id) is not NodeStatus.ONLINE:
-            self._check_status(node_id)
+        if is_news:
+            self._check_status(node_id, silent_s)
 
     async def link_up(self, node_id: NodeId, proof: Proof, address: str) -> NodeRecord:
         """A worker has proven itself: write what it is now, and raise its connection epoch. Raises `NotFound`.
@@ -210,6 +230,7 @@ class Nodes:
             except (StorageFull, Unavailable) as problem:
                 _log.warning("node %s links, but that is not written: %s", record.name, problem.message)
             self._records[node_id] = record
+        self.note(node_id, NoteKind.LINK, notes.linked(address, record.worker_version))
         self.presence.link(node_id)
         self.hear(node_id)
         self._show(node_id)
@@ -250,6 +271,8 @@ class Nodes:
                     )
             self._keep(record)
         if known is None:
+            self.note(original.id, NoteKind.IDENTITY, notes.copied(record.name, address))
+            self.note(record.id, NoteKind.STATUS, None, status=NodeStatus.QUARANTINED)
             self._bus.publish(NodeStatusChanged(record.id, NodeStatus.QUARANTINED))
         return record
 
@@ -310,6 +333,7 @@ class Nodes:
             details = {"name": record.name, "join_token": body.token_id, "address": address}
             await self._audit.record(tx, principal_of(record), "node.enrol", f"node:{node_id}", "done", details)
         self._keep(record)
+        self.note(node_id, NoteKind.IDENTITY, notes.joined(address, body.token_id))
         return record
 
     async def plan(self, body: PlannedNode, actor: Principal) -> Node:
@@ -324,6 +348,7 @@ class Nodes:
                 await store.save(tx, record)
                 await self._audit.record(tx, actor, "node.plan", f"node:{record.id}", "done", {"name": name})
             self._keep(record)
+        self.note(record.id, NoteKind.IDENTITY, notes.PLANNED, actor=actor.name)
         return self.get(record.id)
 
     async def change(self, node_id: str, body: NodeChange, actor: Principal) -> Node:
@@ -341,6 +366,8 @@ class Nodes:
                 await store.save(tx, record)
                 await self._audit.record(tx, actor, "node.change", f"node:{node_id}", "done", wanted)
             self._keep(record)
+        for kind, reason in notes.changes(before, record):
+            self.note(record.id, kind, reason, actor=actor.name)
         if record.is_draining is not before.is_draining:
             self._bus.publish(NodeDraining(record.id, record.is_draining, actor))
         return self.get(node_id)
@@ -356,6 +383,7 @@ class Nodes:
                 await store.save(tx, record)
                 await self._audit.record(tx, principal_of(record), "node.leave", f"node:{node_id}", "done", {})
             self._keep(record)
+        self.note(node_id, NoteKind.IDENTITY, notes.LEFT)
 
     async def remove(self, node_id: str, actor: Principal, *, is_forced: bool) -> None:
         """Take a node off the record; its key is worth nothing from then on.

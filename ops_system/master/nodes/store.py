@@ -1,12 +1,20 @@
-"""The SQL of nodes. Used by the nodes service alone."""
+"""The SQL of nodes and their timelines. Used by the nodes service and the timeline alone."""
+
+from collections.abc import Sequence
 
 import msgspec
 
+from ops_system.master.nodes.notes import NodeEvent, NodeEventQuery, NodeNoted, NoteKind
 from ops_system.master.nodes.rules import NodeRecord
+from ops_system.master.web.paging import like, order_by
+from ops_system.model.errors import Invalid
 from ops_system.model.ids import NodeId
-from ops_system.model.nodes import Fingerprint
+from ops_system.model.nodes import Fingerprint, NodeStatus
+from ops_system.model.reasons import Reason
 from ops_system.model.stamps import from_ms, from_ms_or_none, to_ms, to_ms_or_none
 from ops_system.storage.database import Queries, Row, Transaction
+
+KEPT_EVENTS = 2000  # per node; older ones go
 
 
 async def list_all(reader: Queries) -> list[NodeRecord]:
@@ -76,4 +84,72 @@ def _record(row: Row) -> NodeRecord:
         address=row["address"],
         connection_epoch=row["connection_epoch"],
         last_seen=from_ms_or_none(row["last_seen_ms"]),
+    )
+
+
+# --- timelines -------------------------------------------------------------------------------------------------------
+async def add_events(tx: Transaction, notes: Sequence[NodeNoted]) -> list[tuple[int, NodeNoted]]:
+    """Write the notes whose node is still on record; return those, with their row ids."""
+    added = []
+    for note in notes:
+        row = await tx.fetch_one(
+            "INSERT INTO node_events (node_id, at_ms, kind, status, reason, actor)"
+            " SELECT id, ?, ?, ?, ?, ? FROM nodes WHERE id = ? RETURNING id",
+            (
+                to_ms(note.at),
+                note.kind,
+                note.status,
+                None if note.reason is None else msgspec.json.encode(note.reason).decode(),
+                note.actor,
+                note.node_id,
+            ),
+        )
+        if row is not None:
+            added.append((int(row["id"]), note))
+    for node_id in {note.node_id for _, note in added}:
+        await _trim_events(tx, node_id)
+    return added
+
+
+async def _trim_events(tx: Transaction, node_id: NodeId) -> None:
+    await tx.execute(
+        "DELETE FROM node_events WHERE node_id = ? AND id <= (SELECT id FROM node_events"
+        " WHERE node_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (node_id, node_id, KEPT_EVENTS),
+    )
+
+
+async def list_events(reader: Queries, node_id: NodeId, query: NodeEventQuery) -> tuple[list[NodeEvent], int]:
+    """Return one page of a timeline and how many lines match. Raises `Invalid` for an unknown kind or field."""
+    order = order_by(query.sort, {"at": "id"}, "-at")
+    kinds = _kinds(query.kind)
+    values = (node_id, like(query.q), msgspec.json.encode(kinds).decode())
+    where = (
+        "node_id = ? AND coalesce(reason, '') || actor LIKE ? ESCAPE '\\' AND kind IN (SELECT value FROM json_each(?))"
+    )
+    total = await reader.fetch_one(f"SELECT count(*) AS n FROM node_events WHERE {where}", values)  # noqa: S608 - text made here, values bound
+    rows = await reader.fetch_all(
+        f"SELECT * FROM node_events WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - see above
+        (*values, query.limit, query.offset),
+    )
+    assert total is not None
+    return [_event(row) for row in rows], int(total["n"])
+
+
+def _kinds(text: str) -> list[NoteKind]:
+    try:
+        return [NoteKind(word.strip()) for word in text.split(",") if word.strip()] or list(NoteKind)
+    except ValueError as problem:
+        message = f"kind: {problem}; use {', '.join(NoteKind)}"
+        raise Invalid(message, problems=[message]) from problem
+
+
+def _event(row: Row) -> NodeEvent:
+    return NodeEvent(
+        id=row["id"],
+        at=from_ms(row["at_ms"]),
+        kind=NoteKind(row["kind"]),
+        status=None if row["status"] is None else NodeStatus(row["status"]),
+        reason=None if row["reason"] is None else msgspec.json.decode(row["reason"], type=Reason),
+        actor=row["actor"],
     )

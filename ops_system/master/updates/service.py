@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from ops_system.master.audit.service import Audit
+from ops_system.master.nodes.notes import NoteKind, update_ended
 from ops_system.master.nodes.rules import Node
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import TargetEnd, find_target
@@ -39,7 +40,7 @@ from ops_system.model.errors import (
     TimedOut,
     Unavailable,
 )
-from ops_system.model.ids import OperationId
+from ops_system.model.ids import NodeId, OperationId
 from ops_system.model.manifest import Manifest
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
@@ -248,6 +249,7 @@ class Updates:
             details = {"operation": job.operation_id} | ({} if reason is None else {"reason": reason.message})
             await self._audit.record(tx, job.actor, KIND, f"node:{node_id}", outcome, details)
         self._operations.publish(operation)
+        self._nodes.note(NodeId(node_id), NoteKind.UPDATE, update_ended(operation.title, reason), actor=job.actor.name)
 
     # --- operations' controller -----------------------------------------------------------------------------------
     async def cancel(self, operation: Operation, actor: Principal) -> Operation:
