@@ -24,7 +24,7 @@ PACKAGES = {
     "systemd-nspawn": "systemd-container",
     "javac": "default-jdk-headless",
 }
-BENCH_PACKAGES = {"s6-svscan": "s6", "runsvdir": "runit", "supervisord": "supervisor"}
+BENCH_PACKAGES = {"s6-svscan": "s6", "runsvdir": "runit", "supervisord": "supervisor", "prometheus": "prometheus"}
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 

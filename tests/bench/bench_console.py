@@ -55,7 +55,7 @@ def main() -> None:
         fleet.start_master()
         fleet.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         token = fleet.master_command("join-token", "create", "--uses", str(NODES)).strip()
-        command = [sys.executable, "-m", "tests.bench.sim", "--master", fleet.url, "--token", token]
+        command = [sys.executable, "-m", "tests.bench.ops_sim", "--master", fleet.url, "--token", token]
         simulator = subprocess.Popen([*command, "--workers", str(NODES)], cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
             until(lambda: fleet.get("/nodes?status=online&limit=1")["total"] >= NODES, f"{NODES} nodes online", 120)

@@ -1,19 +1,11 @@
-"""Simulated workers: real enrolment, real links, made-up machines. For tests, `make demo` and benchmarks.
+"""One simulated worker: real enrolment, a real link, a made-up machine. For tests; `ops_sim` makes a fleet of them."""
 
-.venv/bin/python -m tests.bench.sim --master http://127.0.0.1:8080 --token opsj1.… --workers 200
-"""
-
-import argparse
 import asyncio
 import base64
 import hashlib
 import math
-import random
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -28,7 +20,6 @@ from ops_system.protocol.frames import (
     MAX_FRAME_BYTES,
     Challenge,
     Goodbye,
-    Ping,
     Proof,
     Sample,
     Snapshot,
@@ -153,52 +144,3 @@ class SimWorker:
     async def _take(self, frame: Frame) -> None:
         self.heard.append(frame)
         self.news.set()
-
-    async def live(self, session: aiohttp.ClientSession, sample_s: float = 1.0) -> None:
-        """Stay linked with heartbeats and samples until cancelled."""
-        while True:
-            with suppress(aiohttp.ClientError, OSError, Refused):
-                link = await self.dial(session)
-                async with asyncio.TaskGroup() as group:
-                    beat = group.create_task(self._beat(link, sample_s))
-                    await self.carry(link)
-                    beat.cancel()
-            await asyncio.sleep(1.0 + 9.0 * random.random())
-
-    async def _beat(self, link: Link, sample_s: float) -> None:
-        phase, seq = random.random() * 2 * math.pi, 0
-        while True:
-            now = datetime.now(UTC)
-            if seq % 5 == 0:
-                link.send(Ping(seq, now))
-            link.send(make_sample(now.timestamp(), phase))
-            seq += 1
-            await asyncio.sleep(sample_s)
-
-
-async def run_fleet(url: str, token: str, workers: int) -> None:
-    """Enrol and run so many simulated workers until cancelled."""
-    _, _, token_id, secret = token.split(".", 3)
-    connector = aiohttp.TCPConnector(ssl=False, limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
-        for number in range(workers):
-            worker = SimWorker(url, f"sim-{number:04d}")
-            await worker.enrol(session, token_id, secret)
-            group.create_task(worker.live(session))
-
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="simulated workers")
-    parser.add_argument("--master", default="http://127.0.0.1:8080")
-    parser.add_argument("--token", required=True, help="a join token with enough uses")
-    parser.add_argument("--workers", type=int, default=50)
-    options = parser.parse_args()
-    if urlsplit(options.master).scheme != "http":
-        parser.error("simulated workers speak plain http to loopback only")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(run_fleet(options.master, options.token, options.workers))
-
-
-if __name__ == "__main__":
-    main()

@@ -42,7 +42,7 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         running.operation(running.post("/exec", {"node_ids": [node_id], "command": "uname -a; df -h >&2; exit 3"}))
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         token = running.master_command("join-token", "create", "--uses", str(SIMULATED)).strip()
-        command = [sys.executable, "-m", "tests.bench.sim", "--master", running.url, "--token", token]
+        command = [sys.executable, "-m", "tests.bench.ops_sim", "--master", running.url, "--token", token]
         with (folder / "sim.log").open("wb") as log:
             simulator = subprocess.Popen(
                 [*command, "--workers", str(SIMULATED)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log

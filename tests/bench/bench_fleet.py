@@ -1,0 +1,188 @@
+"""5 000 workers with a sample a second each on one master, ten browsers watching; beside it Prometheus with as many targets.
+
+    python -m tests.bench.bench_fleet [WORKERS [SECONDS]]
+
+The master and Prometheus run one after the other, so that neither takes the other's cores; the load is the same 29
+values a worker and second. Workers speak plain http on loopback (no TLS; Prometheus scrapes plain http, too). Then all
+links break at once: how long the fleet takes to come back, and what the API feels of it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ops_system.storage.folder import DataFolder
+from tests.bench.measure import cpu_seconds, emit, memory_mb
+from tests.bench.ops_sim import seed
+from tests.fakes.fleet import Fleet, free_port, until
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "bench"
+VIEWERS = 10
+SETTLE_S = 15.0
+STORM_S = 40.0
+COME_WITHIN_S = 180.0
+
+
+def program(*words: object) -> subprocess.Popen[str]:
+    """Start one of the programs of this bench."""
+    command = [sys.executable, "-m", *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def last_line(running: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for the end of a program and return the JSON of its last line."""
+    told, _ = running.communicate(timeout=300)
+    if running.returncode:
+        raise AssertionError(f"{running.args!r} ended with {running.returncode}")
+    return dict(json.loads(told.splitlines()[-1]))
+
+
+@contextmanager
+def simulated(fleet: Fleet, workers: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a simulated fleet."""
+    command = ("tests.bench.ops_sim", "--master", fleet.url, "--key", KEY, "--workers", workers, "--stamp")
+    running = program(*command, "--report", 1)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.communicate(timeout=60)
+
+
+def gauge(fleet: Fleet, name: str) -> float:
+    """Return one number of the master's own `/metrics`."""
+    with urllib.request.urlopen(f"{fleet.url}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def measure_rest(fleet: Fleet, sim: subprocess.Popen[str], workers: int, seconds: float) -> dict[str, float]:
+    """Measure a linked fleet at its usual pace."""
+    pid = fleet.programs["master"].pid
+    viewers = program("tests.bench.fleet_watch", "viewers", fleet.url, fleet.token, VIEWERS, seconds + 4)
+    probe = program("tests.bench.fleet_watch", "probe", fleet.url, KEY, workers, seconds + 4)
+    time.sleep(2)  # they start and get their snapshot
+    dropped, cpu_s, sim_s, started = (
+        gauge(fleet, "ops_metrics_dropped_samples_total"),
+        *costs(pid, sim.pid),
+        time.monotonic(),
+    )
+    time.sleep(seconds)
+    spent_s = time.monotonic() - started
+    after_s, sim_after_s = costs(pid, sim.pid)
+    seen, taken = last_line(viewers), last_line(probe)
+    what = f"{workers} workers"
+    percent = 100 * (after_s - cpu_s) / spent_s
+    emit(f"{what}: master, CPU", percent, "% of a core", simulator=round(100 * (sim_after_s - sim_s) / spent_s, 1))
+    emit(f"{what}: master, memory", memory_mb([pid]), "MB RSS")
+    emit(f"{what}: sample to browser socket, p95", seen["p95_ms"] / 1000, "s", **seen)
+    emit(f"{what}: ingest, p99", taken["p99_ms"], "ms", **taken)
+    lost = gauge(fleet, "ops_metrics_dropped_samples_total") - dropped
+    emit(f"{what}: samples dropped", lost, "samples")
+    return {"cpu": percent, "memory": memory_mb([pid])}
+
+
+def costs(*pids: int) -> list[float]:
+    """Return the CPU seconds of each."""
+    return [cpu_seconds([pid]) for pid in pids]
+
+
+def measure_storm(fleet: Fleet, sim: subprocess.Popen[str], workers: int) -> None:
+    """Break all links at once."""
+    pages = program("tests.bench.fleet_watch", "pages", fleet.url, fleet.token, STORM_S)
+    time.sleep(2)
+    started = time.monotonic()
+    sim.send_signal(signal.SIGUSR1)
+    until(lambda: gauge(fleet, "ops_node_links") < workers, "the storm", 10)
+    until(lambda: gauge(fleet, "ops_node_links") >= workers, "all links back", COME_WITHIN_S)
+    emit(f"{workers} workers: all back after all links broke", time.monotonic() - started, "s")
+    felt = last_line(pages)
+    emit(f"{workers} workers: GET /nodes in that time, p95", felt["p95_ms"] / 1000, "s", **felt)
+
+
+def measure_master(folder: Path, workers: int, seconds: float) -> dict[str, float]:
+    """Measure the master."""
+    with Fleet(folder) as fleet:
+        fleet.start_master()
+        fleet.stop("master")
+        seed(DataFolder(fleet.data), KEY, workers + 1)
+        fleet.start_master()
+        empty_mb = memory_mb([fleet.programs["master"].pid])
+        emit(f"{workers} workers: master, memory before they come", empty_mb, "MB RSS")
+        with simulated(fleet, workers) as sim:
+            until(lambda: gauge(fleet, "ops_node_links") >= workers, f"{workers} linked", COME_WITHIN_S)
+            time.sleep(SETTLE_S)
+            found = measure_rest(fleet, sim, workers, seconds)
+            measure_storm(fleet, sim, workers)
+        return found
+
+
+def measure_prometheus(folder: Path, workers: int, seconds: float) -> dict[str, float]:
+    """Measure Debian's Prometheus with as many targets, scraped each second."""
+    port, own = free_port(), free_port()
+    targets = [
+        f"127.{number // 62500 + 1}.{number // 250 % 250}.{number % 250 + 1}:{port}" for number in range(workers)
+    ]
+    (folder / "targets.json").write_text(json.dumps([{"targets": targets}]))
+    (folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "scrape_configs: [{job_name: fleet, file_sd_configs: [{files: [targets.json]}]}]\n"
+    )
+    served = program("tests.bench.scrape_targets", port)
+    assert served.stdout is not None
+    served.stdout.readline()
+    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    with (folder / "prometheus.log").open("wb") as log:
+        running = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{own}"], stdout=log, stderr=log)
+    try:
+        time.sleep(SETTLE_S + 5)
+        before_s, started = cpu_seconds([running.pid]), time.monotonic()
+        time.sleep(seconds)
+        percent = 100 * (cpu_seconds([running.pid]) - before_s) / (time.monotonic() - started)
+        up = ask_prometheus(own, "sum(up)")
+        found = {"cpu": percent, "memory": memory_mb([running.pid])}
+        emit(f"{workers} targets: Prometheus, CPU", percent, "% of a core", targets_up=up)
+        emit(f"{workers} targets: Prometheus, memory", found["memory"], "MB RSS")
+        return found
+    finally:
+        for one in (running, served):
+            one.kill()
+            one.wait()
+
+
+def ask_prometheus(port: int, query: str) -> float:
+    """Return one number."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=30) as answer:
+        result = json.load(answer)["data"]["result"]
+    return float(result[0]["value"][1]) if result else 0.0
+
+
+def main() -> None:
+    """Measure both."""
+    workers = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    emit("load of the machine before", os.getloadavg()[0], "processes")
+    with tempfile.TemporaryDirectory() as folder:
+        ours = measure_master(Path(folder), workers, seconds)
+    if shutil.which("prometheus") is None:
+        print("# no prometheus here", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = measure_prometheus(Path(folder), workers, seconds)
+    emit(f"{workers} workers: CPU, master / Prometheus", ours["cpu"] / theirs["cpu"], "ratio")
+    emit(f"{workers} workers: memory, master / Prometheus", ours["memory"] / theirs["memory"], "ratio")
+
+
+if __name__ == "__main__":
+    main()
