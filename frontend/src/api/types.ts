@@ -35,6 +35,7 @@ export type Verdict = Schemas['Verdict']
 
 export type Node = Schemas['Node']
 export type NodeStatus = Schemas['NodeStatus']
+export type NodeEvent = Schemas['NodeEvent']
 export type Process = Schemas['ProcessInfo']
 export type BootService = Schemas['BootService']
 export type TakeoverWish = Schemas['TakeoverWish']

@@ -1,5 +1,15 @@
-import { http } from '@/api/http'
-import type { Instance, NewJoinToken, Node, Operation, Process, System, TakeoverPreview } from '@/api/types'
+import { http, type Query } from '@/api/http'
+import type {
+  Instance,
+  NewJoinToken,
+  Node,
+  NodeEvent,
+  Operation,
+  Page,
+  Process,
+  System,
+  TakeoverPreview,
+} from '@/api/types'
 import type { Adoption, Wish } from './takeoverDraft'
 
 export type NodePatch = Partial<Pick<Node, 'name' | 'labels' | 'paused' | 'draining' | 'revoked'>>
@@ -19,3 +29,5 @@ export const matchProcess = (id: string, wish: Wish): Promise<TakeoverPreview> =
 export const adoptProcess = (body: Adoption): Promise<{ instance: Instance; operation: Operation }> =>
   http.post('/instances/adopt', body)
 export const createSystem = (name: string): Promise<System> => http.post('/systems', { name })
+export const getNodeEvents = (id: string, query: Query): Promise<Page<NodeEvent>> =>
+  http.get(`/nodes/${id}/events`, query)
