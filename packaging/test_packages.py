@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# program that proves it is there -> package
+# program (or file, by its full name) that proves it is there -> package
 PACKAGES = {
     "chromium": "chromium",
     "fc-list": "fontconfig",
@@ -23,15 +23,28 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
     "javac": "default-jdk-headless",
+    "htop": "htop",
+    "vim.tiny": "vim-tiny",
 }
-BENCH_PACKAGES = {"s6-svscan": "s6", "runsvdir": "runit", "supervisord": "supervisor", "prometheus": "prometheus"}
+BENCH_PACKAGES = {
+    "s6-svscan": "s6",
+    "runsvdir": "runit",
+    "supervisord": "supervisor",
+    "prometheus": "prometheus",
+    "/usr/lib/python3/dist-packages/terminado": "python3-terminado",
+}
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 
 
 def missing_packages(wanted: dict[str, str]) -> list[str]:
     """Return the packages whose program is not on this machine."""
-    return [package for program, package in wanted.items() if shutil.which(program, path=search_path()) is None]
+    return [package for proof, package in wanted.items() if not is_here(proof)]
+
+
+def is_here(proof: str) -> bool:
+    """Whether a program is on PATH, or the file of that full name exists."""
+    return Path(proof).exists() if proof.startswith("/") else shutil.which(proof, path=search_path()) is not None
 
 
 def search_path() -> str:

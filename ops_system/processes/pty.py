@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 32 * 1024  # at least: what one hand-on holds while more waits
 MAX_TYPED_BYTES = 16 * 1024 * 1024
 MAX_CELLS = 1000  # columns and rows a terminal may have
 

@@ -178,7 +178,7 @@ class StreamOpen(_Frame, frozen=True):
 
 
 class StreamData(_Frame, frozen=True):
-    """Either end: bytes of a stream, at most 16 KiB a frame."""
+    """Either end: bytes of a stream, at most 64 KiB a frame."""
 
     stream_id: int
     data: bytes

@@ -40,6 +40,10 @@ class PieceReader:
 
     def feed(self, data: bytes) -> list[tuple[Channel, bytes]]:
         """Return the pieces that `data` completes. Raises `Invalid` for a channel or a length that cannot be."""
+        if not self._rest and len(data) >= _HEAD.size:
+            number, size = _HEAD.unpack_from(data)
+            if len(data) == _HEAD.size + size:  # one piece, whole: the usual case of a flood, and no copy of a copy
+                return [(_channel(number, size), data[_HEAD.size :])]
         self._rest += data
         found: list[tuple[Channel, bytes]] = []
         while len(self._rest) >= _HEAD.size:

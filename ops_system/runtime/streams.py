@@ -14,8 +14,9 @@ from ops_system.protocol.frames import StreamAck, StreamClose, StreamData
 from ops_system.protocol.session import error_from
 
 WINDOW_BYTES = 256 * 1024
-MAX_CHUNK_BYTES = 16 * 1024
-ACK_STEP_BYTES = 32 * 1024
+CHUNK_BYTES = 16 * 1024  # what `write` cuts into: so much goes between two frames of another stream
+MAX_CHUNK_BYTES = 64 * 1024  # what the other end may send in one frame
+ACK_STEP_BYTES = 64 * 1024
 
 
 class Stream:
@@ -41,15 +42,25 @@ class Stream:
         """Whether bytes may still be written."""
         return self._end is None
 
-    async def write(self, data: bytes) -> None:
-        """Send `data`, waiting for the peer to read. Raises `Unavailable`, or the peer's error, once closed."""
+    async def write(self, data: bytes, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """Send `data` in frames of at most `chunk_bytes`, waiting for the peer to read.
+
+        Raises `Unavailable`, or the peer's error, once closed.
+        """
+        if len(data) <= min(chunk_bytes, self._credit_bytes) and self._end is None:
+            self._put(data)
+            return
         rest = memoryview(data)
         while rest:
             await self._wait_for_credit()
-            size = min(len(rest), MAX_CHUNK_BYTES, self._credit_bytes)
-            self._credit_bytes -= size
-            self._send(StreamData(stream_id=self.stream_id, data=bytes(rest[:size])))
+            size = min(len(rest), chunk_bytes, self._credit_bytes)
+            self._put(bytes(rest[:size]))
             rest = rest[size:]
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._credit_bytes -= len(data)
+            self._send(StreamData(stream_id=self.stream_id, data=data))
 
     def close(self, error: OpsError | None = None) -> None:
         """End the stream in both directions, after what was written. Harmless when it has ended."""

@@ -47,7 +47,8 @@ class Replay:
     def read(self, place: int, size: int) -> bytes:
         """Return up to `size` bytes from `place` on; from the oldest kept when that is later."""
         at = max(0, place - self.start)
-        return bytes(self._data[at : at + size])
+        with memoryview(self._data) as view:
+            return bytes(view[at : at + size])
 
 
 class Viewer:

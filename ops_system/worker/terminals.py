@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 STALL_S = 30.0
 MAX_SESSIONS = 32
 MAX_NAME_CHARS = 64
-CHUNK_BYTES = MAX_CHUNK_BYTES - 64  # a piece with its head fits one frame
+CHUNK_BYTES = 48 * 1024  # what is read from the terminal in one go is one piece and one frame
 
 
 class TerminalSessions:
@@ -139,7 +139,7 @@ class TerminalSessions:
         try:
             async with running(_listen(stream, session, viewer), "terminal viewer") as listening:
                 async for piece in self._speak(session, viewer, listening.done):
-                    await stream.write(piece)
+                    await stream.write(piece, MAX_CHUNK_BYTES)
                 if listening.done():
                     listening.result()
         finally:
