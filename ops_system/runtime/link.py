@@ -32,6 +32,7 @@ from ops_system.protocol.frames import (
 from ops_system.protocol.outbox import Outbox
 from ops_system.protocol.requests import Alive
 from ops_system.runtime.handlers import Handlers
+from ops_system.runtime.silence import Silence
 from ops_system.runtime.sockets import Socket, transport_of
 from ops_system.runtime.streams import Stream
 
@@ -233,12 +234,20 @@ class Link:
 
     # --- the three tasks ------------------------------------------------------------------------------------------
     async def _read(self, on_heard: Callable[[Frame], bool] | None) -> None:
+        try:
+            async with Silence(self._read_deadline_s) as silence:
+                await self._read_frames(silence, on_heard)
+        except TimeoutError:
+            self._stop(LinkEnd("silent", f"nothing heard for {self._read_deadline_s:g} s"))
+
+    async def _read_frames(self, silence: Silence, on_heard: Callable[[Frame], bool] | None) -> None:
+        receive = self._socket.receive
         while True:
+            silence.listen()
+            message = await receive()
+            silence.hear()
             try:
-                async with asyncio.timeout(self._read_deadline_s):
-                    frame = self._frame_in(await self._socket.receive())
-            except TimeoutError:
-                self._stop(LinkEnd("silent", f"nothing heard for {self._read_deadline_s:g} s"))
+                frame = self._frame_in(message)
             except Invalid as problem:
                 _log.warning("link ends: %s", problem.message)
                 self._stop(LinkEnd("invalid", problem.message))
