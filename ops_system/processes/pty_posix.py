@@ -1,4 +1,9 @@
-"""A pseudo-terminal on Linux and macOS. The one home of `ptyprocess`."""
+"""A pseudo-terminal on Linux and macOS. The one home of `ptyprocess`.
+
+    shell runs -> shell has ended -> what the kernel still held is read (`DRAIN_BYTES` at most) -> end is told
+
+The end is told also while a job in the background holds the terminal open: it is the shell's terminal.
+"""
 
 import asyncio
 import contextlib
@@ -10,6 +15,10 @@ import ptyprocess
 
 from ops_system.processes.pty import MAX_TYPED_BYTES, READ_BYTES, OnData, PtyEnd
 from ops_system.processes.sessions import kill_session
+from ops_system.processes.watch import make_watch
+
+DRAIN_BYTES = 128 * 1024  # more than a terminal holds; what is said later comes from somebody who stayed behind
+LINGER_S = 0.1  # the kernel hands the last words on a moment after the shell has ended
 
 
 class PosixPty:
@@ -26,15 +35,32 @@ class PosixPty:
         self.pid: int = self._process.pid
         self._fd: int = self._process.fd
         os.set_blocking(self._fd, False)
+        self._watch = make_watch()
         self._is_reading = False
+        self._drain_bytes: int | None = None  # once the shell has ended: how much more is read
+        self._is_lingering = True
         self._is_closed = False
         self._typed = bytearray()
+        try:
+            self._watch.add(self.pid, self._on_shell_end)
+        except ProcessLookupError:  # somebody else waited for it already
+            self._on_shell_end()
+
+    def _on_shell_end(self) -> None:
+        self._drain_bytes = DRAIN_BYTES
+        self._loop.call_later(LINGER_S, self._leave)
+
+    def _leave(self) -> None:
+        self._is_lingering = False
+        self._read()
 
     def resume(self) -> None:
         """See `pty.Pty`."""
         if not self._is_reading and not self._is_closed:
             self._loop.add_reader(self._fd, self._read)
             self._is_reading = True
+            if not self._is_lingering:
+                self._loop.call_soon(self._read)
 
     def pause(self) -> None:
         """See `pty.Pty`."""
@@ -44,23 +70,36 @@ class PosixPty:
 
     def _read(self) -> None:
         """Hand on all that is there: the kernel gives at most 4 KiB a time, and each hand-on costs more than a read."""
+        if not self._is_reading:
+            return
+        data, is_over = self._take()
+        if self._drain_bytes is not None:
+            self._drain_bytes -= len(data)
+            is_said = not self._is_lingering and len(data) < READ_BYTES
+            is_over = is_over or is_said or self._drain_bytes <= 0
+        if data:
+            self._on_data(data)
+        if is_over:
+            self.pause()
+            self._is_closed = True
+            self._on_data(b"")
+
+    def _take(self) -> tuple[bytes, bool]:
+        """Return what is there, and whether nothing more can come."""
         pieces: list[bytes] = []
-        size, is_over = 0, False
-        while size < READ_BYTES and not is_over:
+        size = 0
+        while size < READ_BYTES:
             try:
                 data = os.read(self._fd, READ_BYTES)
             except BlockingIOError:
                 break
             except OSError:  # EIO: the last process let the terminal go
                 data = b""
+            if not data:
+                return b"".join(pieces), True
             pieces.append(data)
             size += len(data)
-            is_over = not data
-        if size:
-            self._on_data(b"".join(pieces))
-        if is_over:
-            self.pause()
-            self._on_data(b"")
+        return b"".join(pieces), False
 
     def write(self, data: bytes) -> bool:
         """See `pty.Pty`."""
@@ -94,6 +133,7 @@ class PosixPty:
         if not self._process.closed:
             self.pause()
             self._loop.remove_writer(self._fd)
+            self._watch.close()
             self._is_closed = True
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGHUP)
