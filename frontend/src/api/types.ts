@@ -96,6 +96,7 @@ export type OperationTarget = Schemas['OperationTarget']
 /** `[time in Unix seconds, average, maximum]`; a gap is an absent point. */
 export type Point = [number, number, number]
 export type Series = Record<string, Point[]>
+export type Metrics = Schemas['Metrics']
 
 export type InstanceAction = 'start' | 'stop' | 'restart' | 'kill'
 export type SystemAction = Schemas['SystemAction']

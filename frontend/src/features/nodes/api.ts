@@ -1,5 +1,6 @@
 import { http, type Query } from '@/api/http'
 import type {
+  InstanceEvent,
   Instance,
   NewJoinToken,
   Node,
@@ -31,3 +32,6 @@ export const adoptProcess = (body: Adoption): Promise<{ instance: Instance; oper
 export const createSystem = (name: string): Promise<System> => http.post('/systems', { name })
 export const getNodeEvents = (id: string, query: Query): Promise<Page<NodeEvent>> =>
   http.get(`/nodes/${id}/events`, query)
+/** The timeline of one of the node's instances. */
+export const getEvents = (instanceId: string): Promise<Page<InstanceEvent>> =>
+  http.get(`/instances/${instanceId}/events`)
