@@ -1,7 +1,5 @@
 """The master's numbers about its features, for `/metrics` in Prometheus' names."""
 
-from collections import Counter
-
 from ops_system.master.channels.rules import DeliveryState
 from ops_system.master.channels.service import Channels
 from ops_system.master.metrics.service import MetricsBook
@@ -12,7 +10,7 @@ from ops_system.model.nodes import NodeStatus
 
 def node_gauges(nodes: Nodes, links: Links, metrics: MetricsBook) -> dict[str, float]:
     """Return nodes by status, live links, and what the metric windows hold and lost."""
-    counts = Counter(node.status for node in nodes.list_all())
+    counts = nodes.count_statuses()
     by_status = {f'ops_nodes{{status="{status}"}}': float(counts[status]) for status in NodeStatus}
     return by_status | {
         "ops_node_links": float(len(links.linked())),

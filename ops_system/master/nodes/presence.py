@@ -1,5 +1,7 @@
 """Which nodes are heard, by the monotonic clock; nothing of it survives the master."""
 
+from datetime import datetime, timedelta
+
 from ops_system.master.nodes.rules import Heard
 from ops_system.model.ids import NodeId
 from ops_system.runtime.clock import Clock
@@ -30,9 +32,16 @@ class Presence:
         """The node has none."""
         self._linked.discard(node_id)
 
-    def linked(self) -> list[NodeId]:
-        """Return the nodes with a link."""
-        return list(self._linked)
+    def silent_for(self, seconds: float) -> list[NodeId]:
+        """Return the nodes that were heard once, but not for so long."""
+        before_s = self._clock.monotonic_s() - seconds
+        return [node_id for node_id, heard_s in self._heard_s.items() if heard_s <= before_s]
+
+    def heard_within(self, seconds: float) -> dict[NodeId, datetime]:
+        """Return the nodes heard in the last `seconds`, and when that was by the wall clock as it stands now."""
+        now, now_s = self._clock.now(), self._clock.monotonic_s()
+        silences = ((node_id, now_s - heard_s) for node_id, heard_s in self._heard_s.items())
+        return {node_id: now - timedelta(seconds=silent_s) for node_id, silent_s in silences if silent_s <= seconds}
 
     def forget(self, node_id: NodeId) -> None:
         """The node is no longer on record."""
@@ -48,4 +57,7 @@ class Presence:
     def of(self, node_id: NodeId) -> Heard | None:
         """Return what is known; None when the node was not heard since the master started."""
         silent_s = self.silence_s(node_id)
-        return None if silent_s is None else Heard(silent_s, self._skew_s.get(node_id), node_id in self._linked)
+        if silent_s is None:
+            return None
+        last_seen = self._clock.now() - timedelta(seconds=silent_s)
+        return Heard(silent_s, self._skew_s.get(node_id), node_id in self._linked, last_seen)

@@ -91,6 +91,7 @@ class Heard(msgspec.Struct, frozen=True):
     silent_s: float
     clock_skew_s: float | None
     is_linked: bool
+    last_seen: datetime | None = None
 
 
 class NodeQuery(msgspec.Struct, frozen=True):
@@ -201,7 +202,7 @@ def view_of(record: NodeRecord, heard: Heard | None, status: NodeStatus, metrics
         fingerprint=seen,
         labels=record.labels,
         worker_version=record.worker_version,
-        last_seen=record.last_seen,
+        last_seen=record.last_seen if heard is None or heard.last_seen is None else heard.last_seen,
         clock_skew_s=heard.clock_skew_s if heard else None,
         metrics=dict(metrics),
         created_at=record.created_at,
@@ -240,6 +241,11 @@ def select(nodes: Iterable[Node], query: NodeQuery) -> tuple[list[Node], int]:
         if (not statuses or node.status in statuses) and _has_labels(node.labels, labels) and _has_text(node, text)
     ]
     return _sorted(matching, query.sort)[query.offset : query.offset + query.limit], len(matching)
+
+
+def sorts_by_metric(query: NodeQuery) -> bool:
+    """Return whether the order needs the current metrics of every node."""
+    return query.sort.removeprefix("-") in CURRENT_SERIES
 
 
 def check_name(name: str) -> str:

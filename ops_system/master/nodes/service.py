@@ -7,8 +7,8 @@ whole. Status is computed from the monotonic clock and published when it changes
 import asyncio
 import logging
 import secrets
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -38,6 +38,7 @@ from ops_system.master.nodes.rules import (
     patience_of,
     principal_of,
     select,
+    sorts_by_metric,
     status_of,
     view_of,
 )
@@ -127,12 +128,13 @@ class Nodes:
 
     def check_statuses(self) -> None:
         """Publish every status that is no longer what it was."""
-        for node_id in list(self._records):
-            self._check_status(node_id)
+        for node_id in self.presence.silent_for(self._patience.suspect_after_s):
+            if self._statuses.get(node_id) is not NodeStatus.OFFLINE:  # time alone takes nobody out of that
+                self._check_status(node_id)
 
     async def save_last_seen(self) -> None:
-        """Write the time of the last frame of every linked node; not now when the disk does not take it."""
-        heard = [self._records[node_id] for node_id in self.presence.linked() if node_id in self._records]
+        """Write when each node was heard that was heard since the last time; not now when the disk does not take it."""
+        heard = self.presence.heard_within(2 * SAVE_LAST_SEEN_EVERY_S)
         try:
             async with self._database.transaction() as tx:
                 await store.save_last_seen(tx, heard)
@@ -184,30 +186,40 @@ class Nodes:
         record = self.record(node_id)
         if principal is not None and not is_in_scope(record.labels, principal.scope):
             raise NotFound(f"there is no node {node_id}", id=node_id)
-        heard = self.presence.of(record.id)
-        return view_of(record, heard, status_of(record, heard, self._patience), self._metrics_of(record.id))
+        return self._view(record, self._metrics_of(record.id))
 
     def list_all(self, principal: Principal | None = None) -> list[Node]:
         """Return every node, or those in the principal's scope."""
-        scope = principal.scope if principal is not None else {}
-        return [self.get(record.id) for record in self._records.values() if is_in_scope(record.labels, scope)]
+        return [self._view(record, self._metrics_of(record.id)) for record in self._within(principal)]
 
     def list_page(self, query: NodeQuery, principal: Principal) -> Page[Node]:
-        """Return one page of what the principal may see."""
-        items, total = select(self.list_all(principal), query)
-        return Page(items=items, total=total)
+        """Return one page of what the principal may see. The numbers of those on other pages are not looked up."""
+        if sorts_by_metric(query):
+            items, total = select(self.list_all(principal), query)
+            return Page(items=items, total=total)
+        items, total = select([self._view(record, {}) for record in self._within(principal)], query)
+        return Page(items=[self.get(item.id) for item in items], total=total)
+
+    def count_statuses(self) -> Counter[NodeStatus]:
+        """Return how many nodes are in each status, as last published."""
+        return Counter(self._statuses.values())
+
+    def _within(self, principal: Principal | None) -> Iterator[NodeRecord]:
+        scope = principal.scope if principal is not None else {}
+        return (record for record in self._records.values() if is_in_scope(record.labels, scope))
+
+    def _view(self, record: NodeRecord, metrics: Mapping[str, float]) -> Node:
+        heard = self.presence.of(record.id)
+        return view_of(record, heard, status_of(record, heard, self._patience), metrics)
 
     # --- what the links tell --------------------------------------------------------------------------------------
     def hear(self, node_id: NodeId) -> None:
         """A frame has come: the node is alive."""
-        record = self._records.get(node_id)
-        if record is None:
-            return
-        is_news = self._statuses.get(node_id) is not NodeStatus.ONLINE
-        silent_s = self.presence.silence_s(node_id) if is_news else None
-        self.presence.hear(node_id)
-        self._records[node_id] = msgspec.structs.replace(record, last_seen=self._clock.now())
-        if is_news:
+        if self._statuses.get(node_id) is NodeStatus.ONLINE:
+            self.presence.hear(node_id)
+        elif node_id in self._records:
+            silent_s = self.presence.silence_s(node_id)
+            self.presence.hear(node_id)
             self._check_status(node_id, silent_s)
 
     async def link_up(self, node_id: NodeId, proof: Proof, address: str) -> NodeRecord:

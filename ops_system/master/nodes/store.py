@@ -1,6 +1,7 @@
 """The SQL of nodes and their timelines. Used by the nodes service and the timeline alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -54,9 +55,9 @@ async def save(tx: Transaction, record: NodeRecord) -> None:
     )
 
 
-async def save_last_seen(tx: Transaction, seen: list[NodeRecord]) -> None:
+async def save_last_seen(tx: Transaction, seen: Mapping[NodeId, datetime]) -> None:
     """Write when nodes were last heard."""
-    rows = [(to_ms_or_none(record.last_seen), record.id) for record in seen]
+    rows = [(to_ms(at), node_id) for node_id, at in seen.items()]
     await tx.execute_many("UPDATE nodes SET last_seen_ms = ? WHERE id = ?", rows)
 
 

@@ -218,3 +218,30 @@ async def test_last_seen_is_written_for_those_who_are_linked(rig):
     again = make_nodes(rig.database, rig.audit, rig.bus, rig.clock, rig.join_tokens)
     await again.load()
     assert again.get(enrolled.node_id).last_seen == rig.clock.now()
+
+
+async def test_what_was_heard_last_is_shown_and_written_also_after_the_link_is_gone(rig):
+    enrolled = await rig.nodes.enrol(body(await rig.join_token()), "")
+    await rig.nodes.link_up(enrolled.node_id, proof_of(enrolled.node_id), "")
+    rig.clock.advance(3)
+    rig.nodes.hear(enrolled.node_id)
+    heard_at = rig.clock.now()
+    rig.nodes.link_down(enrolled.node_id)
+    rig.clock.advance(7)
+    assert rig.nodes.get(enrolled.node_id).last_seen == heard_at
+    await rig.nodes.change(enrolled.node_id, NodeChange(paused=True), ADMIN)  # what it writes is older
+    await rig.nodes.save_last_seen()
+    again = make_nodes(rig.database, rig.audit, rig.bus, rig.clock, rig.join_tokens)
+    await again.load()
+    assert again.get(enrolled.node_id).last_seen == heard_at
+
+
+async def test_only_the_page_that_is_shown_looks_up_numbers(rig):
+    for name in ("a", "b", "c"):
+        await rig.nodes.plan(PlannedNode(name), ADMIN)
+    asked = []
+    rig.nodes.show_metrics(lambda node_id: asked.append(node_id) or {"cpu_percent": float(len(asked))})
+    page = rig.nodes.list_page(NodeQuery(limit=1), ADMIN)
+    assert (page.total, len(asked), page.items[0].metrics) == (3, 1, {"cpu_percent": 1.0})
+    assert len(rig.nodes.list_page(NodeQuery(limit=1, sort="-cpu_percent"), ADMIN).items) == 1
+    assert len(asked) == 4
