@@ -15,6 +15,7 @@ import msgspec
 from ops_system import __version__
 from ops_system.master import security
 from ops_system.master.addresses import KnownAddresses
+from ops_system.master.artefacts.stores import open_store
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
@@ -104,6 +105,7 @@ async def open_master(
     if own is not None:
         await asyncio.to_thread(own.read, used_clock.now())
     async with contextlib.AsyncExitStack() as stack:
+        store = stack.enter_context(open_store(config))
         folder = config.folder()
         folder.create()
         stack.callback(acquire(folder.lock).release)
@@ -116,17 +118,13 @@ async def open_master(
         trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock, own)
         folder.mark_initialized()
         audit = Audit(database, used_clock)
-        ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, on_code)
+        ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, store, on_code)
         backups = Backups(database, folder.backups, used_clock)
         ground.parts |= {"addresses": addresses.run, "trust": trust.run, "backups": backups.run}
         yield build_master(ground, *await build_features(ground), plain)
 
 
 def _refuse_what_is_not_here(config: MasterConfig) -> None:
-    if config.storage.type != "local":
-        raise UsageError(
-            f"storage.type: this version keeps packages on the local disk only, not in {config.storage.type}"
-        )
     if config.provision.store != "embedded":
         raise UsageError(f"provision.store: this version has the embedded store only, not {config.provision.store}")
 
@@ -167,6 +165,7 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
     )
     ground.bus.subscribe(SetupDone, lambda _event: doors.knock())
     ground.bus.subscribe(SessionsRevoked, lambda event: front.revoke(event.ids))
+    report.checks |= ground.checks
     report.checks |= {"database": lambda: ground.database.fetch_one(_LOOK), "listener": doors.check}
     report.gauges += [*ground.gauges, lambda: answer_gauges(front.answers)]
     return Master(ground, auth, front, doors, plain)

@@ -46,6 +46,7 @@ class MinioConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ak: str
     sk: Secret
     bucket: str
+    region: str
     use_ssl: bool
 
 
@@ -126,6 +127,7 @@ OPTIONS = (
     Option("storage.minio.ak", TEXT, "", "access key", "minio_ak"),
     Option("storage.minio.sk", SECRET, "", "secret key, better as @FILE", "minio_sk"),
     Option("storage.minio.bucket", TEXT, "ops-system", "bucket", "minio_bucket"),
+    Option("storage.minio.region", TEXT, "us-east-1", "region of the bucket"),
     Option("storage.minio.use_ssl", BOOL, "0", "reach the S3 server by https", "minio_use_ssl"),
     Option("logic.heartbeat_interval", duration(0.1), "5s", "how often a worker says that it is alive"),
     Option("logic.monitor_interval", duration(0.1), "1s", "how often a worker samples its metrics"),
@@ -156,6 +158,13 @@ SCHEMA = Schema(
 
 DATA_FLAGS = SCHEMA.flags("server.data_dir", "server.db_path")
 """What every subcommand that works on the data folder takes: -config -data_dir -db_path."""
+
+STORE_FLAGS = SCHEMA.flags(
+    "storage.type",
+    "storage.upload_dir",
+    *(f"storage.minio.{key}" for key in ("endpoint", "ak", "sk", "bucket", "region", "use_ssl")),
+)
+"""What names the stores of packages."""
 
 RUN_FLAGS = (
     *SCHEMA.flags(),

@@ -1,5 +1,6 @@
 """`ops-master doctor`: looks at configuration, data folder, database, keys and ports, and says what to do."""
 
+import asyncio
 import os
 import socket
 import sqlite3
@@ -45,6 +46,8 @@ def examine(config: MasterConfig, folder: DataFolder) -> list[Finding]:
         findings.append(_check_certificate(config.server, folder))
     if folder.is_initialized and config.storage.require_publisher:
         findings.append(_check_publishers(folder.database))
+    if config.storage.type == "minio":
+        findings.append(_check_store(config))
     ports = {"port": ("127.0.0.1", config.server.port), "tls_port": (config.server.listen, config.server.tls_port)}
     findings += [_check_port(name, address, port, folder) for name, (address, port) in ports.items()]
     return findings
@@ -161,6 +164,17 @@ def _check_publishers(database: Path) -> Finding:
         return f"only packages signed by one of {count} trusted keys are taken"
 
     return _judge("publishers", look)
+
+
+def _check_store(config: MasterConfig) -> Finding:
+    from ops_system.master.artefacts.stores import open_minio
+
+    def look() -> str:
+        with open_minio(config) as store:
+            asyncio.run(store.stat("0" * 64))  # asks and changes nothing
+        return f"bucket {config.storage.minio.bucket} on {config.storage.minio.endpoint} answers"
+
+    return _judge("packages", look)
 
 
 def _check_port(name: str, address: str, port: int, folder: DataFolder) -> Finding:

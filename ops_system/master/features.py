@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ops_system.master import topics
 from ops_system.master.addresses import KnownAddresses
+from ops_system.master.artefacts.watch import StoreWatch
 from ops_system.master.audit import api as audit_api
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth import api as auth_api
@@ -58,12 +59,12 @@ from ops_system.master.terminals.service import TerminalDesk
 from ops_system.master.trust.service import Trust
 from ops_system.master.updates import api as updates_api
 from ops_system.master.updates.service import Updates
-from ops_system.master.web.health import Gauges
+from ops_system.master.web.health import Check, Gauges
 from ops_system.master.web.route import Route
 from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import Part
-from ops_system.storage.blobs.local import LocalBlobs
+from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
 
@@ -84,9 +85,11 @@ class Ground:
     clock: Clock
     audit: Audit
     addresses: KnownAddresses
+    store: BlobStore
     on_code: Callable[[str], None]
     routes: list[Route] = field(default_factory=list)
     gauges: list[Gauges] = field(default_factory=list)
+    checks: dict[str, Check] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
 
 
@@ -217,14 +220,14 @@ def build_channels(ground: Ground, nodes: Nodes) -> None:
 
 
 async def build_packages(ground: Ground) -> Packages:
-    """The catalogue, and the local blobs below it."""
-    blobs = LocalBlobs(ground.folder.uploads)
-    await blobs.sweep()
+    """The catalogue, and the store below it."""
+    watch = StoreWatch(ground.store, ground.config.storage.type)
+    await ground.store.sweep()
     is_required = ground.config.storage.require_publisher
     publishers = Publishers(database=ground.database, audit=ground.audit, clock=ground.clock, is_required=is_required)
     packages = Packages(
         database=ground.database,
-        blobs=blobs,
+        blobs=ground.store,
         parts=UploadParts(ground.folder.uploads / "parts"),
         signer=ground.trust,
         publishers=publishers,
@@ -232,7 +235,9 @@ async def build_packages(ground: Ground) -> Packages:
         bus=ground.bus,
         clock=ground.clock,
     )
-    ground.parts["packages"] = packages.run
+    ground.parts |= {"packages": packages.run, "storage": watch.run}
+    ground.checks["storage"] = watch.check
+    ground.gauges.append(watch.gauges)
     ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
     return packages
 

@@ -4,14 +4,17 @@ master [-config config.yaml] [-port 8080] [-data_dir DIR] …
 master user create NAME --role admin --password-stdin      master token create NAME --role operator [--ttl 90d]
        … both take [--grants exec,terminal] [--scope k=v,…]
 master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master audit verify      master doctor
+master storage migrate --to local|minio [--remove 1]
 """
 
 import asyncio
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 from ops_system.cli import (
+    BOOL,
     EXIT_FAILED,
     EXIT_FINE,
     LABELS,
@@ -31,7 +34,7 @@ from ops_system.cli import (
     run_role,
 )
 from ops_system.master.auth.rules import GRANTS
-from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, MasterConfig
+from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, STORE_FLAGS, MasterConfig
 from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
@@ -96,6 +99,18 @@ _JOIN_TOKEN_CREATE = Command(
     ),
 )
 _AUDIT_VERIFY = Command(("audit", "verify"), "follow the hash chain of the audit log", (), DATA_FLAGS)
+_STORE_KIND = choice("local", "minio")
+_STORAGE_MIGRATE = Command(
+    ("storage", "migrate"),
+    "copy every package to the other store, verified; goes on where it was broken off",
+    (),
+    (
+        Flag("to", _STORE_KIND, "where the packages shall be"),
+        Flag("remove", BOOL, "1 removes them from the other store once they are verified; storage.type must be --to"),
+        *DATA_FLAGS,
+        *STORE_FLAGS,
+    ),
+)
 _DOCTOR = Command(("doctor",), "look at data folder, database, keys and ports", (), DATA_FLAGS)
 PROGRAM = Program(
     NAME,
@@ -106,6 +121,7 @@ PROGRAM = Program(
         _TOKEN_CREATE,
         _JOIN_TOKEN_CREATE,
         _AUDIT_VERIFY,
+        _STORAGE_MIGRATE,
         _DOCTOR,
     ),
 )
@@ -119,19 +135,8 @@ def main() -> int:
 def run(argv: list[str]) -> int:
     """Do what the words ask for."""
     parsed = parse(PROGRAM, argv)
-    match parsed.command:
-        case ("user", "create"):
-            return create_user(parsed, settings.load(SCHEMA, parsed))
-        case ("token", "create"):
-            return create_token(parsed, settings.load(SCHEMA, parsed))
-        case ("join-token", "create"):
-            return create_join_token(parsed, settings.load(SCHEMA, parsed))
-        case ("audit", "verify"):
-            return verify_audit(settings.load(SCHEMA, parsed))
-        case ("doctor",):
-            return examine(settings.load(SCHEMA, parsed))
-        case _:
-            return run_master(parsed)
+    work = _COMMANDS.get(parsed.command)
+    return run_master(parsed) if work is None else work(parsed, settings.load(SCHEMA, parsed))
 
 
 def run_master(parsed: Parsed) -> int:
@@ -283,7 +288,7 @@ def _role(parsed: Parsed, kind: Kind) -> Role:
     return Role(str(parsed.read("role", kind, "")))
 
 
-def verify_audit(config: MasterConfig) -> int:
+def verify_audit(_parsed: Parsed, config: MasterConfig) -> int:
     """Print whether the chain of the audit log holds; 1 when it does not."""
     from ops_system.master.audit import offline
 
@@ -292,13 +297,35 @@ def verify_audit(config: MasterConfig) -> int:
     return EXIT_FINE if verdict.ok else EXIT_FAILED
 
 
-def examine(config: MasterConfig) -> int:
+def migrate_storage(parsed: Parsed, config: MasterConfig) -> int:
+    """Copy packages from one store to the other and say how far it is."""
+    from ops_system.master.artefacts import offline
+
+    if not parsed.has("to"):
+        raise UsageError(f"{NAME} storage migrate: -to is missing; write --to {_STORE_KIND.metavar}")
+    to = str(parsed.read("to", _STORE_KIND, ""))
+    offline.migrate(config, to, may_remove=parsed.switch("remove"), say=lambda line: print(line, flush=True))
+    return EXIT_FINE
+
+
+def examine(_parsed: Parsed, config: MasterConfig) -> int:
     """Print what was found; 1 when something is wrong."""
     from ops_system.master import doctor
 
     findings = doctor.examine(config, config.folder())
     print(doctor.render(findings))
     return EXIT_FINE if all(finding.is_well for finding in findings) else EXIT_FAILED
+
+
+_COMMANDS: dict[tuple[str, ...], Callable[[Parsed, MasterConfig], int]] = {
+    ("user", "create"): create_user,
+    ("token", "create"): create_token,
+    ("join-token", "create"): create_join_token,
+    ("audit", "verify"): verify_audit,
+    ("storage", "migrate"): migrate_storage,
+    ("doctor",): examine,
+}
+"""What works on the data folder, whether a master runs there or not."""
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ async def test_a_second_master_on_the_same_folder_is_refused(tmp_path):
 
 
 async def test_a_setting_of_a_later_version_is_refused(tmp_path):
-    for key, text in (("storage.type", "minio"), ("provision.store", "etcd")):
+    for key, text in (("provision.store", "etcd"),):
         config = settings.build(SCHEMA, {key: text, "server.data_dir": str(tmp_path / "data")})
         with pytest.raises(UsageError, match=key):
             async with open_master(config):

@@ -31,8 +31,8 @@ async def test_a_zip_becomes_a_signed_package(desk):
     ref = await desk.packages.get_ref("web", "1.4.0")
     text = signed_text("web", "1.4.0", package.sha256, len(data))
     assert base64.b64decode(ref.signature) == FakeSigner().sign(text)
-    assert (await desk.packages.file_of("web", "1.4.0")).read_bytes() == data
-    assert (await desk.packages.file_by_sha256(package.sha256)).read_bytes() == data
+    assert (await desk.packages.zip_of("web", "1.4.0")).path.read_bytes() == data
+    assert (await desk.packages.zip_by_sha256(package.sha256)).path.read_bytes() == data
     assert [one.key for one in desk.published] == ["web/1.4.0"]
 
 
@@ -69,7 +69,7 @@ async def test_a_broken_off_upload_leaves_nothing(desk):
 async def test_sizes_are_refused_before_a_byte_is_read(desk):
     with pytest.raises(TooLarge):
         await desk.packages.upload(chunks(b""), 3 * 1024**3, ANN)
-    desk.blobs._reserve_bytes = 10**15
+    desk.blobs._incoming._reserve_bytes = 10**15
     with pytest.raises(StorageFull):
         await desk.packages.upload(chunks(b""), 2 * 1024**3, ANN)
 
@@ -97,7 +97,7 @@ async def test_a_deleted_package_takes_its_bytes_along(desk):
     await desk.packages.delete("web", "1", ANN)
     assert files_in(desk) == []
     with pytest.raises(NotFound):
-        await desk.packages.file_by_sha256(sha256)
+        await desk.packages.zip_by_sha256(sha256)
     with pytest.raises(NotFound):
         await desk.packages.delete("web", "1", ANN)
 

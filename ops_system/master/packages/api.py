@@ -1,11 +1,11 @@
 """HTTP of packages and uploads: parse, call, answer."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
+from ops_system.master.packages.download import ZIP, send_zip
 from ops_system.master.packages.rules import PackageQuery
 from ops_system.master.packages.service import Packages, UploadView
 from ops_system.master.publishers.rules import SIGNATURE_HEADER
@@ -13,9 +13,8 @@ from ops_system.master.web.reply import Reply
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.model.packages import Package
 
-ZIP = "application/zip"
 PART = "application/octet-stream"
-_UPLOAD_ERRORS = ("invalid", "conflict", "too_large", "unsupported_media", "storage_full")
+_UPLOAD_ERRORS = ("invalid", "conflict", "too_large", "unsupported_media", "storage_full", "unavailable")
 
 
 class NewUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,18 +36,15 @@ class PartQuery(msgspec.Struct, frozen=True):
     offset: int = 0
 
 
+class DownloadQuery(msgspec.Struct, frozen=True):
+    """`direct`: send the browser to the S3 server by a URL that is good for five minutes, where packages are there."""
+
+    direct: bool = False
+
+
 def _created(made: tuple[Package, bool]) -> Reply:
     package, is_new = made
     return Reply(package, status=201 if is_new else 200)
-
-
-def _file(path: Path, name: str) -> web.FileResponse:
-    headers = {
-        "Content-Type": ZIP,
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": "private, max-age=31536000, immutable",
-    }
-    return web.FileResponse(path, headers=headers)
 
 
 def _chunks(call: Call) -> AsyncIterator[bytes]:
@@ -77,11 +73,14 @@ def _package_routes(service: Packages) -> list[Route]:
 
     async def download_package(call: Call) -> web.StreamResponse:
         name, version = call.params["name"], call.params["version"]
-        return _file(await service.file_of(name, version), f"{name}-{version}.zip")
+        url = await service.presign(name, version) if call.query.direct else None
+        if url is not None:
+            return web.Response(status=307, headers={"Location": url, "Cache-Control": "no-store"})
+        return await send_zip(call.request, await service.zip_of(name, version), f"{name}-{version}.zip")
 
     async def fetch_package(call: Call) -> web.StreamResponse:
         sha256 = call.params["sha256"]
-        return _file(await service.file_by_sha256(sha256), f"{sha256}.zip")
+        return await send_zip(call.request, await service.zip_by_sha256(sha256), f"{sha256}.zip")
 
     one = "/packages/{name}/{version}"
     return [
@@ -140,10 +139,11 @@ def _package_routes(service: Packages) -> list[Route]:
             "Download the zip (Range is understood)",
             "download_package",
             answer=web.StreamResponse,
-            other_answers=((206, web.StreamResponse),),
+            other_answers=((206, web.StreamResponse), (307, web.StreamResponse)),
+            query=DownloadQuery,
             media=ZIP,
             tag="packages",
-            errors=("not_found",),
+            errors=("not_found", "unavailable"),
         ),
         Route(
             "GET",
@@ -156,7 +156,7 @@ def _package_routes(service: Packages) -> list[Route]:
             other_answers=((206, web.StreamResponse),),
             media=ZIP,
             tag="packages",
-            errors=("not_found",),
+            errors=("not_found", "unavailable"),
         ),
     ]
 

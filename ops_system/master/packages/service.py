@@ -11,7 +11,6 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages import store
+from ops_system.master.packages.download import StoredZip
 from ops_system.master.packages.parts import Parts, digest_file, pieces, read_package
 from ops_system.master.packages.rules import (
     MAX_PACKAGE_BYTES,
@@ -132,15 +132,26 @@ class Packages:
             raise NotFound(f"there is no package {name} {version}; upload it first", name=name, version=version)
         return ref
 
-    async def file_of(self, name: str, version: str) -> Path:
-        """Return where the zip lies. Raises `NotFound`."""
-        return self._blobs.path((await self.get(name, version)).sha256)
+    async def zip_of(self, name: str, version: str) -> StoredZip:
+        """Return the stored zip. Raises `NotFound`, `Unavailable`."""
+        return await self._stored((await self.get(name, version)).sha256)
 
-    async def file_by_sha256(self, sha256: str) -> Path:
-        """Return where the zip with these bytes lies. Raises `NotFound`."""
+    async def zip_by_sha256(self, sha256: str) -> StoredZip:
+        """Return the stored zip with these bytes. Raises `NotFound`, `Unavailable`."""
         if not await store.has_sha256(self._database, sha256):
             raise NotFound("no package has these bytes any more", sha256=sha256)
-        return self._blobs.path(sha256)
+        return await self._stored(sha256)
+
+    async def presign(self, name: str, version: str) -> str | None:
+        """Return a URL of the S3 server for a browser; None where only the master can serve. Raises `NotFound`."""
+        return await self._blobs.presign((await self.get(name, version)).sha256, f"{name}-{version}.zip")
+
+    async def _stored(self, sha256: str) -> StoredZip:
+        info = await self._blobs.stat(sha256)
+        if info is None:
+            raise NotFound("the catalogue knows these bytes, the store of packages has lost them", sha256=sha256)
+        path = self._blobs.local_path(sha256)
+        return StoredZip(sha256, info.size_bytes, path, lambda offset: self._blobs.open_read(sha256, offset))
 
     # --- uploading ------------------------------------------------------------------------------------------------
     async def upload(

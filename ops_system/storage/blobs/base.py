@@ -1,4 +1,7 @@
-"""What a blob store promises, whatever stands behind it: whole, immutable byte strings named by their SHA-256."""
+"""What a blob store promises, whatever stands behind it: whole, immutable byte strings named by their SHA-256.
+
+`local` keeps them in a folder, `minio` on an S3 server, `fallback` also finds what lies in the other one.
+"""
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator
@@ -63,15 +66,19 @@ class BlobStore(Protocol):
         ...
 
     def open_read(self, sha256: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """Iterate over the bytes from `offset` on. Raises NotFound."""
+        """Iterate over the bytes from `offset` on. Raises NotFound, Unavailable; both also in the middle."""
         ...
 
-    def path(self, sha256: str) -> Path:
-        """A local file with the blob's bytes, for sendfile; do not write to it. Raises NotFound."""
+    def local_path(self, sha256: str) -> Path | None:
+        """A file on this machine with the blob's bytes, for sendfile; do not write to it. None: there is none here."""
+        ...
+
+    async def presign(self, sha256: str, file_name: str) -> str | None:
+        """Return a URL by which a browser fetches the blob for a few minutes; None: only we can serve it."""
         ...
 
     async def stat(self, sha256: str) -> BlobInfo | None:
-        """Return what is stored under this hash, or None."""
+        """Return what is stored under this hash, or None. Raises Unavailable, as all that follow."""
         ...
 
     async def verify(self, sha256: str) -> bool:
@@ -87,7 +94,15 @@ class BlobStore(Protocol):
         ...
 
     async def sweep(self) -> int:
-        """Remove what broken uploads left behind; call once at start. Returns how many."""
+        """Remove what broken uploads left on this machine; call once, before the first draft. Returns how many."""
+        ...
+
+    async def tidy(self) -> int:
+        """End what broken uploads left on the server, if one stands behind; at any time. Returns how many."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the store takes and gives blobs. Raises Unavailable, StorageFull: what is wrong, what to do."""
         ...
 
 
@@ -96,3 +111,12 @@ def check_sha256(sha256: str) -> str:
     if not _SHA256.match(sha256):
         raise Invalid("a blob is named by 64 lower-case hexadecimal digits", problems=["sha256: malformed"])
     return sha256
+
+
+def check_match(sha256: str, expected_sha256: str | None) -> None:
+    """Raise Invalid when bytes with the hash `sha256` came for other announced ones."""
+    if expected_sha256 is not None and expected_sha256 != sha256:
+        raise Invalid(
+            f"the bytes received have SHA-256 {sha256}, not the announced {expected_sha256}; send them again",
+            problems=["sha256: mismatch"],
+        )

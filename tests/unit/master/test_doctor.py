@@ -101,3 +101,15 @@ def test_an_own_certificate_is_examined(used, tmp_path):
 def test_publishers_that_are_required_and_unknown_are_named(used, tmp_path):
     is_well, words = verdicts(config_of(tmp_path, **{"storage.require_publisher": "1"}))["publishers"]
     assert (is_well, "no key is trusted" in words) == (False, True)
+
+
+def test_an_s3_server_that_does_not_answer_is_told(tmp_path):
+    texts = {"storage.type": "minio", "storage.minio.endpoint": "127.0.0.1:1"}
+    is_well, words = verdicts(config_of(tmp_path, **texts))["packages"]
+    assert not is_well
+    assert "storage.minio.ak: is needed" in words
+    texts |= {"storage.minio.ak": "key", "storage.minio.sk": "secret"}
+    is_well, words = verdicts(config_of(tmp_path, **texts))["packages"]
+    assert not is_well
+    assert "127.0.0.1:1 cannot be used" in words
+    assert list(tmp_path.iterdir()) == []

@@ -37,7 +37,7 @@ async def test_a_stream_goes_in_and_comes_out(blobs: LocalBlobs) -> None:
     assert (info.sha256, info.size_bytes) == (SHA, len(BYTES))
     assert await collect(store.open_read(SHA)) == BYTES
     assert await collect(store.open_read(SHA, 700_001)) == BYTES[700_001:]
-    assert store.path(SHA).read_bytes() == BYTES
+    assert store.local_path(SHA).read_bytes() == BYTES
     assert await store.stat(SHA) == info
     assert await store.list() == [info]
     assert await store.verify(SHA)
@@ -60,16 +60,16 @@ async def test_a_file_with_a_wrong_hash_stays_where_it_was(blobs: LocalBlobs, tm
 
 async def test_a_file_from_another_file_system_is_copied(blobs: LocalBlobs, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_bytes(BYTES)
-    settle = LocalBlobs.settle
+    settle = LocalBlobs._settle
 
     def refuse_strangers(self: LocalBlobs, source: Path, sha256: str) -> None:
         if source.parent == tmp_path:
             raise OSError(errno.EXDEV, "cross-device link")
         settle(self, source, sha256)
 
-    monkeypatch.setattr(LocalBlobs, "settle", refuse_strangers)
+    monkeypatch.setattr(LocalBlobs, "_settle", refuse_strangers)
     await blobs.put(tmp_path / "file", SHA)
-    assert blobs.path(SHA).read_bytes() == BYTES
+    assert blobs.local_path(SHA).read_bytes() == BYTES
     assert not (tmp_path / "file").exists()
 
 
@@ -102,9 +102,9 @@ async def test_a_draft_can_be_read_before_it_is_kept(blobs: LocalBlobs) -> None:
 
 async def test_leftovers_are_swept_and_blobs_are_not(blobs: LocalBlobs) -> None:
     await blobs.put(pieces(BYTES))
-    (blobs._incoming / "left").write_bytes(b"half")
+    (blobs._folder / "incoming" / "left").write_bytes(b"half")
     assert await blobs.sweep() == 1
-    assert files(blobs) == [blobs.path(SHA)]
+    assert files(blobs) == [blobs.local_path(SHA)]
 
 
 async def test_no_room_is_said_before_the_bytes_travel(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_no_room_is_said_before_the_bytes_travel(tmp_path: Path) -> None:
 
 async def test_damage_is_noticed(blobs: LocalBlobs) -> None:
     await blobs.put(pieces(BYTES))
-    blobs.path(SHA).write_bytes(BYTES[:-1])
+    blobs.local_path(SHA).write_bytes(BYTES[:-1])
     assert not await blobs.verify(SHA)
 
 
@@ -123,6 +123,7 @@ async def test_delete_and_unknown(blobs: LocalBlobs) -> None:
     await blobs.put(pieces(BYTES))
     assert await blobs.delete(SHA)
     assert not await blobs.delete(SHA)
+    assert blobs.local_path(SHA) is None
     with pytest.raises(NotFound):
         blobs.open_read(SHA)
 
