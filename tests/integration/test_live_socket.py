@@ -239,7 +239,7 @@ async def test_a_burst_that_changes_everything_closes_nobody(stage, monkeypatch)
         for burst in range(6):  # more than the kernel's buffers take
             for number in range(200):
                 stage.put(f"k{number}", f"{burst} " + "x" * 19_000)
-            await until(lambda: not stage.hub._watched["things"].pending)
+            await until(lambda: not stage.hub._watched["things"].log.has_changes)
         seen = {}
         while len(seen) < 200 or any(not text.startswith("5 ") for text in seen.values()):
             seen |= {item["id"]: item["text"] for item in (await hear(socket))["data"]["items"]}

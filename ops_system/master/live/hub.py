@@ -6,7 +6,7 @@ per change; its log lives on for `KEEP_S` after the last viewer, so that a short
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.live.log import TopicLog
@@ -33,12 +33,11 @@ class Watcher(Protocol):
 
 
 class _Watched:
-    """A topic's log with its viewers and what waits to be written to it."""
+    """A topic's log with its viewers, and when what was put into it is told."""
 
     def __init__(self, log: TopicLog) -> None:
         self.log = log
         self.watchers: set[Watcher] = set()
-        self.pending: dict[str, Any] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.next_s = 0.0
         self.forget: asyncio.TimerHandle | None = None
@@ -114,7 +113,7 @@ class Hub:
         watched = self._watched.get(change.topic)
         if watched is None:
             return
-        watched.pending[change.key] = change.data
+        watched.log.put(change.key, change.data)
         if watched.timer is None:
             self._schedule(watched)
 
@@ -127,8 +126,7 @@ class Hub:
 
     def _flush(self, watched: _Watched) -> None:
         watched.timer = None
-        changes, watched.pending = watched.pending, {}
-        watched.log.write(changes)
+        watched.log.commit()
         for watcher in list(watched.watchers):
             watcher.wake(watched.log)
 

@@ -1,6 +1,6 @@
 """The newest object per key of one watched topic, in the order of change: what viewers are brought up to date from.
 
-`seq` rises with each change. A viewer that has `seq` n gets every key that changed after n, once, however slow it
+`seq` rises with each commit. A viewer that has `seq` n gets every key that changed after n, once, however slow it
 reads; what two viewers in step need is encoded once.
 """
 
@@ -33,27 +33,36 @@ class TopicLog:
         self.topic = topic
         self.epoch = secrets.token_hex(8)
         self.seq = 0
-        self.newest_bytes = 0  # of the last change
+        self.has_changes = False  # something is put that is not committed
+        self.newest_bytes = 0  # of the last commit
+        self._coming_bytes = 0
         self._floor_seq = 0
         self._latest: OrderedDict[str, tuple[int, msgspec.Raw | None]] = OrderedDict()
         self._held_bytes = 0
-        self._made: tuple[int, int, bytes] | None = None
+        self._made: tuple[int, int, bytes | None] | None = None
 
-    def write(self, changes: dict[str, Any]) -> None:
-        """Take changed objects by key; None: the object is gone."""
-        self.seq += 1
-        self.newest_bytes = 0
-        for key, value in changes.items():
-            raw = None if value is None else encode_item(value)
-            self._drop(key)
-            self._latest[key] = (self.seq, raw)
-            size_bytes = _size(raw)
-            self._held_bytes += size_bytes
-            self.newest_bytes += size_bytes
+    def put(self, key: str, value: Any) -> None:
+        """Take a changed object, None when it is gone; told by the next `commit`.
+
+        Encoded now and not then, so that a thousand changes of one interval are no pause of the loop at its end.
+        """
+        self.has_changes = True
+        raw = None if value is None else encode_item(value)
+        self._drop(key)
+        self._latest[key] = (self.seq + 1, raw)
+        size_bytes = _size(raw)
+        self._held_bytes += size_bytes
+        self._coming_bytes += size_bytes
         while self._held_bytes > MAX_BYTES and len(self._latest) > 1:
-            key, (seq, raw) = next(iter(self._latest.items()))
-            self._drop(key)
+            oldest, (seq, _) = next(iter(self._latest.items()))
+            self._drop(oldest)
             self._floor_seq = seq
+
+    def commit(self) -> None:
+        """Let what was put be the next number of the sequence."""
+        self.seq += 1
+        self.has_changes = False
+        self.newest_bytes, self._coming_bytes = self._coming_bytes, 0
 
     def can_resume(self, epoch: str, seq: int) -> bool:
         """Return whether everything after `seq` is still here."""
@@ -65,6 +74,8 @@ class TopicLog:
         removed: list[str] = []
         for key in reversed(self._latest):
             seq, raw = self._latest[key]
+            if seq > self.seq:
+                continue
             if seq <= after_seq:
                 break
             if raw is None:
@@ -73,10 +84,14 @@ class TopicLog:
                 items.append((key, raw))
         return Delta(self.seq, items[::-1], removed[::-1])
 
-    def message(self, after_seq: int, now_s: float) -> bytes:
-        """Return the change message that brings a viewer from `after_seq` to now; made once for all in step."""
+    def message(self, after_seq: int, now_s: float) -> bytes | None:
+        """Return the change message that brings a viewer from `after_seq` to now; made once for all in step.
+
+        None when all that changed has changed again and comes with the next commit.
+        """
         if self._made is None or self._made[:2] != (after_seq, self.seq):
-            data = self._encode(self.delta(after_seq), now_s)
+            delta = self.delta(after_seq)
+            data = self._encode(delta, now_s) if delta.items or delta.removed else None
             self._made = (after_seq, self.seq, data)
         return self._made[2]
 

@@ -15,6 +15,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -224,7 +225,7 @@ class Links:
             _log.info("node %s went away during the opening: %r", live.node_id, problem)
         self._bus.publish(NodeLinked(live.node_id, live.epoch))
         _log.info("node %s linked, epoch %d", welcome.node_name, live.epoch)
-        end = await live.link.run(lambda frame: self._on_frame(live, frame), lambda frame: self._on_heard(live, frame))
+        end = await live.link.run(partial(self._on_frame, live), partial(self._on_heard, live))
         _log.info("node %s: link over: %s %s", welcome.node_name, end.code, end.message)
         return end
 
@@ -337,15 +338,16 @@ class Links:
         if self._live.get(live.node_id) is not live:
             return True  # a late frame of an older connection
         self._nodes.hear(live.node_id)
+        quick = self._quick.get(type(frame))
+        if quick is not None:
+            quick(live.node_id, frame)
+            return True
         if isinstance(frame, Ping):
             now = self._clock.now()
             self._nodes.presence.note_skew(live.node_id, (frame.sent_at - now).total_seconds())
             live.link.send(Pong(frame.seq, now))
             return True
-        quick = self._quick.get(type(frame))
-        if quick is not None:
-            quick(live.node_id, frame)
-        return quick is not None
+        return False
 
     async def _on_frame(self, live: Live, frame: Frame) -> None:
         handler = self._handlers.get(type(frame))

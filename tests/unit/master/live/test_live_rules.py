@@ -34,6 +34,12 @@ async def nothing(_name, _principal):
     return []
 
 
+def write(log, changes):
+    for key, value in changes.items():
+        log.put(key, value)
+    log.commit()
+
+
 NODES = Topic("nodes", Permission.VIEW, nothing)
 EVENTS = Topic("events:instance:", Permission.VIEW, nothing)
 SECRETS = Topic("secrets", Permission.SECRETS, nothing)
@@ -118,7 +124,7 @@ CHANGES = st.lists(st.dictionaries(st.sampled_from("abcd"), st.one_of(st.none(),
 def test_a_viewer_at_any_sequence_is_brought_up_to_date(changes, after):
     log, states = TopicLog("nodes", NODES), [{}]
     for change in changes:
-        log.write(change)
+        write(log, change)
         states.append({key: value for key, value in {**states[-1], **change}.items() if value is not None})
     after %= len(changes) + 1
     assert log.can_resume(log.epoch, after)
@@ -131,8 +137,8 @@ def test_a_viewer_at_any_sequence_is_brought_up_to_date(changes, after):
 
 def test_a_change_is_encoded_once_for_all_in_step():
     log = TopicLog("nodes", NODES)
-    log.write({"a": {"id": "a"}})
-    log.write({"b": {"id": "b"}, "a": None})
+    write(log, {"a": {"id": "a"}})
+    write(log, {"b": {"id": "b"}, "a": None})
     assert log.message(1, 0.0) is log.message(1, 5.0)
     message = json.loads(log.message(1, 0.0))
     assert message == {
@@ -146,9 +152,32 @@ def test_a_change_is_encoded_once_for_all_in_step():
     }
 
 
+def test_what_is_put_is_told_by_the_next_commit():
+    log = TopicLog("nodes", NODES)
+    write(log, {"a": 1, "b": 2})
+    log.put("a", 3)
+    assert json.loads(log.message(0, 0.0))["data"]["items"] == [2]
+    assert log.newest_bytes == 2 * (log_module.KEY_BYTES + 1)
+    log.put("b", 4)
+    assert log.message(0, 0.0) is not None  # made before
+    assert TopicLog("nodes", NODES).message(0, 0.0) is None
+    log.commit()
+    assert json.loads(log.message(1, 0.0))["data"]["items"] == [3, 4]
+    assert log.seq == 2
+
+
+def test_what_changed_again_before_it_was_told_is_told_once():
+    log = TopicLog("nodes", NODES)
+    write(log, {"a": 1})
+    log.put("a", 2)
+    assert log.message(0, 0.0) is None
+    log.commit()
+    assert json.loads(log.message(0, 0.0))["data"]["items"] == [2]
+
+
 def test_what_is_out_of_scope_is_left_out():
     log = TopicLog("nodes", NODES)
-    log.write({"a": 1, "b": 2})
+    write(log, {"a": 1, "b": 2})
     shown = set()
     assert json.loads(log.message_for(0, 0.0, shown, lambda key: key == "a"))["data"]["items"] == [1]
     assert shown == {"a"}
@@ -157,7 +186,7 @@ def test_what_is_out_of_scope_is_left_out():
 
 def test_what_is_gone_is_told_to_those_who_had_it():
     log = TopicLog("nodes", NODES)
-    log.write({"a": None, "b": None, "c": 3, "d": 4})
+    write(log, {"a": None, "b": None, "c": 3, "d": 4})
     shown = {"a", "c"}
     told = json.loads(log.message_for(0, 0.0, shown, lambda key: key == "d"))["data"]
     assert told == {"items": [4], "removed": ["a", "c"]}  # c lies beyond now; b never was within
@@ -169,7 +198,7 @@ def test_the_log_is_bounded_and_knows_what_it_forgot(monkeypatch):
     monkeypatch.setattr(log_module, "MAX_BYTES", 10_000)
     log = TopicLog("nodes", NODES)
     for number in range(100):
-        log.write({str(number): "x" * 1000})
+        write(log, {str(number): "x" * 1000})
     assert log._held_bytes <= 10_000
     assert not log.can_resume(log.epoch, 50)
     assert log.can_resume(log.epoch, 99)
