@@ -1,253 +1,197 @@
-"""Reading log files that others write: the last lines, raw bytes, and what is added. Never a whole file in memory.
+"""Reading log files that others write: lines around a place or a time, raw bytes, what is added. Never a whole file.
 
-A log is a path, or an `OutputLog`, which is read together with its archives under offsets that rotations do not change.
-Used by the worker's log requests; the answers are the structs of `protocol.requests`. A log carries no time of its own,
-so `LogLine.at` stays None. Only regular files are read, and no link is followed at the end of the path.
+A log is an `OutputLog` (what the worker rotates) or a `FileLog` (what a service writes): both are read together with
+their old files under offsets that rotations do not change. Used by the worker's log requests; the answers are the
+structs of `protocol.requests`. A line without a time of its own has the last one before it.
 """
 
 import asyncio
 import contextlib
-import os
-import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple
 
-from ops_system.model.errors import NotFound
-from ops_system.processes.holes import first_data
-from ops_system.processes.packs import pread
-from ops_system.processes.rotate import OutputLog, Piece
+from ops_system.processes.filelog import FileLog
+from ops_system.processes.loglines import (
+    Line,
+    Readable,
+    TimeOf,
+    find_time,
+    line_start,
+    lines_backward,
+    lines_forward,
+    time_before,
+)
+from ops_system.processes.rotate import OutputLog
 from ops_system.protocol.requests import LogBytes, LogFile, LogLine, LogLines
 
-BLOCK_BYTES = 64 * 1024
-MAX_LINE_BYTES = 64 * 1024  # a longer line is shown in pieces of this size
 MAX_LINES = 2000
 MAX_ANSWER_BYTES = 512 * 1024
 MAX_SEARCH_BYTES = 16 * 1024 * 1024
-CHUNK_BYTES = 16 * 1024
+CHUNK_BYTES = 64 * 1024
 QUICK_S, SLOW_S = 0.03, 0.25
-_NEWLINE = b"\n"
+_LINE_OVERHEAD_BYTES = 32
 
-Log = Path | OutputLog
+Log = FileLog | OutputLog
+
+
+class Place(NamedTuple):
+    """Which lines: those before or after an offset, half and half around one, or from a time on; else the last."""
+
+    before: int | None = None
+    after: int | None = None
+    around: int | None = None
+    at: datetime | None = None
+
+
+END = Place()
+
+
+def no_time(_text: str) -> datetime | None:
+    """Read no times."""
+    return None
 
 
 def describe(log: Log, name: str) -> LogFile:
     """Return size and time of a log; size 0 and no time when it does not exist yet. Archives count unpacked."""
     try:
-        found = (log if isinstance(log, Path) else log.path).lstat()
+        found = log.path.lstat()
     except OSError:
         return LogFile(name, 0, None)
-    size_bytes = found.st_size if isinstance(log, Path) else sum(end - start for start, end in log.spans())
+    size_bytes = sum(end - start for start, end in log.spans())
     return LogFile(name, size_bytes, datetime.fromtimestamp(found.st_mtime, UTC))
 
 
-def read_lines(log: Log, tail: int = 200, before: int | None = None, q: str = "") -> LogLines:
-    """Return the last `tail` lines that contain `q` and end at or before byte `before`, oldest first.
+def read_lines(log: Log, count: int = 200, place: Place = END, q: str = "", time_of: TimeOf = no_time) -> LogLines:
+    """Return `count` lines that contain `q`, oldest first, and the offsets to go on at: None at an end of the log.
 
-    At most MAX_LINES lines, MAX_ANSWER_BYTES of text and MAX_SEARCH_BYTES of search; `before` of the answer says where
-    to go on, None at the beginning. A missing file has no lines. Raises NotFound for what is no regular file.
+    At most MAX_LINES lines, MAX_ANSWER_BYTES of text and MAX_SEARCH_BYTES of search. A missing file has no lines.
+    Raises NotFound or Invalid for what is no regular file.
     """
-    wanted = max(1, min(tail, MAX_LINES))
-    found: list[LogLine] = []
-    size_bytes = 0
-    with _opened(log) as source:
+    wanted = max(1, min(count, MAX_LINES))
+    with opened(log) as source:
         spans = source.spans()
-        first, end = (spans[0][0], spans[-1][1]) if spans else (0, 0)
-        end = end if before is None else min(before, end)
-        offset = first
-        for offset, raw in _lines_backward(source, spans, end):
-            text = raw.decode(errors="replace")
-            if q in text:
-                found.append(LogLine(None, text, offset))
-                size_bytes += len(raw) + 32
-            if len(found) == wanted or size_bytes > MAX_ANSWER_BYTES or end - offset > MAX_SEARCH_BYTES:
-                break
-    return LogLines(tuple(reversed(found)), offset if offset > first else None)
+        if not spans:
+            return LogLines((), None)
+        first, end = spans[0][0], spans[-1][1]
+        offset, is_dated = _offset_of(source, spans, place, time_of)
+        later: list[Line] = []
+        earlier: list[Line] = []
+        if place.after is not None or place.around is not None or place.at is not None:
+            share = wanted if place.after is not None else wanted - wanted // 4 if place.at else wanted - wanted // 2
+            later, high = _gather(lines_forward(source, offset, end), share, q, offset)
+        else:
+            high = min(offset, end)
+        low = offset
+        if place.after is None:
+            earlier, low = _gather(lines_backward(source, spans, offset), wanted - len(later), q, offset)
+        lines = _timed([*reversed(earlier), *later], source, spans, time_of)
+        return LogLines(
+            tuple(lines),
+            before=low if low > first else None,
+            after=high if high < end else None,
+            first_offset=first,
+            end_offset=end,
+            at_offset=offset if is_dated else None,
+        )
+
+
+def _offset_of(source: Readable, spans: list[tuple[int, int]], place: Place, time_of: TimeOf) -> tuple[int, bool]:
+    """Return where to begin, and whether a time was found."""
+    first, end = spans[0][0], spans[-1][1]
+    if place.at is not None:
+        found = find_time(source, spans, place.at, time_of)
+        return (end if found is None else found), found is not None
+    if place.around is not None:
+        return line_start(source, spans, min(max(place.around, first), end - 1)), False
+    if place.after is not None:
+        return min(max(place.after, first), end), False
+    return end if place.before is None else min(place.before, end), False
+
+
+def _gather(lines: Iterator[Line], wanted: int, q: str, offset: int) -> tuple[list[Line], int]:
+    """Return the lines that contain `q` up to the bounds, and the far edge of what was looked at."""
+    found: list[Line] = []
+    size_bytes, edge = 0, offset
+    while wanted > 0 and (line := next(lines, None)) is not None:
+        edge = line.offset if line.offset < offset else line.end
+        if not q or q in line.raw.decode(errors="replace"):
+            found.append(line)
+            size_bytes += len(line.raw) + _LINE_OVERHEAD_BYTES
+        if len(found) == wanted or size_bytes > MAX_ANSWER_BYTES or abs(edge - offset) > MAX_SEARCH_BYTES:
+            break
+    return found, edge
+
+
+def _timed(lines: list[Line], source: Readable, spans: list[tuple[int, int]], time_of: TimeOf) -> Iterator[LogLine]:
+    """Yield the lines as they are shown; one without a time has that of the line before."""
+    last: datetime | None = None
+    is_first = True
+    for line in lines:
+        text = line.raw.decode(errors="replace").removesuffix("\r")
+        own = time_of(text)
+        if own is None and is_first and time_of is not no_time:
+            own = time_before(source, spans, line.offset, time_of)
+        last, is_first = own or last, False
+        yield LogLine(last, text, line.offset)
 
 
 def read_bytes(log: Log, offset: int, length: int) -> LogBytes:
-    """Return up to `length` bytes (at most MAX_ANSWER_BYTES) at `offset`. Raises NotFound like `read_lines`.
+    """Return up to `length` bytes (at most MAX_ANSWER_BYTES) at `offset`. Raises like `read_lines`.
 
     Where the log no longer has that offset, they are those at the next one it has; `offset` of the answer tells.
     """
-    with _opened(log) as source:
-        piece = source.read(max(0, offset), max(0, min(length, MAX_ANSWER_BYTES)))
-        spans = source.spans()
-        return LogBytes(piece.data, spans[-1][1] if spans else 0, piece.offset)
+    piece = log.read(max(0, offset), max(0, min(length, MAX_ANSWER_BYTES)))
+    spans = log.spans()
+    return LogBytes(piece.data, spans[-1][1] if spans else 0, piece.offset)
+
+
+class Follower:
+    """Reads on where a log is written, through its rotations. One owner."""
+
+    def __init__(self, log: Log, offset: int) -> None:
+        self._log = log
+        self.offset = offset
+
+    @classmethod
+    async def at_end(cls, log: Log) -> "Follower":
+        """Return one that begins with what is written from now on, after the last whole line."""
+        spans = await asyncio.to_thread(log.spans)
+        return cls(log, spans[-1][1] if spans else 0)
+
+    async def read(self, length: int = CHUNK_BYTES) -> bytes:
+        """Return the next bytes, empty when there are none for now. What was archived is unpacked in a thread."""
+        piece = self._log.read_live(self.offset, length)
+        if piece is None:
+            piece = await asyncio.to_thread(self._log.read, self.offset, length)
+        if piece.data:
+            self.offset = piece.offset + len(piece.data)
+        return piece.data
 
 
 async def follow(log: Log, offset: int | None = None) -> AsyncIterator[bytes]:
     """Yield what is written from `offset` on (None: the end), in chunks of at most CHUNK_BYTES, until closed.
 
-    An OutputLog is followed through its rotations. A plain file that shrinks was truncated and is read from its
-    beginning; one that was replaced is read to its end first (one that shrinks and grows beyond the old place between
-    two looks goes unnoticed).
-    Looks every 30 ms while something comes and every 250 ms at rest. Raises NotFound like `read_lines`.
+    A file that shrinks or was replaced goes on with the beginning of what is there now (one that shrinks and grows
+    beyond the old place between two looks goes unnoticed).
+    Looks every 30 ms while something comes and every 250 ms at rest. Raises like `read_lines`.
     """
-    pieces = _follow_file(log, offset) if isinstance(log, Path) else _follow_output(log, offset)
+    follower = await Follower.at_end(log) if offset is None else Follower(log, offset)
     pause_s = QUICK_S
-    async with contextlib.aclosing(pieces):
-        async for data in pieces:
-            if data:
-                pause_s = QUICK_S
-                yield data
-                continue
-            await asyncio.sleep(pause_s)
-            pause_s = min(SLOW_S, pause_s * 1.5)
-
-
-async def _follow_file(path: Path, offset: int | None) -> AsyncGenerator[bytes]:
-    """Yield the next bytes, empty when there are none for now."""
-    source = _Source(path)
-    try:
-        at = source.size if offset is None else offset
-        while True:
-            if source.size < at:
-                at = 0
-            data = source.read(at, CHUNK_BYTES).data
-            at += len(data)
-            if not data and source.is_replaced():
-                source.close()
-                source, at = _Source(path), 0
-                continue
-            yield data
-    finally:
-        source.close()
-
-
-async def _follow_output(log: OutputLog, offset: int | None) -> AsyncGenerator[bytes]:
-    """Yield the next bytes, empty when there are none for now. What was archived meanwhile is unpacked in a thread."""
-    if offset is None:
-        spans = await asyncio.to_thread(log.spans)
-        offset = spans[-1][1] if spans else 0
     while True:
-        piece = log.read_live(offset, CHUNK_BYTES)
-        if piece is None:
-            piece = await asyncio.to_thread(log.read, offset, CHUNK_BYTES)
-        if piece.data:
-            offset = piece.offset + len(piece.data)
-        yield piece.data
-
-
-class _Readable(Protocol):
-    """What has bytes at offsets."""
-
-    def spans(self) -> list[tuple[int, int]]:
-        """Return the ranges of offsets there are, in order."""
-        ...
-
-    def read(self, offset: int, length: int) -> Piece:
-        """Return up to `length` bytes."""
-        ...
+        if data := await follower.read():
+            pause_s = QUICK_S
+            yield data
+            continue
+        await asyncio.sleep(pause_s)
+        pause_s = min(SLOW_S, pause_s * 1.5)
 
 
 @contextlib.contextmanager
-def _opened(log: Log) -> Iterator[_Readable]:
-    if isinstance(log, Path):
-        with _Source(log) as source:
-            yield source
-    else:
-        yield log
-
-
-def _lines_backward(source: _Readable, spans: list[tuple[int, int]], end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line without its newline) from the line that ends at `end` to the first."""
-    for start, stop in reversed(spans):
-        if start < end:
-            yield from _span_backward(source, start, min(stop, end))
-
-
-def _span_backward(source: _Readable, first: int, end: int) -> Iterator[tuple[int, bytes]]:
-    rest = b""  # bytes that start at `at` and belong to lines not yet yielded
-    at = end
-    is_first = True
-    while at > first:
-        start = max(first, at - BLOCK_BYTES)
-        block = _read_fully(source, start, at - start)
-        if len(block) < at - start:
-            return  # it was rotated away meanwhile
-        rest = block + rest
-        at = start
-        if is_first and rest.endswith(_NEWLINE):
-            rest = rest[:-1]
-        is_first = False
-        head, *lines = rest.split(_NEWLINE)
-        offset = at + len(rest)
-        for line in reversed(lines):
-            offset -= len(line)
-            yield offset, line
-            offset -= 1
-        rest = head
-        if len(rest) >= MAX_LINE_BYTES and at > first:
-            yield at, rest
-            rest, is_first = b"", True
-    if end > first:
-        yield first, rest
-
-
-def _read_fully(source: _Readable, offset: int, length: int) -> bytes:
-    """Read across the ends of archives; less when something is gone."""
-    data = b""
-    while len(data) < length:
-        piece = source.read(offset + len(data), length - len(data))
-        if not piece.data or piece.offset != offset + len(data):
-            break
-        data += piece.data
-    return data
-
-
-class _Source:
-    """One opened log; a missing file is an empty one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = _open(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    @property
-    def size(self) -> int:
-        return os.fstat(self._fd).st_size if self._fd >= 0 else 0
-
-    def spans(self) -> list[tuple[int, int]]:
-        if self._fd < 0:
-            return []
-        return [(first_data(self._fd), self.size)]
-
-    def read(self, offset: int, length: int) -> Piece:
-        return Piece(offset, pread(self._fd, length, offset) if self._fd >= 0 else b"")
-
-    def is_replaced(self) -> bool:
-        """True when the path now names another file (or the first one)."""
-        try:
-            now = self._path.lstat()
-        except OSError:
-            return False
-        if self._fd < 0:
-            return True
-        then = os.fstat(self._fd)
-        return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino)
-
-
-def _open(path: Path) -> int:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+def opened(log: Log) -> Iterator[Readable]:
+    """Give the log to read in, and give back what unpacking held."""
     try:
-        fd = os.open(path, flags)
-    except FileNotFoundError:
-        return -1
-    except OSError as error:
-        raise NotFound(f'log "{path.name}" cannot be read: {error.strerror}') from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotFound(f'log "{path.name}" is not a regular file')
-    return fd
+        yield log
+    finally:
+        if isinstance(log, FileLog):
+            log.rest()

@@ -37,17 +37,27 @@ class LogFiles(msgspec.Struct, frozen=True):
 
 
 class ReadLog(msgspec.Struct, frozen=True):
-    """kind `logs.read`: the last `tail` lines that contain `q`, before byte offset `before` (None: the end)."""
+    """kind `logs.read`: `tail` lines that contain `q`.
+
+    The last ones, or those before the byte offset `before`, from `after` on, half and half `around` one, or those a
+    little before and after the time `at`. At most one of the four is set.
+    """
 
     instance_id: InstanceId
     name: str
     tail: int = 200
     before: int | None = None
     q: str = ""
+    after: int | None = None
+    around: int | None = None
+    at: datetime | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One line. `at` is None where the log carries no time; `offset` counts from the first byte ever written."""
+    """One line. `at` is its time, or the last before it; None where the log carries none.
+
+    `offset` counts from the first byte ever written.
+    """
 
     at: datetime | None
     text: str
@@ -55,10 +65,50 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class LogLines(msgspec.Struct, frozen=True):
-    """Answer of `logs.read`, oldest first. `before` is the offset to ask for next, None at the beginning."""
+    """Answer of `logs.read`, oldest first. `before` and `after` are the offsets to go on at, None at an end of the log.
+
+    The log has bytes from `first_offset` to `end_offset`. `at_offset`: the first line not older than the time asked
+    for; None when none was asked for or the log carries no times.
+    """
 
     lines: tuple[LogLine, ...]
     before: int | None
+    after: int | None = None
+    first_offset: int = 0
+    end_offset: int = 0
+    at_offset: int | None = None
+
+
+class SearchLog(msgspec.Struct, frozen=True):
+    """kind `logs.search`: lines that contain `text`, or match it as a regular expression (Python's `re`).
+
+    From `start` on (None: the end, forward the beginning), the latest first unless `is_forward`; `since` and `until`
+    bound the time. It ends after `limit` hits or `within_s` and says where to go on.
+    """
+
+    instance_id: InstanceId
+    name: str
+    text: str
+    is_regex: bool = False
+    ignore_case: bool = False
+    is_forward: bool = False
+    start: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 500
+    within_s: float = 3.0
+
+
+class LogHits(msgspec.Struct, frozen=True):
+    """Answer of `logs.search`, in the order of the search. A long line is cut to its first 4 KiB.
+
+    `next`: where to go on, None when everything was looked at. `done_bytes` of `total_bytes` lie behind.
+    """
+
+    hits: tuple[LogLine, ...]
+    next: int | None
+    done_bytes: int
+    total_bytes: int
 
 
 class ReadLogBytes(msgspec.Struct, frozen=True):
@@ -215,6 +265,8 @@ class OpenTerminal(msgspec.Struct, frozen=True):
     name: str = ""
     is_read_only: bool = False
     asked_by: str = ""
+    is_recorded: bool = False  # of a new session: it is to be recorded while it lives
+    is_recorder: bool = False  # this look is the recording itself: it types nothing and counts for nobody
 
 
 TERMINAL_WINDOW_BYTES = 256 * 1024
@@ -238,7 +290,10 @@ class TerminalAck(_TerminalWord, frozen=True, tag="ack"):
 
 
 class TerminalReady(_TerminalWord, frozen=True, tag="ready"):
-    """Worker: this session is yours to look at; `replay_bytes` of what it said before come first."""
+    """Worker: this session is yours to look at; `replay_bytes` of what it said before come first.
+
+    `record`: it is to be recorded; `recording`: it is at this moment.
+    """
 
     session: str
     name: str
@@ -247,12 +302,20 @@ class TerminalReady(_TerminalWord, frozen=True, tag="ready"):
     rows: int
     replay_bytes: int
     read_only: bool
+    record: bool = False
+    recording: bool = False
 
 
 class TerminalViewers(_TerminalWord, frozen=True, tag="viewers"):
     """Worker: so many look at the session now."""
 
     count: int
+
+
+class TerminalRecording(_TerminalWord, frozen=True, tag="recording"):
+    """Worker: from now on what is said is recorded, or is not any more."""
+
+    on: bool
 
 
 class TerminalExit(_TerminalWord, frozen=True, tag="exit"):
@@ -263,7 +326,7 @@ class TerminalExit(_TerminalWord, frozen=True, tag="exit"):
 
 
 FromTerminalViewer = TerminalResize | TerminalAck
-ToTerminalViewer = TerminalReady | TerminalResize | TerminalViewers | TerminalExit
+ToTerminalViewer = TerminalReady | TerminalResize | TerminalViewers | TerminalRecording | TerminalExit
 
 
 class ListTerminals(msgspec.Struct, frozen=True):
@@ -283,6 +346,8 @@ class TerminalInfo(msgspec.Struct, frozen=True):
     rows: int
     viewers: int
     pid: int
+    record: bool = False
+    recording: bool = False
 
 
 class Terminals(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from ops_system.protocol.requests import (
     ReadUpdate,
     ReloadInstance,
     RunCommand,
+    SearchLog,
     UpdateWorker,
 )
 from ops_system.runtime.handlers import Handlers
@@ -32,6 +33,7 @@ def register(
     """Fill the table of the link."""
     handlers.on_request("logs.list", ListLogs, logs.list_logs)
     handlers.on_request("logs.read", ReadLog, logs.read_log)
+    handlers.on_request("logs.search", SearchLog, logs.search_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
     handlers.on_stream("log", FollowLog, logs.follow_log)
     handlers.on_stream("exec", RunCommand, execution.run)

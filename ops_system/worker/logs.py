@@ -1,35 +1,41 @@
 """The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*` and the stream `log`.
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
-only to regular files inside the instance's folder, and no part of the path may be a link. What others started keeps
-its logs where it likes: there, and only there, a path may be absolute. The folder of stdout and
-stderr is the worker's own; their rotation by size is here too, one file at a time. What a rotation could not keep is
-told to `on_note`, which the app takes into the instance's timeline.
+only to regular files inside the instance's folder, and no part of the path may be a link (`FileLog`). What others
+started keeps its logs where it likes: there, and only there, a path may be absolute. The folder of stdout and stderr is
+the worker's own; their rotation by size is here too, one file at a time. What a rotation could not keep is told to
+`on_note`, which the app takes into the instance's timeline.
 """
 
 import asyncio
 import logging
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from ops_system.model.errors import Invalid, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
+from ops_system.model.logtimes import LineTimes
 from ops_system.model.reasons import Reason
+from ops_system.processes.filelog import FileLog
+from ops_system.processes.logsearch import search
+from ops_system.processes.matching import open_matcher
 from ops_system.processes.rotate import OutputLog, RotateRules, Rotation
 from ops_system.processes.surroundings import STDERR_NAME, STDOUT_NAME
-from ops_system.processes.tail import Log, describe, follow, read_bytes, read_lines
+from ops_system.processes.tail import Log, Place, describe, follow, read_bytes, read_lines
 from ops_system.protocol.requests import (
     FollowLog,
     ListLogs,
     LogBytes,
     LogFile,
     LogFiles,
+    LogHits,
     LogLines,
     ReadLog,
     ReadLogBytes,
+    SearchLog,
 )
 from ops_system.runtime.streams import Stream
 
@@ -37,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _OUTPUTS = {"stdout": STDOUT_NAME, "stderr": STDERR_NAME}
 _NO_LOGS = tuple(PurePosixPath(folder) for folder in ("/proc", "/sys", "/dev"))
+MAX_SEARCHES = 2  # at once; each may keep a core busy
 QUIET_S = 60.0  # between two lines of one instance's timeline about the same trouble
 
 OnNote = Callable[[InstanceId, Reason], None]
@@ -57,6 +64,8 @@ class InstanceLogs:
         self._on_note = on_note
         self._clock = clock
         self._outputs: dict[InstanceId, dict[str, OutputLog]] = {}
+        self._files: dict[tuple[InstanceId, str], FileLog] = {}
+        self._searches = asyncio.Semaphore(MAX_SEARCHES)
         self._unsaid = Troubles()
 
     def paths(self, instance_id: InstanceId) -> dict[str, tuple[Path, PurePosixPath]]:
@@ -87,7 +96,17 @@ class InstanceLogs:
             known = ", ".join(paths)
             raise NotFound(f'instance {instance_id} has no log "{name}"; it has {known}', id=instance_id, name=name)
         folder, inner = paths[name]
-        return self._outputs_of(instance_id)[name] if name in _OUTPUTS else safe_file(folder, inner)
+        return self._outputs_of(instance_id)[name] if name in _OUTPUTS else self._file(instance_id, name, folder, inner)
+
+    def _file(self, instance_id: InstanceId, name: str, folder: Path, inner: PurePosixPath) -> FileLog:
+        """Return the one object that knows the offsets of this log."""
+        check_inside(inner)
+        found = self._files.get((instance_id, name))
+        if found is None or found.path != folder / inner:
+            found = FileLog(folder, inner)
+            self._files[instance_id, name] = found
+        found.check()
+        return found
 
     def _outputs_of(self, instance_id: InstanceId) -> dict[str, OutputLog]:
         found = self._outputs.get(instance_id)
@@ -106,7 +125,17 @@ class InstanceLogs:
     async def read_log(self, body: ReadLog) -> LogLines:
         """Answer `logs.read`."""
         log = self.log(body.instance_id, body.name)
-        return await asyncio.to_thread(read_lines, log, body.tail, body.before, body.q)
+        place = Place(body.before, body.after, body.around, body.at)
+        return await asyncio.to_thread(read_lines, log, body.tail, place, body.q, line_times().of)
+
+    async def search_log(self, body: SearchLog) -> LogHits:
+        """Answer `logs.search`. Raises Invalid for an expression that is wrong or explodes."""
+        log = self.log(body.instance_id, body.name)
+        async with (
+            self._searches,
+            open_matcher(body.text, is_regex=body.is_regex, ignore_case=body.ignore_case) as matcher,
+        ):
+            return await search(log, body, matcher, line_times().of, self._clock)
 
     async def read_log_bytes(self, body: ReadLogBytes) -> LogBytes:
         """Answer `logs.bytes`."""
@@ -132,6 +161,7 @@ class InstanceLogs:
                     await self._rotate(instance_id, log, rules)
         if len(self._outputs) > len(kept):
             self._outputs = {key: self._outputs_of(key) for key in kept}
+            self._files = {key: file for key, file in self._files.items() if key[0] in self._outputs}
 
     async def _rotate(self, instance_id: InstanceId, log: OutputLog, rules: RotateRules) -> None:
         try:
@@ -186,19 +216,12 @@ class Troubles:
         return True
 
 
-def safe_file(folder: Path, inner: PurePosixPath) -> Path:
-    """Return `folder/inner` when it is a regular file reached through no link. Raises NotFound or Invalid."""
+def line_times() -> LineTimes:
+    """Return what reads times that were written in this node's zone."""
+    return LineTimes(lambda naive: naive.astimezone(UTC), datetime.now(UTC))
+
+
+def check_inside(inner: PurePosixPath) -> None:
+    """Raise Invalid for a path that leaves its folder."""
     if inner.is_absolute() or ".." in inner.parts or not inner.parts:
         raise Invalid(f'the log path "{inner}" leaves the instance\'s folder')
-    path = folder
-    for part in inner.parts:
-        path /= part
-        try:
-            mode = path.lstat().st_mode
-        except OSError as problem:
-            raise NotFound(f"the log {inner} was not written yet") from problem
-        if stat.S_ISLNK(mode):
-            raise Invalid(f'the log path "{inner}" leads through a link, which is not followed')
-    if not stat.S_ISREG(mode):
-        raise Invalid(f'"{inner}" is no regular file')
-    return path

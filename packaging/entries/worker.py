@@ -1,4 +1,4 @@
-"""Entry of the frozen `worker`, which is also its own keeper (on Windows: sender of Ctrl-Break): small processes."""
+"""Entry of the frozen `worker`, which is also its own keeper (on Windows: sender of Ctrl-Break) and matcher of logs."""
 
 import contextlib
 import sys
@@ -8,6 +8,10 @@ from ops_system.runtime.unpacked import hold
 
 def start() -> int:
     """Be the small process where told so, else the worker."""
+    from ops_system.processes import matcher
+
+    if sys.argv[1:2] == [matcher.ARGUMENT]:
+        return matcher.main()
     if sys.platform == "win32":
         from ops_system.processes import windows_break
 

@@ -1,4 +1,5 @@
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from ops_system.model.errors import Invalid, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.manifest import Manifest
 from ops_system.processes.rotate import RotateRules
-from ops_system.protocol.requests import ListLogs, ReadLog, ReadLogBytes
+from ops_system.protocol.requests import ListLogs, ReadLog, ReadLogBytes, SearchLog
 from ops_system.worker.logs import InstanceLogs
 from tests.fakes.wishes import wish
 
@@ -46,6 +47,24 @@ async def test_lines_and_bytes_of_a_named_log(logs: InstanceLogs) -> None:
     assert [line.text for line in lines.lines] == ["POST /x"]
     data = await logs.read_log_bytes(ReadLogBytes(ID, "Access", 4, 3))
     assert (data.data, data.size_bytes) == (b"/\nP", 14)
+
+
+async def test_lines_carry_their_times_and_old_files_count(logs: InstanceLogs, tmp_path: Path) -> None:
+    path = tmp_path / "instances" / ID / "logs/access.log"
+    path.with_name("access.log.1").write_text("2026-01-02T03:04:05Z first\n")
+    found = await logs.read_log(ReadLog(ID, "Access", after=0))
+    assert [line.text for line in found.lines] == ["2026-01-02T03:04:05Z first", "GET /", "POST /x"]
+    assert {line.at for line in found.lines} == {datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
+
+
+async def test_a_log_is_searched_by_text_and_expression(logs: InstanceLogs) -> None:
+    assert [line.text for line in (await logs.search_log(SearchLog(ID, "Access", "/x"))).hits] == ["POST /x"]
+    found = await logs.search_log(SearchLog(ID, "Access", "^(get|post)", is_regex=True, ignore_case=True))
+    assert [line.text for line in found.hits] == ["POST /x", "GET /"]
+    with pytest.raises(Invalid, match="wrong"):
+        await logs.search_log(SearchLog(ID, "Access", "(", is_regex=True))
+    with pytest.raises(Invalid, match="leaves"):
+        await logs.search_log(SearchLog(ID, "Outside", "secret"))
 
 
 @pytest.mark.parametrize("name", ["Outside", "Linked", "Through"])
