@@ -7,8 +7,11 @@ import type {
   NodeEvent,
   Operation,
   Page,
+  LogFile,
+  LogLines,
   Process,
   System,
+  TerminalSession,
   TakeoverPreview,
 } from '@/api/types'
 import type { Adoption, Wish } from './takeoverDraft'
@@ -35,3 +38,20 @@ export const getNodeEvents = (id: string, query: Query): Promise<Page<NodeEvent>
 /** The timeline of one of the node's instances. */
 export const getEvents = (instanceId: string): Promise<Page<InstanceEvent>> =>
   http.get(`/instances/${instanceId}/events`)
+/** Those that are open on the node. Asks for a fresh proof where one is needed. */
+export const listTerminals = (id: string): Promise<{ items: TerminalSession[] }> =>
+  http.get(`/nodes/${id}/terminals`)
+/** The named logs of one of the node's instances, and the end of one of them. */
+export const getLogs = (instanceId: string): Promise<{ items: LogFile[] }> =>
+  http.get(`/instances/${instanceId}/logs`)
+export const readLogEnd = (instanceId: string, name: string, lines: number): Promise<LogLines> =>
+  http.get(`/instances/${instanceId}/logs/${encodeURIComponent(name)}`, { tail: lines })
+/** A newer version for the workers themselves; many at once are ordered in one operation. */
+export const updateWorkers = (
+  nodeIds: string[],
+  order: { package: string; version: string },
+  maxParallel: number,
+): Promise<{ operation: Operation }> =>
+  nodeIds.length === 1
+    ? http.post(`/nodes/${nodeIds[0] ?? ''}/update`, order)
+    : http.post('/worker-updates', { ...order, node_ids: nodeIds, max_parallel: maxParallel })

@@ -102,6 +102,7 @@ function cursorOf(group: string): uPlot.Cursor {
   const isShared = (type: string): boolean => type === 'mousemove' || type === 'mouseleave'
   return {
     sync: { key: group, setSeries: false, filters: { pub: isShared } },
+    y: false,
     points: { size: 6 },
     drag: { x: true, y: false, setScale: false },
     bind: { dblclick: () => null as unknown as uPlot.Cursor.MouseListener },
