@@ -66,7 +66,9 @@ from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import Part
 from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.database import Database
+from ops_system.master.terminals.recordings import Recordings
 from ops_system.storage.folder import DataFolder
+from ops_system.master.terminals.shares import Shares
 
 _SWEEP_KEYS_S = 3600.0
 _LOOK = "SELECT count(*) FROM meta"
@@ -360,7 +362,19 @@ def build_commands(ground: Ground, book: Book, auth: Auth) -> Commands:
 
 def build_terminals(ground: Ground, book: Book) -> None:
     """Terminals on nodes."""
-    desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit)
+    recordings = Recordings(
+        database=ground.database,
+        audit=ground.audit,
+        clock=ground.clock,
+        nodes=book.nodes,
+        links=book.links,
+        folder=ground.folder.recordings,
+    )
+    shares = Shares(
+        database=ground.database, audit=ground.audit, clock=ground.clock, nodes=book.nodes, links=book.links
+    )
+    desk = TerminalDesk(nodes=book.nodes, links=book.links, audit=ground.audit, recordings=recordings, shares=shares)
+    ground.parts["recordings"] = recordings.run
     ground.routes += terminals_api.routes(desk)
 
 

@@ -70,6 +70,12 @@ class Stream:
         self._send(StreamClose(stream_id=self.stream_id, code=code, message=message))
         self._finish(StreamClose(stream_id=self.stream_id))
 
+    def end(self, error: OpsError) -> None:
+        """End the stream as `close` does; whoever iterates it at this end hears `error`."""
+        if self._end is None:
+            self._send(StreamClose(stream_id=self.stream_id))
+            self._finish(StreamClose(stream_id=self.stream_id, code=error.code, message=error.message))
+
     def __aiter__(self) -> "Stream":
         return self
 

@@ -66,6 +66,16 @@ class DataFolder:
         return self.root / "backups"
 
     @property
+    def recordings(self) -> Path:
+        """Folder of what terminals said."""
+        return self.root / "recordings"
+
+    @property
+    def metrics(self) -> Path:
+        """Folder of the history of metrics: a folder for each node and instance."""
+        return self.root / "metrics"
+
+    @property
     def is_initialized(self) -> bool:
         """Whether a first start was completed here."""
         return self.initialized.exists()

@@ -15,6 +15,7 @@ from ops_system.protocol.requests import (
     OpenTerminal,
     TerminalAck,
     TerminalInfo,
+    TerminalRecording,
     TerminalResize,
     TerminalViewers,
     ToTerminalViewer,
@@ -54,11 +55,12 @@ class Replay:
 class Viewer:
     """Somebody who looks at a session: how far they are, and how large their window is."""
 
-    def __init__(self, place: int, size: tuple[int, int], *, is_read_only: bool) -> None:
+    def __init__(self, place: int, size: tuple[int, int], *, is_read_only: bool, is_recorder: bool = False) -> None:
         self.sent = place
         self.acked = place
         self.size = size
-        self.is_read_only = is_read_only
+        self.is_read_only = is_read_only or is_recorder
+        self.is_recorder = is_recorder
         self.acked_at_s = asyncio.get_running_loop().time()
         self.news = asyncio.Event()
         self.words: list[ToTerminalViewer] = []
@@ -81,6 +83,7 @@ class Session:
         self.id = spell_id("tty", secrets.token_bytes(10))
         self.name = body.name or body.user or "shell"
         self.user = body.user
+        self.is_recorded = body.is_recorded
         self.started_by = body.asked_by
         self.started_at = self.last_active_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
@@ -104,14 +107,26 @@ class Session:
             last_active_at=self.last_active_at,
             cols=self.size[0],
             rows=self.size[1],
-            viewers=len(self.viewers),
+            viewers=len(self.people),
             pid=self._pty.pid,
+            record=self.is_recorded,
+            recording=self.is_recording,
         )
+
+    @property
+    def people(self) -> list[Viewer]:
+        """Who looks, a recording apart."""
+        return [viewer for viewer in self.viewers if not viewer.is_recorder]
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a recording takes what is said."""
+        return len(self.people) < len(self.viewers)
 
     @property
     def idle_left_s(self) -> float:
         """How long it may go on like this; by the monotonic clock."""
-        return IDLE_S if self.viewers else self._active_at_s + IDLE_S - self._loop.time()
+        return IDLE_S if self.people else self._active_at_s + IDLE_S - self._loop.time()
 
     def _note_life(self) -> None:
         self.last_active_at = datetime.now(UTC)
@@ -140,18 +155,19 @@ class Session:
         """Let somebody look."""
         self.viewers.add(viewer)
         self._fit()
-        self._count()
+        self._count(viewer)
 
     def leave(self, viewer: Viewer) -> None:
         """Somebody looks no more."""
         self.viewers.discard(viewer)
         self._fit()
-        self._count()
+        self._count(viewer)
         self._steer()
 
-    def _count(self) -> None:
+    def _count(self, changed: Viewer) -> None:
+        word = TerminalRecording(self.is_recording) if changed.is_recorder else TerminalViewers(len(self.people))
         for viewer in self.viewers:
-            viewer.tell(TerminalViewers(len(self.viewers)))
+            viewer.tell(word)
 
     def _fit(self) -> None:
         """Take the size of the smallest window of those who type."""

@@ -123,7 +123,8 @@ class TerminalSessions:
         check_size(body.cols, body.rows)
         self._policy.check_terminal(body.user)
         session = self._find(body.session) if body.session else self._begin(body)
-        viewer = Viewer(session.replay.start, (body.cols, body.rows), is_read_only=body.is_read_only)
+        size = (body.cols, body.rows)
+        viewer = Viewer(session.replay.start, size, is_read_only=body.is_read_only, is_recorder=body.is_recorder)
         viewer.words.append(
             TerminalReady(
                 session=session.id,
@@ -132,7 +133,9 @@ class TerminalSessions:
                 cols=session.size[0],
                 rows=session.size[1],
                 replay_bytes=session.replay.end - viewer.sent,
-                read_only=body.is_read_only,
+                read_only=viewer.is_read_only,
+                record=session.is_recorded,
+                recording=session.is_recording,
             )
         )
         session.enter(viewer)

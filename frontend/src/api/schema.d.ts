@@ -431,6 +431,14 @@ export interface components {
       name: string
     }
     /**
+     * NewShare
+     * @description Let people who may see the node look at this session, for `ttl_s` seconds (1 min to 7 days).
+     */
+    NewShare: {
+      /** @default 3600 */
+      ttl_s: number
+    }
+    /**
      * WorkerUpdate
      * @description Update one worker to the program in a package. It has `prove_within_s` to get its link, else it returns.
      */
@@ -557,6 +565,13 @@ export interface components {
       env_secrets: {
         [key: string]: string
       }
+    }
+    /**
+     * TerminalSettings
+     * @description `always_record`: every new session on every node is recorded.
+     */
+    TerminalSettings: {
+      always_record: boolean
     }
     /**
      * TokenCreate
@@ -939,7 +954,8 @@ export interface components {
      * TerminalQuery
      * @description `cols`, `rows`: the viewer's window. `session`: one that runs; without it a new one begins.
      *
-     *         `user`: whose shell, empty for the worker's own; `read_only=1`: look, do not type.
+     *         `user`: whose shell, empty for the worker's own; `read_only=1`: look, do not type; `record=1`: a new session is
+     *         recorded while it lives.
      */
     TerminalQuery: {
       /** @default 80 */
@@ -954,6 +970,8 @@ export interface components {
       name: string
       /** @default false */
       read_only: boolean
+      /** @default false */
+      record: boolean
     }
     /**
      * OperationQuery
@@ -992,6 +1010,30 @@ export interface components {
       name: string
     }
     /**
+     * DownloadQuery
+     * @description `direct`: send the browser to the S3 server by a URL that is good for five minutes, where packages are there.
+     */
+    DownloadQuery: {
+      /** @default false */
+      direct: boolean
+    }
+    /**
+     * RecordingQuery
+     * @description `node`: only those of this node.
+     */
+    RecordingQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      node: string
+    }
+    /**
      * SessionQuery
      * @description Filters of the sessions. Without the permission `admin` only one's own are listed.
      */
@@ -1006,6 +1048,16 @@ export interface components {
       sort: string
       /** @default  */
       user_id: string
+    }
+    /**
+     * SharedQuery
+     * @description `cols`, `rows`: the window; it does not change the terminal's size.
+     */
+    SharedQuery: {
+      /** @default 80 */
+      cols: number
+      /** @default 24 */
+      rows: number
     }
     /**
      * PartQuery
@@ -1545,15 +1597,28 @@ export interface components {
     }
     /**
      * LogLines
-     * @description Answer of `logs.read`, oldest first. `before` is the offset to ask for next, None at the beginning.
+     * @description Answer of `logs.read`, oldest first. `before` and `after` are the offsets to go on at, None at an end of the log.
+     *
+     *         The log has bytes from `first_offset` to `end_offset`. `at_offset`: the first line not older than the time asked
+     *         for; None when none was asked for or the log carries no times.
      */
     LogLines: {
       lines: components['schemas']['LogLine'][]
       before: number | null
+      /** @default null */
+      after: number | null
+      /** @default 0 */
+      first_offset: number
+      /** @default 0 */
+      end_offset: number
+      /** @default null */
+      at_offset: number | null
     }
     /**
      * LogLine
-     * @description One line. `at` is None where the log carries no time; `offset` counts from the first byte ever written.
+     * @description One line. `at` is its time, or the last before it; None where the log carries none.
+     *
+     *         `offset` counts from the first byte ever written.
      */
     LogLine: {
       at: string | null
@@ -1887,7 +1952,7 @@ export interface components {
     }
     /**
      * TerminalSession
-     * @description A session as lists show it.
+     * @description A session as lists show it. `record`: it is to be recorded; `recording`: it is at this moment.
      */
     TerminalSession: {
       id: string
@@ -1901,6 +1966,30 @@ export interface components {
       rows: number
       viewers: number
       pid: number
+      /** @default false */
+      record: boolean
+      /** @default false */
+      recording: boolean
+    }
+    /**
+     * ShareList
+     * @description The shares of a session that have not expired, the newest first.
+     */
+    ShareList: {
+      items: components['schemas']['TerminalShare'][]
+    }
+    /**
+     * TerminalShare
+     * @description A session that people who may see its node may look at, never type into. Its page is `/terminal/shared/{id}`.
+     */
+    TerminalShare: {
+      id: string
+      node_id: string
+      session: string
+      name: string
+      created_at: string
+      created_by: string
+      expires_at: string
     }
     /**
      * UpdateAccepted
@@ -2089,6 +2178,40 @@ export interface components {
       public_key: string
       created_at: string
       created_by: string
+    }
+    /**
+     * Page[Recording]
+     * @description A list answer.
+     */
+    Page_Recording_: {
+      items: components['schemas']['Recording'][]
+      total: number
+    }
+    /**
+     * Recording
+     * @description What a session said, as asciicast v2. Without `ended_at` it goes on.
+     *
+     *         `reason` says why it ended before its session.
+     */
+    Recording: {
+      id: string
+      node_id: string
+      node_name: string
+      session: string
+      name: string
+      user: string
+      started_by: string
+      started_at: string
+      cols: number
+      rows: number
+      /** @default null */
+      ended_at: string | null
+      /** @default 0 */
+      duration_s: number
+      /** @default 0 */
+      size_bytes: number
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
     }
     /**
      * Page[SavedCommand]

@@ -4,12 +4,14 @@ Nothing is kept here: the worker sends what the browser has acknowledged room fo
 """
 
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ops_system.model.errors import OpsError
 from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, PieceReader, encode_piece
+from ops_system.protocol.requests import TerminalReady
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running
 
@@ -33,19 +35,31 @@ class Traffic(msgspec.Struct):
     code: str = ""
 
 
-async def bridge(request: web.Request, stream: Stream, traffic: Traffic) -> web.WebSocketResponse:
-    """Carry both directions until either end closes; `traffic` is filled. A revoked credential ends it from above."""
+async def bridge(
+    request: web.Request,
+    stream: Stream,
+    traffic: Traffic,
+    on_ready: Callable[[TerminalReady], None] = lambda _ready: None,
+    *,
+    may_type: bool = True,
+) -> web.WebSocketResponse:
+    """Carry both directions until either end closes; `traffic` is filled. A revoked credential ends it from above.
+
+    `on_ready` hears which session it is. Unless `may_type`, what is typed goes no further.
+    """
     try:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
-        async with running(_show(socket, stream, traffic), "terminal bridge"):
-            await _type(socket, stream, traffic)
+        async with running(_show(socket, stream, traffic, on_ready), "terminal bridge"):
+            await _type(socket, stream, traffic, may_type=may_type)
         return socket
     finally:
         stream.close()
 
 
-async def _show(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic) -> None:
+async def _show(
+    socket: web.WebSocketResponse, stream: Stream, traffic: Traffic, on_ready: Callable[[TerminalReady], None]
+) -> None:
     """Worker to browser."""
     reader = PieceReader()
     end = TerminalClosed("", "the terminal is not shown any more")
@@ -54,7 +68,9 @@ async def _show(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic)
             async for chunk in stream:
                 for channel, data in reader.feed(chunk):
                     if channel is Channel.CONTROL:
-                        traffic.session = traffic.session or _session_of(data)
+                        if not traffic.session and (ready := _read_ready(data)):
+                            traffic.session = ready.session
+                            on_ready(ready)
                         await socket.send_str(data.decode())
                     else:
                         traffic.shown_bytes += len(data)
@@ -66,11 +82,11 @@ async def _show(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic)
         await socket.close(code=WSCloseCode.GOING_AWAY if end.code else WSCloseCode.OK)
 
 
-async def _type(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic) -> None:
+async def _type(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic, *, may_type: bool) -> None:
     """Browser to worker."""
     with contextlib.suppress(OpsError):  # the stream is over; `_show` tells why
         async for message in socket:
-            if message.type is WSMsgType.BINARY:
+            if message.type is WSMsgType.BINARY and may_type:
                 traffic.typed_bytes += len(message.data)
                 for at in range(0, len(message.data), MAX_PIECE_BYTES):
                     await stream.write(encode_piece(Channel.STDOUT, message.data[at : at + MAX_PIECE_BYTES]))
@@ -78,11 +94,7 @@ async def _type(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic)
                 await stream.write(encode_piece(Channel.CONTROL, message.data.encode()[:MAX_PIECE_BYTES]))
 
 
-class _Named(msgspec.Struct):
-    """The part of `ready` that the record wants."""
-
-    session: str = ""
-
-
-def _session_of(data: bytes) -> str:
-    return msgspec.json.decode(data, type=_Named).session
+def _read_ready(data: bytes) -> TerminalReady | None:
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.json.decode(data, type=TerminalReady)
+    return None

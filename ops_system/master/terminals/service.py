@@ -1,4 +1,6 @@
-"""Opening, listing and ending terminals on nodes (trust S9, S10, S12, S17, S20). Nothing is stored but the audit trail.
+"""Opening, listing and ending terminals on nodes (trust S9, S10, S12, S17, S20).
+
+Of a look nothing is stored but the audit trail.
 
 The shells live on the workers; a master that restarts loses the bridges, not the sessions.
 """
@@ -6,51 +8,48 @@ The shells live on the workers; a master that restarts loses the bridges, not th
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
 
 import msgspec
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.terminals.links import Asker
+from ops_system.master.terminals.recordings import Recordings, Wanted
 from ops_system.master.terminals.rules import (
     MAX_PER_PERSON,
+    NewShare,
     TerminalList,
     TerminalQuery,
     TerminalSession,
+    TerminalShare,
     check_name,
     check_query,
 )
+from ops_system.master.terminals.shares import Shares
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import NotFound, RateLimited
-from ops_system.protocol.requests import CloseTerminal, ListTerminals, NameTerminal, OpenTerminal, Terminals
+from ops_system.protocol.requests import (
+    CloseTerminal,
+    ListTerminals,
+    NameTerminal,
+    OpenTerminal,
+    TerminalReady,
+    Terminals,
+)
 from ops_system.runtime.streams import Stream
 
-T = TypeVar("T")
-
 ANSWER_WITHIN_S = 10.0
-
-
-class Asker(Protocol):
-    """The part of the links that terminals need."""
-
-    async def request(
-        self, node_id: str, kind: str, body: msgspec.Struct, reply_type: type[T], timeout_s: float = ...
-    ) -> T:
-        """Ask a node. Raises `NodeOffline`, `TimedOut`, or what the worker answers."""
-        ...
-
-    def open_stream(self, node_id: str, kind: str, body: msgspec.Struct) -> Stream:
-        """Open a stream to a node. Raises `NodeOffline`."""
-        ...
 
 
 class TerminalDesk:
     """Every method raises `NotFound` (node, session), `NodeOffline`, `TimedOut`, `Forbidden` (the node's policy)."""
 
-    def __init__(self, *, nodes: Nodes, links: Asker, audit: Audit) -> None:
+    def __init__(self, *, nodes: Nodes, links: Asker, audit: Audit, recordings: Recordings, shares: Shares) -> None:
         self._nodes = nodes
         self._links = links
         self._audit = audit
+        self.recordings = recordings
+        self.shares = shares
         self._looking: Counter[str] = Counter()
 
     async def list_all(self, node_id: str, actor: Principal) -> TerminalList:
@@ -91,9 +90,8 @@ class TerminalDesk:
         check_query(query)
         node = self._nodes.get(node_id, actor)
         if query.session:
-            known = await self.list_all(node_id, actor)
-            if all(item.id != query.session for item in known.items):
-                raise NotFound(f"the node has no terminal {query.session}; it may have ended", id=query.session)
+            await self._find(node_id, query.session, actor)
+        is_recorded = query.record or (await self.recordings.settings()).always_record
         details = {"session": query.session, "user": query.user, "read_only": query.read_only}
         await self._audit.record_alone(actor, "terminal.open", f"node:{node.id}", "begun", details)
         body = OpenTerminal(
@@ -104,8 +102,27 @@ class TerminalDesk:
             name=query.name,
             is_read_only=query.read_only,
             asked_by=actor.name,
+            is_recorded=is_recorded and not query.session,
         )
         return self._links.open_stream(node.id, "terminal", body)
+
+    async def _find(self, node_id: str, session: str, actor: Principal) -> TerminalSession:
+        known = await self.list_all(node_id, actor)
+        found = next((item for item in known.items if item.id == session), None)
+        if found is None:
+            raise NotFound(f"the node has no terminal {session}; it may have ended", id=session)
+        return found
+
+    def note_ready(self, node_id: str, query: TerminalQuery, actor: Principal, ready: TerminalReady) -> None:
+        """The session has been found: one that is to be recorded is recorded from now on."""
+        if ready.record:
+            wanted = Wanted(node_id, ready.session, ready.name, ready.user, actor, is_new=not query.session)
+            self.recordings.ensure(wanted)
+
+    async def share(self, node_id: str, session: str, order: NewShare, actor: Principal) -> TerminalShare:
+        """Let others look at a session that runs. Raises `Invalid`."""
+        known = await self._find(node_id, session, actor)
+        return await self.shares.create(known.node_id, session, known.name, order, actor)
 
     async def note_end(self, node_id: str, actor: Principal, details: dict[str, object]) -> None:
         """Put on record that somebody looks no more."""
