@@ -67,6 +67,7 @@ class LogicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_offline_threshold_s: float
     batch_concurrency: int
     metrics_memory_bytes: int
+    metrics_disk_bytes: int
 
 
 class ProvisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +135,7 @@ OPTIONS = (
     Option("logic.node_offline_threshold", duration(1), "25s", "silence after which a node is offline"),
     Option("logic.batch_concurrency", integer(1, 10_000), "50", "targets of one operation worked on at once"),
     Option("logic.metrics_memory", SIZE, "512MB", "memory for metric history"),
+    Option("logic.metrics_disk", SIZE, "4GB", "disk for metric history in the data folder"),
     Option("provision.store", choice("embedded", "etcd"), "embedded", "where installations are kept"),
     Option("provision.etcd", LIST, "", "addresses of the etcd cluster; sets provision.store to etcd", "etcd"),
     Option(

@@ -33,6 +33,7 @@ from ops_system.master.logs import api as logs_api
 from ops_system.master.logs.service import Logs
 from ops_system.master.logs.viewers import Viewers
 from ops_system.master.metrics import api as metrics_api
+from ops_system.master.metrics.history import History
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.nodes import api as nodes_api
 from ops_system.master.nodes.events import FalseClaim
@@ -261,7 +262,11 @@ async def build_systems(ground: Ground, packages: Packages) -> Systems:
 
 def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> MetricsBook:
     """The windows of all series, fed by the links."""
-    metrics = MetricsBook(ground.bus, ground.clock, budget_bytes=ground.config.logic.metrics_memory_bytes)
+    logic = ground.config.logic
+    history = History(ground.folder.metrics, budget_bytes=logic.metrics_disk_bytes)
+    metrics = MetricsBook(ground.bus, ground.clock, budget_bytes=logic.metrics_memory_bytes, history=history)
+    metrics.check_nodes(lambda node_id: nodes.find(node_id) is not None)
+    ground.checks["metrics"] = history.check
     nodes.show_metrics(metrics.current_of_node)
     links.on_quick(Sample, metrics.ingest)
     ground.parts["metrics"] = metrics.run

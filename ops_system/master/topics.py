@@ -174,11 +174,11 @@ def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: In
 
     async def show_node(name: str, principal: Principal) -> Snapshot:
         node = nodes.get(name.removeprefix("metrics:node:"), principal)
-        return metrics.query_node(NodeId(node.id), MetricsQuery()).series.items()
+        return (await metrics.ask_node(NodeId(node.id), MetricsQuery())).series.items()
 
     async def show_instance(name: str, principal: Principal) -> Snapshot:
         instance = await instances.get(name.removeprefix("metrics:instance:"), principal)
-        return metrics.query_instance(InstanceId(instance.id), MetricsQuery()).series.items()
+        return (await metrics.ask_instance(InstanceId(instance.id), MetricsQuery())).series.items()
 
     def is_dot_visible(principal: Principal, _name: str, key: str) -> bool:
         return sight.sees(principal, key)

@@ -19,7 +19,7 @@ def routes(book: MetricsBook, check_node: NodeCheck, check_instance: InstanceChe
 
     async def get_node_metrics(call: Call) -> Metrics:
         check_node(call.params["id"], call.principal)
-        return book.query_node(NodeId(call.params["id"]), call.query)
+        return await book.ask_node(NodeId(call.params["id"]), call.query)
 
     async def get_instance_metrics(call: Call) -> Metrics:
         instance_id = InstanceId(call.params["id"])
@@ -27,7 +27,7 @@ def routes(book: MetricsBook, check_node: NodeCheck, check_instance: InstanceChe
             await check_instance(instance_id, call.principal)
         else:
             check_node(book.node_of(instance_id), call.principal)
-        return book.query_instance(instance_id, call.query)
+        return await book.ask_instance(instance_id, call.query)
 
     def get(path: str, handler: Handler, summary: str, operation_id: str) -> Route:
         return Route(

@@ -5,8 +5,10 @@ import math
 import pytest
 
 from ops_system.master.bus import Bus, Changed
-from ops_system.master.metrics.rules import RING_BYTES, WINDOW_S, MetricsQuery
-from ops_system.master.metrics.service import CORE, CURRENT_FOR_S, MetricsBook
+from ops_system.master.metrics.rules import MetricsQuery
+from ops_system.master.metrics.service import CURRENT_FOR_S, MetricsBook
+from ops_system.master.metrics.shelf import CORE
+from ops_system.master.metrics.windows import SERIES_BYTES, WINDOW_S
 from ops_system.master.nodes.events import NodeRemoved
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId, NodeId
@@ -77,12 +79,34 @@ def test_extra_series_are_kept_within_bounds(rig):
 
 
 def test_the_budget_holds_and_the_core_of_each_node_is_kept():
-    rig = Rig(budget_bytes=20 * RING_BYTES)
+    rig = Rig(budget_bytes=20 * SERIES_BYTES)
     for number in range(10):
         rig.sample(NodeId(f"n{number}"), extra={f"extra{n}": 1.0 for n in range(10)})
-    assert rig.book.used_bytes <= (20 + 10 * CORE) * RING_BYTES
+    assert rig.book.used_bytes <= (20 + 10 * CORE) * SERIES_BYTES
     for number in range(10):
         assert set(NODE_SERIES[:CORE]) <= set(rig.book.query_node(NodeId(f"n{number}"), MetricsQuery()).names)
+
+
+def test_a_watched_node_takes_the_room_of_those_nobody_watches():
+    rig = Rig(budget_bytes=60 * SERIES_BYTES)
+    many = {f"disk:/{n}:used_percent": 1.0 for n in range(30)}
+    rig.sample(OTHER, extra=many)
+    rig.sample(NODE, extra=many)
+    assert not set(many) <= set(rig.book.query_node(NODE, MetricsQuery()).names)
+    rig.book.tell(lambda topic: topic == "metrics:node:n1")
+    rig.clock.advance(1.0)
+    rig.sample(NODE, extra=many)
+    assert set(many) <= set(rig.book.query_node(NODE, MetricsQuery()).names)
+    assert rig.book.query_node(OTHER, MetricsQuery()).names == list(NODE_SERIES[:CORE])
+    assert rig.book.used_bytes <= 60 * SERIES_BYTES
+
+
+def test_what_rules_want_is_kept_of_every_node():
+    rig = Rig(budget_bytes=CORE * SERIES_BYTES)
+    rig.book.want(["load15"])
+    for node_id in (NODE, OTHER):
+        rig.sample(node_id)
+        assert set(rig.book.query_node(node_id, MetricsQuery()).names) == {*NODE_SERIES[:CORE], "load15"}
 
 
 def test_an_instance_belongs_to_one_node(rig):
@@ -115,7 +139,7 @@ def test_a_removed_node_is_forgotten_with_its_instances(rig):
     rig.bus.publish(NodeRemoved(NODE))
     assert rig.book.current_of_instance(WEB) == {}
     assert rig.book.query_node(NODE, MetricsQuery()).names == []
-    assert rig.book.used_bytes == len(NODE_SERIES) * RING_BYTES
+    assert rig.book.used_bytes == len(NODE_SERIES) * SERIES_BYTES
 
 
 def test_a_whole_window_of_silence_frees_the_memory(rig):

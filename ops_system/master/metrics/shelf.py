@@ -1,0 +1,149 @@
+"""What memory keeps of all nodes and instances, within a budget of bytes. Used by `service`; no I/O.
+
+The core series of every node have their place in any case. What lies beyond is kept while room lasts; when it is gone,
+nodes that somebody watches take the room of those that nobody does.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from ops_system.master.metrics.windows import SERIES_BYTES, WINDOW_S, Rings
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.metrics import NODE_SERIES
+from ops_system.runtime.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+K = TypeVar("K", NodeId, InstanceId)
+
+CORE = 8  # the series of a node that the fleet view shows
+MAX_EXTRA = 512
+
+
+class Kept:
+    """The rings of one node or instance, and its newest values."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.rings = Rings()
+        self.values: Mapping[str, float] = {}
+        self.heard_s = -math.inf  # monotonic
+        self.saved = 0  # the tick from which on history is not written yet
+
+
+class Shelf:
+    """All rings."""
+
+    def __init__(self, clock: Clock, budget_bytes: int) -> None:
+        self._clock = clock
+        self._max_rings = budget_bytes // SERIES_BYTES
+        self._rings = 0
+        self._lenders: dict[NodeId, None] = {}  # nodes with series beyond the core, oldest first
+        self._always = frozenset(NODE_SERIES[:CORE])
+        self.nodes: dict[NodeId, Kept] = {}
+        self.instances: dict[InstanceId, Kept] = {}
+        self.is_watched: Callable[[NodeId], bool] = lambda _node_id: False
+        self.refused_values = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What the rings hold."""
+        return self._rings * SERIES_BYTES
+
+    def want(self, series: Iterable[str]) -> None:
+        """Keep these series of every node as the core."""
+        self._always = frozenset((*NODE_SERIES[:CORE], *series))
+
+    def find(self, subject: str) -> Kept | None:
+        """Return what is kept of `node:ID` or `instance:ID`."""
+        kind, _, key = subject.partition(":")
+        match kind:
+            case "node":
+                return self.nodes.get(NodeId(key))
+            case "instance":
+                return self.instances.get(InstanceId(key))
+        return None
+
+    def subjects(self) -> list[str]:
+        """Return everything that is kept."""
+        return [f"node:{key}" for key in self.nodes] + [f"instance:{key}" for key in self.instances]
+
+    def node(self, node_id: NodeId) -> Kept:
+        """Return the place of a node; it is made when there is none."""
+        kept = self.nodes.get(node_id)
+        if kept is None:
+            kept = self.nodes[node_id] = Kept(node_id)
+        return kept
+
+    # --- in -------------------------------------------------------------------------------------------------------
+    def put_node(self, kept: Kept, second: int, values: Mapping[str, float]) -> None:
+        """Take one second of a node."""
+        self._put(kept, second, values, self._always)
+
+    def put_instance(self, kept: Kept, second: int, values: Mapping[str, float]) -> None:
+        """Take one second of an instance."""
+        self._put(kept, second, values, frozenset())
+
+    def _put(self, kept: Kept, second: int, values: Mapping[str, float], always: frozenset[str]) -> None:
+        rings = kept.rings
+        missing = [name for name, value in values.items() if name not in rings and math.isfinite(value)]
+        if missing:
+            self._add(kept, missing, second, always)
+        rings.put(second, values.items())
+        kept.values = values
+        kept.heard_s = self._clock.monotonic_s()
+
+    def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
+        """Add series while the budget lasts; what is certain, or watched, takes room from others."""
+        is_watched = self.is_watched(kept.node_id)
+        for name in names:
+            is_certain = name in always
+            has_room = self._rings < self._max_rings or ((is_certain or is_watched) and self._make_room(kept.node_id))
+            if is_certain or (has_room and len(kept.rings) < MAX_EXTRA):
+                kept.rings.add(name, second)
+                self._rings += 1
+                if not is_certain:
+                    self._lenders.setdefault(kept.node_id)
+            else:
+                self._refuse(kept, name)
+
+    def _refuse(self, kept: Kept, name: str) -> None:
+        if self.refused_values == 0:
+            _log.warning("no room for series %r of node %s: raise logic.metrics_memory", name, kept.node_id)
+        self.refused_values += 1
+
+    def _make_room(self, for_node: NodeId) -> bool:
+        """Drop the series beyond the core of nodes that nobody watches, until there is room; False: there is none."""
+        for node_id in list(self._lenders):
+            if node_id == for_node or self.is_watched(node_id):
+                continue
+            del self._lenders[node_id]
+            kept = self.nodes.get(node_id)
+            for name in kept.rings.names() if kept is not None else ():
+                if kept is not None and name not in self._always:
+                    kept.rings.drop(name)
+                    self._rings -= 1
+            if self._rings < self._max_rings:
+                return True
+        return False
+
+    # --- out ------------------------------------------------------------------------------------------------------
+    def forget(self, book: dict[K, Kept], key: K) -> None:
+        """Drop what is kept of a node or an instance; `book` is the one it stands in."""
+        kept = book.pop(key, None)
+        if kept is not None:
+            self._rings -= len(kept.rings)
+
+    def sweep(self) -> list[NodeId]:
+        """Drop what has been silent for a whole window, and series that no longer come; return the silent nodes."""
+        oldest_s = self._clock.monotonic_s() - WINDOW_S
+        silent = [key for key, kept in self.nodes.items() if kept.heard_s < oldest_s]
+        for node_id in silent:
+            self.forget(self.nodes, node_id)
+        for instance_id in [key for key, kept in self.instances.items() if kept.heard_s < oldest_s]:
+            self.forget(self.instances, instance_id)
+        for kept in (*self.nodes.values(), *self.instances.values()):
+            self._rings -= kept.rings.drop_silent()
+        return silent

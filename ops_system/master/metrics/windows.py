@@ -1,0 +1,195 @@
+"""What memory keeps of one node or instance: rings of seconds, rings of ten seconds, one time base per node. Pure.
+
+A ring holds float32 values by slot (`second % 900`, `tick % 360`), so times cost nothing. What is not known is NaN.
+Float32 is for gauges and rates (24 bits: 1 byte/s in 16 MB/s), never for counters.
+"""
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+WINDOW_S = 900
+TICK_S = 10
+TICKS = 360  # an hour
+SERIES_BYTES = 4 * (WINDOW_S + 2 * TICKS)
+MAX_DRIFT_S = 2.0
+MAX_LATE_S = 60  # a second older than the newest by more than this means that a clock was set back
+
+_FLOAT32_MAX = 3.4e38
+_EMPTY = array("f", [math.nan]) * WINDOW_S
+_EMPTY_TICKS = array("f", [math.nan]) * (2 * TICKS)
+
+
+class Rows(NamedTuple):
+    """A stretch of one series: row `i` begins at `(first + i) * step_s`. Means and largest values; NaN: unknown."""
+
+    step_s: int
+    first: int
+    means: Sequence[float]
+    tops: Sequence[float]
+
+    def clip(self, from_s: float, to_s: float) -> "Rows":
+        """Return the rows that begin in `[from_s, to_s)`."""
+        count = len(self.means)
+        begin_s, end_s = self.first * self.step_s, (self.first + count) * self.step_s
+        low = 0 if from_s <= begin_s else min(count, math.ceil(min(from_s, end_s) / self.step_s) - self.first)
+        high = count if to_s >= end_s else max(low, math.ceil(max(to_s, begin_s) / self.step_s) - self.first)
+        if (low, high) == (0, count):
+            return self
+        return Rows(self.step_s, self.first + low, self.means[low:high], self.tops[low:high])
+
+
+class Rings:
+    """Several series that share one clock: those of one node, or of one instance."""
+
+    def __init__(self) -> None:
+        self._rings: dict[str, array[float]] = {}
+        self._ticks: dict[str, array[float]] = {}  # 360 means, then 360 largest values
+        self._since: dict[str, int] = {}
+        self.newest_s: int | None = None
+        self.start_s = 0  # where the rings began, or began anew
+
+    def __len__(self) -> int:
+        return len(self._rings)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rings
+
+    def names(self) -> list[str]:
+        """Return the series that exist."""
+        return list(self._rings)
+
+    def add(self, name: str, since_s: int = 0) -> None:
+        """Make an empty series that is about to begin at `since_s` (0: with the rings)."""
+        self._since[name] = since_s
+        self._rings[name] = array("f", _EMPTY)
+        self._ticks[name] = array("f", _EMPTY_TICKS)
+
+    def drop(self, name: str) -> None:
+        """Forget a series."""
+        del self._rings[name], self._ticks[name], self._since[name]
+
+    def put(self, second: int, values: Iterable[tuple[str, float]]) -> None:
+        """Write one second; series that do not exist are ignored. A second far from the window starts all anew."""
+        self._advance(second)
+        slot = second % WINDOW_S
+        for name, value in values:
+            ring = self._rings.get(name)
+            if ring is not None:
+                ring[slot] = value if -_FLOAT32_MAX < value < _FLOAT32_MAX else math.nan
+
+    def finish(self) -> None:
+        """Complete the open tick: nothing more will come."""
+        if self.newest_s is not None:
+            self._advance(self.newest_s + TICK_S - self.newest_s % TICK_S)
+
+    def at(self, name: str, second: int) -> float:
+        """Return the value of one second; NaN where it is not known."""
+        newest_s, ring = self.newest_s, self._rings.get(name)
+        if ring is None or newest_s is None or not newest_s - WINDOW_S < second <= newest_s:
+            return math.nan
+        return ring[second % WINDOW_S]
+
+    def drop_silent(self) -> int:
+        """Forget the series without a single second; return how many."""
+        silent = [name for name, ring in self._rings.items() if all(value != value for value in ring)]  # noqa: PLR0124 - only NaN differs from itself
+        for name in silent:
+            self.drop(name)
+        return len(silent)
+
+    # --- out ------------------------------------------------------------------------------------------------------
+    @property
+    def closed(self) -> int:
+        """The tick that is still open: those before it are complete."""
+        return 0 if self.newest_s is None else self.newest_s // TICK_S
+
+    @property
+    def first_tick(self) -> int:
+        """The oldest tick that the rings can hold."""
+        return max(self.start_s // TICK_S, self.closed - TICKS)
+
+    def seconds(self, name: str) -> Rows:
+        """Return a copy of what is known by second; it begins at a whole tick, or where the series began."""
+        ring, newest_s = self._rings.get(name), self.newest_s
+        if ring is None or newest_s is None:
+            return Rows(1, 0, (), ())
+        oldest_s = newest_s - WINDOW_S + 1
+        first_s = max(self._since_of(name), oldest_s + -oldest_s % TICK_S)
+        slot = (newest_s + 1) % WINDOW_S
+        values = (ring[slot:] + ring[:slot])[first_s - oldest_s :]
+        return Rows(1, first_s, values, values)
+
+    def ticks(self, name: str) -> Rows:
+        """Return a copy of the complete ticks of the last hour."""
+        return self.stretch(name, max(self._since_of(name) // TICK_S, self.first_tick))
+
+    def stretch(self, name: str, first: int, end: int | None = None) -> Rows:
+        """Return a copy of the complete ticks from `first` (not before `first_tick`) to `end` or the open one."""
+        ring, count = self._ticks.get(name), (self.closed if end is None else end) - first
+        if ring is None or count <= 0:
+            return Rows(TICK_S, first, array("f"), array("f"))
+        low, high = first % TICKS, first % TICKS + count
+        means, tops = ring[low : min(high, TICKS)], ring[TICKS + low : TICKS + min(high, TICKS)]
+        if high > TICKS:
+            means, tops = means + ring[: high - TICKS], tops + ring[TICKS:high]
+        return Rows(TICK_S, first, means, tops)
+
+    def _since_of(self, name: str) -> int:
+        return max(self.start_s, self._since[name])
+
+    # --- time goes on ---------------------------------------------------------------------------------------------
+    def _advance(self, second: int) -> None:
+        """Make `second` part of the window; what was skipped becomes a gap."""
+        newest_s = self.newest_s
+        if newest_s is None or second < newest_s - MAX_LATE_S or second >= newest_s + TICKS * TICK_S:
+            self._start_anew(second)
+        elif second > newest_s:
+            for tick in range(newest_s // TICK_S, second // TICK_S):
+                self._clear(newest_s + 1, (tick + 1) * TICK_S)
+                self._close(tick)
+                newest_s = (tick + 1) * TICK_S - 1
+            self._clear(newest_s + 1, second + 1)
+            self.newest_s = second
+
+    def _start_anew(self, second: int) -> None:
+        for name in self._rings:
+            self._rings[name] = array("f", _EMPTY)
+            self._ticks[name] = array("f", _EMPTY_TICKS)
+        self._since = dict.fromkeys(self._since, second)
+        self.newest_s = self.start_s = second
+
+    def _clear(self, from_s: int, to_s: int) -> None:
+        for second in range(from_s, to_s):
+            slot = second % WINDOW_S
+            for ring in self._rings.values():
+                ring[slot] = math.nan
+
+    def _close(self, tick: int) -> None:
+        """Work out one tick of every series."""
+        low, slot = tick * TICK_S % WINDOW_S, tick % TICKS
+        for name, ring in self._rings.items():
+            values: Sequence[float] = ring[low : low + TICK_S]
+            total = sum(values)
+            if total != total:  # noqa: PLR0124 - only NaN differs from itself
+                values = [value for value in values if value == value]  # noqa: PLR0124
+                total = sum(values) if values else math.nan
+            ticks = self._ticks[name]
+            ticks[slot] = total / max(1, len(values))
+            ticks[TICKS + slot] = max(values, default=math.nan)
+
+
+class TimeBase:
+    """Maps a worker's wall clock to ours, so that its seconds stay evenly spaced however late a frame comes.
+
+    The offset is kept until it is off by more than `MAX_DRIFT_S`; then somebody's clock was set.
+    """
+
+    def __init__(self) -> None:
+        self._offset_s: float | None = None
+
+    def second(self, at_s: float, now_s: float) -> int:
+        """Return our Unix second of a sample taken at the worker's `at_s` and received at our `now_s`."""
+        if self._offset_s is None or abs(at_s + self._offset_s - now_s) > MAX_DRIFT_S:
+            self._offset_s = now_s - at_s
+        return math.floor(at_s + self._offset_s)
