@@ -220,14 +220,17 @@ async def test_a_viewer_that_never_reads_starves_nobody_and_is_closed(stage):
         await say(healthy, subscribe=["things"])
         await hear(healthy)
         await until(lambda: stage.hub.viewers == 2)
+        held_bytes = []
         for number in range(400):
             stage.put("a", f"{number} " + "x" * 60_000)
             change = await hear(healthy)
             while not change["data"]["items"] or not change["data"]["items"][0]["text"].startswith(f"{number} "):
                 change = await hear(healthy)
+            held_bytes += [one._transport.get_write_buffer_size() for one in stage.hub._watchers]
             if stage.hub.viewers == 1:
                 break
         assert stage.hub.viewers == 1
+        assert 60_000 < max(held_bytes) < 300_000  # one message, whatever came behind it
         stuck._conn.transport.abort()  # else its own polite close waits for an answer it does not read
 
 

@@ -3,14 +3,16 @@
     subscribe -> snapshot in parts, as the browser reads -> changes since, newest per key -> …
     (resume with a known sequence: the snapshot is skipped)
 
-No queue: a viewer knows the sequence it has of each topic and takes the difference when it is ready. One that does not
-read for `SEND_TIMEOUT_S`, or falls `MAX_LAG_BYTES` behind while one message is on the way, is closed (trust R11).
+No queue: a viewer knows the sequence it has of each topic and takes the difference when it is ready; one that reads
+slowly is told less often, and then what is newest. One that takes nothing of a message while `MAX_LAG_BYTES` more come,
+or does not finish it within `SEND_TIMEOUT_S`, is closed (trust R11).
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from aiohttp import WSMsgType
 
@@ -66,6 +68,11 @@ class _Ended(Exception):
     """Leaves the viewer's task group."""
 
 
+def _left_bytes(transport: Any) -> int:
+    """Return what the system has not taken yet; 0 where nobody knows."""
+    return 0 if transport is None else int(transport.get_write_buffer_size())
+
+
 class Viewer:
     """See the module."""
 
@@ -81,7 +88,8 @@ class Viewer:
         self._small: deque[bytes] = deque(maxlen=MAX_PONGS + 256)
         self._wake = asyncio.Event()
         self._lag_bytes: int | None = None  # None: no message is on the way
-        self._sending_since_s = 0.0
+        self._left_bytes = 0  # of that message, when it was last looked at
+        self._stuck_since_s = 0.0
         self.why: tuple[str, str] | None = None
 
     async def run(self) -> None:
@@ -98,13 +106,19 @@ class Viewer:
             await self._close()
 
     def wake(self, log: TopicLog) -> None:
-        """The log has something new; a viewer that is stuck in a message falls behind."""
+        """The log has something new."""
         if self._lag_bytes is not None:
-            self._lag_bytes += log.newest_bytes
-            is_stuck = asyncio.get_running_loop().time() - self._sending_since_s > LAG_GRACE_S
-            if is_stuck and self._lag_bytes > MAX_LAG_BYTES:
-                self.end("too_slow", "this browser does not read")
+            self._fall_behind(self._lag_bytes + log.newest_bytes)
         self._wake.set()
+
+    def _fall_behind(self, lag_bytes: int) -> None:
+        """More waits while a message is on the way. One that reads, however slowly, gets less often what is newest."""
+        now_s, left_bytes = asyncio.get_running_loop().time(), _left_bytes(self._transport)
+        if left_bytes < self._left_bytes:
+            lag_bytes, self._stuck_since_s = 0, now_s
+        self._lag_bytes, self._left_bytes = lag_bytes, left_bytes
+        if lag_bytes > MAX_LAG_BYTES and now_s - self._stuck_since_s > LAG_GRACE_S:
+            self.end("too_slow", "this browser does not read")
 
     def end(self, code: str, message: str) -> None:
         """Close the socket; a message on the way is not waited for."""
@@ -223,7 +237,7 @@ class Viewer:
         await self._send(encode(message))
 
     async def _send(self, message: bytes) -> None:
-        self._lag_bytes, self._sending_since_s = 0, asyncio.get_running_loop().time()
+        self._lag_bytes, self._left_bytes, self._stuck_since_s = 0, 0, asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._socket.send_frame(message, WSMsgType.TEXT)
