@@ -896,7 +896,9 @@ export interface components {
     }
     /**
      * MetricsQuery
-     * @description `?series=a,b&from=&to=&step_s=`; times are Unix seconds. `series` may end in `*`; empty: the fixed series.
+     * @description `?series=a,b&from=&to=&step_s=&agg=`; times are Unix seconds. `series` may end in `*`; empty: the fixed series.
+     *
+     *         `agg` says what stands second in a point: the mean of its bucket, or the largest value. A smallest is not kept.
      */
     MetricsQuery: {
       /** @default  */
@@ -907,6 +909,11 @@ export interface components {
       to: number | null
       /** @default null */
       step_s: number | null
+      /**
+       * @default avg
+       * @enum {unknown}
+       */
+      agg: 'avg' | 'max'
     }
     /**
      * NodeQuery
