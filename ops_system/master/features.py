@@ -27,10 +27,12 @@ from ops_system.master.instances.adopting import Adoptions
 from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
+from ops_system.master.instances.views import InstanceQuery
 from ops_system.master.live import api as live_api
 from ops_system.master.live.hub import Hub
 from ops_system.master.logs import api as logs_api
-from ops_system.master.logs.service import Logs
+from ops_system.master.logs.feeds import Feeds
+from ops_system.master.logs.service import Logs, Member
 from ops_system.master.logs.viewers import Viewers
 from ops_system.master.metrics import api as metrics_api
 from ops_system.master.metrics.history import History
@@ -61,7 +63,7 @@ from ops_system.master.trust.service import Trust
 from ops_system.master.updates import api as updates_api
 from ops_system.master.updates.service import Updates
 from ops_system.master.web.health import Check, Gauges
-from ops_system.master.web.route import Route
+from ops_system.master.web.route import Principal, Route
 from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import Part
@@ -72,6 +74,7 @@ from ops_system.storage.folder import DataFolder
 from ops_system.master.terminals.shares import Shares
 
 _SWEEP_KEYS_S = 3600.0
+_MAX_PAGE = 500
 _LOOK = "SELECT count(*) FROM meta"
 _PACKAGE = "ops_system.master"  # holds the migrations in schema/
 
@@ -343,8 +346,24 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
 
 
 def build_logs(ground: Ground, book: Book, instances: Instances) -> None:
-    """The logs of instances, read through the links."""
-    ground.routes += logs_api.routes(Logs(instances, book.links), Viewers(ground.bus), instances.get)
+    """The logs of instances, read through the links; those of a module or system as one."""
+    logs, feeds = Logs(instances, book.links), Feeds()
+    viewers = Viewers(logs, feeds)
+
+    async def of_module(module_id: str, actor: Principal) -> list[Member]:
+        await book.systems.get_module(module_id, principal=actor)
+        page = await instances.list_page(InstanceQuery(module_id=module_id, limit=_MAX_PAGE), actor)
+        return [Member(one.id, one.node_id) for one in page.items]
+
+    async def of_system(system_id: str, actor: Principal) -> list[Member]:
+        await book.systems.get_system(system_id, principal=actor)
+        page = await instances.list_page(InstanceQuery(system_id=system_id, limit=_MAX_PAGE), actor)
+        return [Member(one.id, one.node_id) for one in page.items]
+
+    ground.parts["log feeds"] = feeds.run
+    ground.routes += logs_api.routes(logs, viewers, instances.get)
+    ground.routes += logs_api.merged_routes(logs, viewers, "module", of_module)
+    ground.routes += logs_api.merged_routes(logs, viewers, "system", of_system)
 
 
 def build_commands(ground: Ground, book: Book, auth: Auth) -> Commands:

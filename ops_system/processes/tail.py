@@ -7,7 +7,7 @@ structs of `protocol.requests`. A line without a time of its own has the last on
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -29,7 +29,6 @@ MAX_LINES = 2000
 MAX_ANSWER_BYTES = 512 * 1024
 MAX_SEARCH_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
-QUICK_S, SLOW_S = 0.03, 0.25
 _LINE_OVERHEAD_BYTES = 32
 
 Log = FileLog | OutputLog
@@ -167,24 +166,6 @@ class Follower:
         if piece.data:
             self.offset = piece.offset + len(piece.data)
         return piece.data
-
-
-async def follow(log: Log, offset: int | None = None) -> AsyncIterator[bytes]:
-    """Yield what is written from `offset` on (None: the end), in chunks of at most CHUNK_BYTES, until closed.
-
-    A file that shrinks or was replaced goes on with the beginning of what is there now (one that shrinks and grows
-    beyond the old place between two looks goes unnoticed).
-    Looks every 30 ms while something comes and every 250 ms at rest. Raises like `read_lines`.
-    """
-    follower = await Follower.at_end(log) if offset is None else Follower(log, offset)
-    pause_s = QUICK_S
-    while True:
-        if data := await follower.read():
-            pause_s = QUICK_S
-            yield data
-            continue
-        await asyncio.sleep(pause_s)
-        pause_s = min(SLOW_S, pause_s * 1.5)
 
 
 @contextlib.contextmanager

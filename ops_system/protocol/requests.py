@@ -129,11 +129,34 @@ class LogBytes(msgspec.Struct, frozen=True):
 
 
 class FollowLog(msgspec.Struct, frozen=True):
-    """StreamOpen kind `log`: raw bytes from `offset` (None: the end) as they are written."""
+    """StreamOpen kind `log.follow`: what is written from `offset` on (None: the end), as it is written.
+
+    The stream carries `protocol.pieces`: `STDOUT` is the log's bytes, `CONTROL` is one of the words below as JSON.
+    """
 
     instance_id: InstanceId
     name: str
     offset: int | None = None
+
+
+class LogPlace(msgspec.Struct, frozen=True, tag_field="type", tag="place"):
+    """Worker: the next bytes stand at `offset`. Times without a zone are so far ahead of UTC. Always the first word."""
+
+    offset: int
+    utc_offset_s: float
+
+
+class LogDropped(msgspec.Struct, frozen=True, tag_field="type", tag="dropped"):
+    """Worker: so much is left out here, because it was written faster than it is followed. It is stored all the same.
+
+    `lines` is 0 where nobody knows: they were rotated away.
+    """
+
+    lines: int
+    bytes: int
+
+
+FromLogFeed = LogPlace | LogDropped
 
 
 class ListProcesses(msgspec.Struct, frozen=True):
@@ -367,6 +390,16 @@ class CloseTerminal(msgspec.Struct, frozen=True):
     """kind `terminals.close`: end a session and all it started; answered by `Terminals`."""
 
     session: str
+
+
+class FetchPackage(msgspec.Struct, frozen=True):
+    """kind `packages.fetch`: have this package unpacked on the node, so that a later start need not wait for it."""
+
+    package: PackageRef
+
+
+class FetchedPackage(msgspec.Struct, frozen=True):
+    """The package is on the node. A refusal or failure is an error whose details carry `reason`."""
 
 
 class UpdateWorker(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from ops_system.protocol.requests import (
     CloseTerminal,
+    FetchPackage,
     FollowLog,
     ListCrashes,
     ListLogs,
@@ -20,6 +21,7 @@ from ops_system.protocol.requests import (
 )
 from ops_system.runtime.handlers import Handlers
 from ops_system.worker.crashes import CrashStore
+from ops_system.worker.deploy import Deployer
 from ops_system.worker.execution import Execution
 from ops_system.worker.logs import InstanceLogs
 from ops_system.worker.takeover import Takeovers
@@ -35,7 +37,7 @@ def register(
     handlers.on_request("logs.read", ReadLog, logs.read_log)
     handlers.on_request("logs.search", SearchLog, logs.search_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
-    handlers.on_stream("log", FollowLog, logs.follow_log)
+    handlers.on_stream("log.follow", FollowLog, logs.follow_log)
     handlers.on_stream("exec", RunCommand, execution.run)
     handlers.on_stream("terminal", OpenTerminal, terminals.serve)
     handlers.on_request("terminals.list", ListTerminals, terminals.list_all)
@@ -49,6 +51,11 @@ def register_takeovers(handlers: Handlers, takeovers: Takeovers) -> None:
     handlers.on_request("processes.list", ListProcesses, takeovers.list_processes)
     handlers.on_request("takeover.match", MatchProcess, takeovers.match)
     handlers.on_request("instances.reload", ReloadInstance, takeovers.reload)
+
+
+def register_packages(handlers: Handlers, deployer: Deployer) -> None:
+    """Fill in what concerns packages ahead of their start."""
+    handlers.on_request("packages.fetch", FetchPackage, deployer.fetch)
 
 
 def register_updates(handlers: Handlers, updates: Updates) -> None:

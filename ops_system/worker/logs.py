@@ -1,4 +1,4 @@
-"""The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*` and the stream `log`.
+"""The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*`, `log.follow`.
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
 only to regular files inside the instance's folder, and no part of the path may be a link (`FileLog`). What others
@@ -24,7 +24,7 @@ from ops_system.processes.logsearch import search
 from ops_system.processes.matching import open_matcher
 from ops_system.processes.rotate import OutputLog, RotateRules, Rotation
 from ops_system.processes.surroundings import STDERR_NAME, STDOUT_NAME
-from ops_system.processes.tail import Log, Place, describe, follow, read_bytes, read_lines
+from ops_system.processes.tail import Log, Place, describe, read_bytes, read_lines
 from ops_system.protocol.requests import (
     FollowLog,
     ListLogs,
@@ -38,6 +38,7 @@ from ops_system.protocol.requests import (
     SearchLog,
 )
 from ops_system.runtime.streams import Stream
+from ops_system.worker.logfeed import feed
 
 _log = logging.getLogger(__name__)
 
@@ -143,10 +144,8 @@ class InstanceLogs:
         return await asyncio.to_thread(read_bytes, log, body.offset, body.length)
 
     async def follow_log(self, stream: Stream, body: FollowLog) -> None:
-        """Feed the stream `log` until the reader goes."""
-        log = self.log(body.instance_id, body.name)
-        async for data in follow(log, body.offset):
-            await stream.write(data)
+        """Feed the stream `log.follow` until the reader goes."""
+        await feed(self.log(body.instance_id, body.name), body.offset, stream.write)
 
     # --- rotation -------------------------------------------------------------------------------------------------
     async def rotate(self, instance_ids: Iterable[InstanceId], rules: RotateRules) -> None:

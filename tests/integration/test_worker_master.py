@@ -1,6 +1,8 @@
 """A real worker and a real master: joined over plain loopback and over TLS, deploying what a person would."""
 
 import asyncio
+import contextlib
+import gzip
 import json
 import signal
 import socket
@@ -129,6 +131,29 @@ async def test_logs_are_listed_read_downloaded_and_followed(master: RunningMaste
         assert "GET /service.json?seen=1" in read["lines"][0]["text"]
         async with api.session.get(f"{master.url}/api/v1{base}/stderr/download") as download:
             assert b"seen=1" in await download.read()
+        async with api.session.get(f"{master.url}/api/v1{base}/stderr/download?gzip=1") as download:
+            assert download.headers["Content-Disposition"].endswith('-stderr.log.gz"')
+            assert b"seen=1" in gzip.decompress(await download.read())
+        found = await api.get(f"{base}/stderr/search?q=get%20/SERVICE.json%5C%3Fseen%3D%5Cd&regex=1&nocase=1")
+        assert [hit["text"] for hit in found["hits"]] == [read["lines"][0]["text"]]
+        assert found["next"] is None
+        around = await api.get(f"{base}/stderr?around={found['hits'][0]['offset']}&tail=1")
+        assert around["lines"] == found["hits"]
+        async with api.session.get(f"{master.url}/api/v1{base}/stderr/search?q=(&regex=1") as refused:
+            assert (refused.status, (await refused.json())["code"]) == (422, "invalid")
+        merged = await api.get(f"/modules/{instance['module_id']}/logs/stderr?q=seen")
+        assert [(line["instance_id"], line["text"]) for line in merged["lines"]] == [
+            (instance["id"], read["lines"][0]["text"])
+        ]
+        async with api.socket(f"/systems/{instance['system_id']}/logs/stderr/follow") as following:
+            async with asyncio.timeout(10):
+                text = ""
+                while "seen=2" not in text:  # the first looks may come before the feed is open
+                    async with api.session.get(f"http://127.0.0.1:{port}/service.json?seen=2"):
+                        pass
+                    with contextlib.suppress(TimeoutError):
+                        text += (await following.receive(timeout=0.5)).data
+            assert instance["id"] in text
         await destroy(api, instance["id"])
 
 

@@ -1,17 +1,26 @@
-"""Asks nodes for the logs of their instances: lists, lines, bytes, and live lines.
+"""Asks nodes for the logs of their instances: lists, lines, hits, bytes; and opens the streams of new lines.
 
-A follower has a stream of its own on the link; its window is the back-pressure: a viewer that does not read stops its
-own stream, and nothing else. Lines are gathered for `BATCH_S`, so that a flood becomes few messages.
+Nothing is stored here. The logs of many instances are read side by side and merged by time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from ops_system.master.logs.rules import MAX_TAIL, FollowedLine, LineSplitter, LogQuery
-from ops_system.model.errors import Invalid
+from ops_system.master.logs.rules import (
+    LogQuery,
+    MergedLines,
+    MergedQuery,
+    SearchQuery,
+    Unread,
+    check_log_query,
+    check_search_query,
+    merge,
+    read_cursor,
+)
+from ops_system.model.errors import OpsError
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.protocol.requests import (
     Crashes,
@@ -20,19 +29,22 @@ from ops_system.protocol.requests import (
     ListLogs,
     LogBytes,
     LogFiles,
+    LogHits,
     LogLines,
     ReadLog,
     ReadLogBytes,
+    SearchLog,
 )
 from ops_system.runtime.streams import Stream
+from ops_system.runtime.tasks import spawn
 
 T = TypeVar("T")
 
 ANSWER_WITHIN_S = 10.0
 SEARCH_WITHIN_S = 30.0
 CHUNK_BYTES = 256 * 1024
-BATCH_S = 0.05
-MAX_BATCH_LINES = 1000
+MAX_MERGED = 50  # instances that are read as one log
+MERGED_AT_ONCE = 8
 
 
 class Asker(Protocol):
@@ -57,6 +69,13 @@ class Whereabouts(Protocol):
         ...
 
 
+class Member(NamedTuple):
+    """One of the instances that are read as one log."""
+
+    instance_id: str
+    node_id: NodeId
+
+
 class Logs:
     """Every method raises `NotFound` (instance or log), `NodeOffline`, `TimedOut`."""
 
@@ -71,14 +90,41 @@ class Logs:
         return await self._links.request(node_id, "logs.list", body, LogFiles, ANSWER_WITHIN_S)
 
     async def read(self, instance_id: str, name: str, query: LogQuery) -> LogLines:
-        """Return the last lines, or those before an offset. Raises `Invalid` for a `tail` out of range."""
-        if not 1 <= query.tail <= MAX_TAIL or (query.before is not None and query.before < 0):
-            problem = f"tail: 1 to {MAX_TAIL}; before: an offset from an earlier answer"
-            raise Invalid(problem, problems=[problem])
+        """Return the last lines, or those at a place. Raises `Invalid` for a question out of range."""
+        check_log_query(query)
+        return await self._read(Member(instance_id, await self._whereabouts.node_of(instance_id)), name, query)
+
+    async def _read(self, member: Member, name: str, query: LogQuery) -> LogLines:
+        body = ReadLog(
+            instance_id=InstanceId(member.instance_id),
+            name=name,
+            tail=query.tail,
+            before=query.before,
+            q=query.q,
+            after=query.after,
+            around=query.around,
+            at=query.at,
+        )
+        timeout_s = SEARCH_WITHIN_S if query.q or query.at else ANSWER_WITHIN_S
+        return await self._links.request(member.node_id, "logs.read", body, LogLines, timeout_s)
+
+    async def search(self, instance_id: str, name: str, query: SearchQuery) -> LogHits:
+        """Return the next hits. Raises `Invalid` for an expression that is wrong or takes too long."""
+        check_search_query(query)
         node_id = await self._whereabouts.node_of(instance_id)
-        body = ReadLog(instance_id=InstanceId(instance_id), name=name, tail=query.tail, before=query.before, q=query.q)
-        timeout_s = SEARCH_WITHIN_S if query.q else ANSWER_WITHIN_S
-        return await self._links.request(node_id, "logs.read", body, LogLines, timeout_s)
+        body = SearchLog(
+            instance_id=InstanceId(instance_id),
+            name=name,
+            text=query.q,
+            is_regex=query.regex,
+            ignore_case=query.nocase,
+            is_forward=query.forward,
+            start=query.start,
+            since=query.since,
+            until=query.until,
+            limit=query.limit,
+        )
+        return await self._links.request(node_id, "logs.search", body, LogHits, SEARCH_WITHIN_S)
 
     async def list_crashes(self, instance_id: str) -> Crashes:
         """Return the last unexpected ends with the output before them, the newest first."""
@@ -100,29 +146,37 @@ class Logs:
             offset = (offset if answer.offset is None else answer.offset) + len(answer.data)
             yield answer.data
 
-    async def open_follow(self, instance_id: str, name: str) -> Stream:
+    async def where(self, instance_id: str) -> Member:
+        """Return the instance with its node, once that has answered: who cannot be followed is an error, not an end."""
+        await self.list_logs(instance_id)
+        return Member(instance_id, await self._whereabouts.node_of(instance_id))
+
+    def open_follow(self, member: Member, name: str) -> Stream:
         """Open the stream of what is written from now on. The caller closes it."""
-        node_id = await self._whereabouts.node_of(instance_id)
-        await self.list_logs(instance_id)  # a node that is away or an instance it lost is told as an error, not an end
-        return self._links.open_stream(node_id, "log", FollowLog(instance_id=InstanceId(instance_id), name=name))
+        return self._links.open_stream(member.node_id, "log.follow", FollowLog(InstanceId(member.instance_id), name))
 
+    # --- many as one ----------------------------------------------------------------------------------------------
+    async def read_merged(self, members: Sequence[Member], name: str, query: MergedQuery) -> MergedLines:
+        """Return the last lines of all, by time. What one node cannot answer is told beside them."""
+        check_log_query(LogQuery(tail=query.tail))
+        cursor = read_cursor(query.before)
+        pages: dict[str, LogLines] = {}
+        unread: list[Unread] = []
+        room = asyncio.Semaphore(MERGED_AT_ONCE)
 
-async def batches(stream: Stream) -> AsyncIterator[list[FollowedLine]]:
-    """Yield the lines of a followed log, gathered for `BATCH_S`, until the stream ends; raises what ended it."""
-    loop = asyncio.get_running_loop()
-    splitter, lines, due_s = LineSplitter(), list[FollowedLine](), 0.0
-    is_open = True
-    while is_open:
-        try:
-            async with asyncio.timeout_at(due_s if lines else None):
-                fresh = splitter.feed(await anext(stream))
-        except TimeoutError:
-            fresh = []
-        except StopAsyncIteration:
-            fresh, is_open = splitter.flush(), False
-        if fresh and not lines:
-            due_s = loop.time() + BATCH_S
-        lines += fresh
-        while lines and (not is_open or loop.time() >= due_s or len(lines) >= MAX_BATCH_LINES):
-            yield lines[:MAX_BATCH_LINES]
-            lines = lines[MAX_BATCH_LINES:]
+        async def read_one(member: Member) -> None:
+            before = cursor.get(member.instance_id)
+            asked = LogQuery(tail=query.tail, before=before, q=query.q)
+            try:
+                async with room:
+                    pages[member.instance_id] = await self._read(member, name, asked)
+            except OpsError as problem:
+                unread.append(Unread(member.instance_id, problem.code, problem.message))
+
+        known = [member for member in members[:MAX_MERGED] if not cursor or cursor.get(member.instance_id)]
+        async with asyncio.TaskGroup() as group:
+            for member in known:
+                spawn(group, read_one(member), f"read log of {member.instance_id}")
+        in_order = {member.instance_id: pages[member.instance_id] for member in known if member.instance_id in pages}
+        lines, before = merge(in_order, cursor, query.tail)
+        return MergedLines(lines, before, unread, max(0, len(members) - MAX_MERGED))

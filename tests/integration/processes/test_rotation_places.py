@@ -15,9 +15,9 @@ import pytest
 from ops_system.model.ids import InstanceId
 from ops_system.processes.logstate import backups
 from ops_system.processes.rotate import OutputLog, RotateRules
-from ops_system.processes.tail import follow
 from ops_system.runtime.tasks import running
 from ops_system.worker.logs import InstanceLogs
+from tests.fakes.logs import follow
 from tests.fakes.outputs import everything, numbers_in, start_writer
 
 MB = 1_000_000

@@ -10,8 +10,9 @@ import pytest
 from ops_system.processes import holes, logstate
 from ops_system.processes.logstate import backups
 from ops_system.processes.rotate import OutputLog, Piece, RotateRules
-from ops_system.processes.tail import Place, describe, follow, read_bytes, read_lines
+from ops_system.processes.tail import Place, describe, read_bytes, read_lines
 from ops_system.runtime.tasks import running
+from tests.fakes.logs import follow
 from tests.fakes.outputs import everything, numbers_in, start_writer
 
 RULES = RotateRules(max_size_bytes=100_000, max_backups=3)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ops_system.model.errors import Invalid
 from ops_system.processes import loglines
 from ops_system.processes.filelog import FileLog
-from ops_system.processes.tail import Place, describe, follow, read_bytes, read_lines
+from ops_system.processes.tail import Place, describe, read_bytes, read_lines
+from tests.fakes.logs import follow
 
 
 def file_log(path):

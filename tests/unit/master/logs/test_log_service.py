@@ -1,13 +1,9 @@
-import asyncio
-
 import pytest
 
-from ops_system.master.logs.rules import LogQuery
-from ops_system.master.logs.service import CHUNK_BYTES, Logs, batches
+from ops_system.master.logs.rules import LogQuery, MergedQuery, SearchQuery
+from ops_system.master.logs.service import CHUNK_BYTES, MAX_MERGED, Logs, Member
 from ops_system.model.errors import Invalid, NodeOffline, NotFound
-from ops_system.protocol.frames import StreamClose, StreamData
-from ops_system.protocol.requests import LogBytes, LogFiles, LogLines
-from ops_system.runtime.streams import Stream
+from ops_system.protocol.requests import LogBytes, LogFiles, LogHits, LogLines
 
 
 class FakeInstances:
@@ -26,7 +22,7 @@ class FakeWorker:
         self.is_away = False
 
     async def request(self, node_id, kind, body, reply_type, timeout_s=10.0):
-        if self.is_away:
+        if self.is_away or node_id == "node_gone":
             raise NodeOffline("away")
         self.asked.append((node_id, kind, body))
         match kind:
@@ -34,12 +30,10 @@ class FakeWorker:
                 return LogFiles(items=())
             case "logs.read":
                 return LogLines(lines=(), before=None)
+            case "logs.search":
+                return LogHits((), None, 0, 0)
             case _:
                 return LogBytes(self.data[body.offset : body.offset + body.length], len(self.data))
-
-    def open_stream(self, node_id, kind, body):
-        self.asked.append((node_id, kind, body))
-        return Stream(1, lambda frame: True, lambda stream_id: None)
 
 
 async def collect(pieces):
@@ -79,23 +73,23 @@ async def test_a_node_that_is_away_is_told_before_following():
     worker = FakeWorker()
     worker.is_away = True
     with pytest.raises(NodeOffline):
-        await Logs(FakeInstances(), worker).open_follow("ins_1", "stdout")
+        await Logs(FakeInstances(), worker).where("ins_1")
 
 
-async def test_lines_are_gathered_and_the_rest_comes_at_the_end():
-    stream = await Logs(FakeInstances(), FakeWorker()).open_follow("ins_1", "stdout")
-    stream.on_data(StreamData(stream_id=1, data=b"one\ntwo\nthr"))
-    batch = aiter(batches(stream))
-    async with asyncio.timeout(5):
-        assert [line.text for line in await anext(batch)] == ["one", "two"]
-        stream.on_data(StreamData(stream_id=1, data=b"ee"))
-        stream.on_close(StreamClose(stream_id=1))
-        assert [line.text for line in await anext(batch)] == ["three"]
-        assert [one async for one in batch] == []
+async def test_a_search_asks_the_node():
+    worker = FakeWorker()
+    found = await Logs(FakeInstances(), worker).search("ins_1", "stdout", SearchQuery("a+", regex=True, limit=7))
+    _, kind, body = worker.asked[0]
+    assert (kind, body.text, body.is_regex, body.limit, found.next) == ("logs.search", "a+", True, 7, None)
 
 
-async def test_what_ends_a_stream_badly_is_raised():
-    stream = await Logs(FakeInstances(), FakeWorker()).open_follow("ins_1", "stdout")
-    stream.on_close(StreamClose(stream_id=1, code="not_found", message="no such log"))
-    with pytest.raises(NotFound, match="no such log"):
-        await anext(aiter(batches(stream)))
+async def test_many_logs_are_read_as_one_and_what_is_missing_is_told():
+    worker = FakeWorker()
+    logs = Logs(FakeInstances(), worker)
+    members = [Member(f"ins_{n}", "node_gone" if n == 1 else "node_1") for n in range(MAX_MERGED + 3)]
+    found = await logs.read_merged(members, "stdout", MergedQuery(tail=5))
+    assert [one.instance_id for one in found.unread] == ["ins_1"]
+    assert (found.left_out, found.before, found.lines) == (3, None, [])
+    assert len(worker.asked) == MAX_MERGED - 1
+    with pytest.raises(Invalid):
+        await logs.read_merged(members, "stdout", MergedQuery(tail=0))

@@ -1,47 +1,90 @@
 import asyncio
 
+import msgspec
 import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from ops_system.master.auth.events import SessionsRevoked
-from ops_system.master.bus import Bus
+from ops_system.master.logs import viewers as viewing
+from ops_system.master.logs.feeds import Feeds
+from ops_system.master.logs.service import Member
 from ops_system.master.logs.viewers import Viewers
-from ops_system.master.web.route import Principal
+from ops_system.model.errors import NodeOffline, NotFound
 from ops_system.protocol.frames import StreamClose, StreamData
+from ops_system.protocol.pieces import Channel, encode_piece
+from ops_system.protocol.requests import LogPlace
 from ops_system.runtime.streams import Stream
+from ops_system.runtime.tasks import running
 
-ANN = Principal(kind="user", id="usr_1", name="ann", session_id="ses_1")
 WITHIN_S = 5
 
 
-class Stage:
-    """A server whose every WebSocket follows a stream that the test feeds."""
+class FakeLogs:
+    """Opens streams that a test feeds."""
 
     def __init__(self):
-        self.bus = Bus()
-        self.viewers = Viewers(self.bus)
-        self.streams = []
-        self.told = []
+        self.streams = {}
+        self.away = set()
+        self.opened = asyncio.Event()
+
+    async def where(self, instance_id):
+        if instance_id in self.away:
+            raise NodeOffline("away")
+        return Member(instance_id, "node_1")
+
+    def open_follow(self, member, name):
+        if member.instance_id in self.away:
+            raise NodeOffline("away")
+        stream = Stream(1, lambda frame: True, lambda _id: None)
+        self.streams[member.instance_id] = stream
+        self.say(member.instance_id, Channel.CONTROL, msgspec.json.encode(LogPlace(0, 0.0)))
+        self.opened.set()
+        return stream
+
+    def say(self, instance_id, channel, data):
+        self.streams[instance_id].on_data(StreamData(stream_id=1, data=encode_piece(channel, data)))
+
+    def write(self, instance_id, data):
+        self.say(instance_id, Channel.STDOUT, data)
+
+    async def has(self, instance_id):
+        async with asyncio.timeout(WITHIN_S):
+            while instance_id not in self.streams:
+                self.opened.clear()
+                await self.opened.wait()
+
+
+class Stage:
+    """A server whose WebSockets follow `ins_1`, or (at /all) all members."""
+
+    def __init__(self):
+        self.logs = FakeLogs()
+        self.feeds = Feeds()
+        self.viewers = Viewers(self.logs, self.feeds)
+        self.members = ["ins_1", "ins_2"]
+        self.answer = asyncio.Event()
 
     async def follow(self, request):
-        stream = Stream(len(self.streams), lambda frame: self.told.append(frame) or True, lambda stream_id: None)
-        self.streams.append(stream)
-        return await self.viewers.serve(request, ANN, stream)
+        return await self.viewers.serve(request, "ins_1", "stdout")
+
+    async def follow_all(self, request):
+        return await self.viewers.serve_merged(request, self.find, "stdout")
+
+    async def find(self):
+        if not self.members:
+            raise NotFound("there is no such module")
+        return [Member(one, "node_1") for one in self.members]
 
 
 @pytest.fixture
-async def stage():
+async def stage(monkeypatch):
+    monkeypatch.setattr(viewing, "LOOK_AGAIN_S", 0.02)
     stage = Stage()
     app = web.Application()
     app.router.add_get("/", stage.follow)
-    async with TestClient(TestServer(app)) as stage.client:
+    app.router.add_get("/all", stage.follow_all)
+    async with running(stage.feeds.run(), "feeds"), TestClient(TestServer(app)) as stage.client:
         yield stage
-
-
-async def opened(stage):
-    socket = await stage.client.ws_connect("/")
-    return socket, stage.streams[-1]
 
 
 async def heard(socket):
@@ -49,31 +92,70 @@ async def heard(socket):
         return await socket.receive_json()
 
 
-async def test_lines_reach_the_viewer(stage):
-    socket, stream = await opened(stage)
-    stream.on_data(StreamData(stream_id=0, data=b"one\n<b>two</b>\n"))
-    assert await heard(socket) == {"lines": [{"text": "one", "at": None}, {"text": "<b>two</b>", "at": None}]}
-    await socket.close()
+async def closed(socket):
     async with asyncio.timeout(WITHIN_S):
-        while stream.is_open:  # noqa: ASYNC110 - the server's end of the socket sets no event here
+        return (await socket.receive()).type is WSMsgType.CLOSE
+
+
+async def nobody_looks(stage):
+    async with asyncio.timeout(WITHIN_S):
+        while len(stage.feeds):  # noqa: ASYNC110 - the server's end of the socket sets no event here
             await asyncio.sleep(0.01)
-    assert isinstance(stage.told[-1], StreamClose)
+
+
+async def test_lines_reach_the_viewer_and_its_end_ends_the_stream(stage):
+    socket = await stage.client.ws_connect("/")
+    stage.logs.write("ins_1", b"one\n<b>two</b>\n")
+    assert [line["text"] for line in (await heard(socket))["lines"]] == ["one", "<b>two</b>"]
+    await socket.close()
+    await nobody_looks(stage)
+    assert not stage.logs.streams["ins_1"].is_open
 
 
 async def test_the_viewer_is_told_why_it_ended(stage):
-    socket, stream = await opened(stage)
-    stream.on_close(StreamClose(stream_id=0, code="node_offline", message="gone"))
-    assert await heard(socket) == {"end": {"code": "node_offline", "message": "gone"}}
-    async with asyncio.timeout(WITHIN_S):
-        assert (await socket.receive()).type is WSMsgType.CLOSE
+    socket = await stage.client.ws_connect("/")
+    stage.logs.streams["ins_1"].on_close(StreamClose(stream_id=0, code="node_offline", message="gone"))
+    assert (await heard(socket))["end"] == {"code": "node_offline", "message": "gone"}
+    assert await closed(socket)
 
 
-async def test_a_revoked_session_ends_its_viewers_and_no_others(stage):
-    socket, stream = await opened(stage)
-    stage.bus.publish(SessionsRevoked(frozenset({"ses_2"})))
-    assert stream.is_open
-    stage.bus.publish(SessionsRevoked(frozenset({"ses_1"})))
-    assert not stream.is_open
-    assert "end" in await heard(socket)
+async def test_many_logs_in_one_socket_some_come_later_and_one_that_ends_comes_back(stage):
+    stage.logs.away = {"ins_2"}
+    socket = await stage.client.ws_connect("/all")
+    await stage.logs.has("ins_1")
+    stage.logs.write("ins_1", b"one\n")
+    first = await heard(socket)
+    assert (first["instance_id"], first["lines"][0]["text"]) == ("ins_1", "one")
+    stage.logs.away = set()
+    await stage.logs.has("ins_2")
+    stage.logs.write("ins_2", b"two\n")
+    assert (await heard(socket))["instance_id"] == "ins_2"
+    stage.logs.streams.pop("ins_2").on_close(StreamClose(stream_id=0, code="node_offline", message="gone"))
+    assert (await heard(socket))["end"]["code"] == "node_offline"
+    await stage.logs.has("ins_2")
+    stage.logs.write("ins_2", b"again\n")
+    assert (await heard(socket))["lines"][0]["text"] == "again"
+    stage.members.remove("ins_1")
     async with asyncio.timeout(WITHIN_S):
-        assert (await socket.receive()).type is WSMsgType.CLOSE
+        while stage.feeds.has(("ins_1", "stdout")):  # noqa: ASYNC110 - leaving a feed sets no event
+            await asyncio.sleep(0.01)
+    stage.members.clear()
+    end = await heard(socket)
+    assert (end["end"]["code"], end["instance_id"]) == ("not_found", "")
+    assert await closed(socket)
+    await nobody_looks(stage)
+
+
+async def test_a_browser_that_reads_nothing_is_let_go(stage, monkeypatch):
+    monkeypatch.setattr(viewing, "SEND_WITHIN_S", 0.2)
+    socket = await stage.client.ws_connect("/", max_msg_size=0)
+    transport = socket.get_extra_info("socket")
+    assert transport is not None
+    socket._response.connection.transport.pause_reading()
+    line = b"x" * 60_000 + b"\n"
+    async with asyncio.timeout(WITHIN_S):
+        while len(stage.feeds):
+            if stage.logs.streams["ins_1"]._unacked_bytes < 100_000:
+                for at in range(0, len(line), 15_000):
+                    stage.logs.write("ins_1", line[at : at + 15_000])
+            await asyncio.sleep(0.001)
