@@ -9,6 +9,168 @@ export interface components {
      */
     Nothing: Record<string, never>
     /**
+     * NewRule
+     * @description A rule as people write it. `channels` empty: every channel that wants alerts.
+     */
+    NewRule: {
+      name: string
+      condition: components['schemas']['Condition']
+      /** @default warning */
+      severity: components['schemas']['Severity']
+      /**
+       * @default {
+       *       "labels": {},
+       *       "node_ids": [],
+       *       "system_id": "",
+       *       "module_id": ""
+       *     }
+       */
+      scope: components['schemas']['Scope']
+      /** @default 0 */
+      for_s: number
+      /** @default 0 */
+      keep_firing_for_s: number
+      /**
+       * @default ok
+       * @enum {unknown}
+       */
+      no_data: 'firing' | 'keep' | 'ok'
+      /**
+       * @default {
+       *       "by": "rule",
+       *       "wait_s": 0,
+       *       "interval_s": 30,
+       *       "repeat_s": 14400
+       *     }
+       */
+      group: components['schemas']['Grouping']
+      /** @default [] */
+      channels: string[]
+      /**
+       * @default {
+       *       "en": "",
+       *       "zh": ""
+       *     }
+       */
+      texts: components['schemas']['Texts']
+      /** @default true */
+      enabled: boolean
+    }
+    /**
+     * Condition
+     * @description When a subject is in a bad way. Which fields count depends on `kind` (docs/alerts.md has the table).
+     *
+     *         `fire_level` begins it, `clear_level` ends it (absent: the same); between the two nothing changes. `window_s` 0
+     *         looks at the newest sample; else `mode` says how the window is read: its mean, every sample, or at least
+     *         `share_percent` of the samples. `certificate` counts days left, `instance_restarts` those that still count.
+     *         `no_data` fires when `series` (empty: any) has not come for `window_s` seconds.
+     */
+    Condition: {
+      kind: components['schemas']['ConditionKind']
+      /** @default  */
+      series: string
+      /**
+       * @default >=
+       * @enum {unknown}
+       */
+      op: '<' | '<=' | '>' | '>='
+      /** @default null */
+      fire_level: number | null
+      /** @default null */
+      clear_level: number | null
+      /**
+       * @default mean
+       * @enum {unknown}
+       */
+      mode: 'every' | 'mean' | 'share'
+      /** @default 100 */
+      share_percent: number
+      /** @default 0 */
+      window_s: number
+      /** @default [] */
+      states: string[]
+    }
+    /**
+     * ConditionKind
+     * @description What a rule looks at.
+     * @enum {unknown}
+     */
+    ConditionKind:
+      | 'certificate'
+      | 'instance_health'
+      | 'instance_metric'
+      | 'instance_restarts'
+      | 'instance_state'
+      | 'no_data'
+      | 'node_metric'
+      | 'node_status'
+    /**
+     * Severity
+     * @description How bad it is.
+     * @enum {unknown}
+     */
+    Severity: 'critical' | 'info' | 'warning'
+    /**
+     * Scope
+     * @description Which subjects count: those that fit everything given. Nothing given: all.
+     */
+    Scope: {
+      /** @default {} */
+      labels: {
+        [key: string]: string
+      }
+      /** @default [] */
+      node_ids: string[]
+      /** @default  */
+      system_id: string
+      /** @default  */
+      module_id: string
+    }
+    /**
+     * Grouping
+     * @description How alerts of a rule are told together: first after `wait_s`, more after `interval_s`, again after `repeat_s`.
+     *
+     *         `repeat_s` 0: never again while nothing changes.
+     */
+    Grouping: {
+      /**
+       * @default rule
+       * @enum {unknown}
+       */
+      by: 'node' | 'rule' | 'system'
+      /** @default 0 */
+      wait_s: number
+      /** @default 30 */
+      interval_s: number
+      /** @default 14400 */
+      repeat_s: number
+    }
+    /**
+     * Texts
+     * @description The sentence of a notice by language; `{name}` places a value. Empty: the product's own sentence.
+     */
+    Texts: {
+      /** @default  */
+      en: string
+      /** @default  */
+      zh: string
+    }
+    /**
+     * RulePatch
+     * @description Switch a rule on or off.
+     */
+    RulePatch: {
+      enabled: boolean
+    }
+    /**
+     * Note
+     * @description What somebody says when they acknowledge an alert.
+     */
+    Note: {
+      /** @default  */
+      note: string
+    }
+    /**
      * NewChannel
      * @description A channel to make: with `email` for mail, else with `url`. `secret` signs (webhook, DingTalk, Feishu).
      */
@@ -26,7 +188,8 @@ export interface components {
        * @default [
        *       "instance_failed",
        *       "node_offline",
-       *       "node_quarantined"
+       *       "node_quarantined",
+       *       "alert"
        *     ]
        */
       events: components['schemas']['EventKind'][]
@@ -48,7 +211,7 @@ export interface components {
      * @description What a channel can subscribe to.
      * @enum {unknown}
      */
-    EventKind: 'instance_failed' | 'node_offline' | 'node_quarantined'
+    EventKind: 'alert' | 'instance_failed' | 'node_offline' | 'node_quarantined'
     /**
      * NewEmailSettings
      * @description A mail server with its password, which is never shown again. Without `username` nobody logs in.
@@ -356,6 +519,54 @@ export interface components {
       success_codes?: number[]
     }
     /**
+     * PlanBody
+     * @description Which version, and how.
+     */
+    PlanBody: {
+      version: string
+      /**
+       * @default {
+       *       "max_parallel": 1,
+       *       "canary": 1,
+       *       "bake_s": 10,
+       *       "auto_revert": true
+       *     }
+       */
+      strategy: components['schemas']['Strategy']
+    }
+    /**
+     * Strategy
+     * @description How a rollout goes on. `canary`: how many instances go first; 0: none do.
+     */
+    Strategy: {
+      /** @default 1 */
+      max_parallel: number
+      /** @default 1 */
+      canary: number
+      /** @default 10 */
+      bake_s: number
+      /** @default true */
+      auto_revert: boolean
+    }
+    /**
+     * RolloutBody
+     * @description Which version, how, and why (for the history).
+     */
+    RolloutBody: {
+      version: string
+      /**
+       * @default {
+       *       "max_parallel": 1,
+       *       "canary": 1,
+       *       "bake_s": 10,
+       *       "auto_revert": true
+       *     }
+       */
+      strategy: components['schemas']['Strategy']
+      /** @default  */
+      note: string
+    }
+    /**
      * PlannedNode
      * @description Body of `POST /nodes`: a place that the next worker of this name takes.
      */
@@ -482,6 +693,37 @@ export interface components {
       code: string
       username: string
       password: string
+    }
+    /**
+     * NewSilence
+     * @description Nobody is told of what `matchers` fit, from `starts_at` (absent: now) until `ends_at`.
+     */
+    NewSilence: {
+      reason: string
+      matchers: components['schemas']['Matchers']
+      ends_at: string
+      /** @default null */
+      starts_at: string | null
+    }
+    /**
+     * Matchers
+     * @description What a silence matches: alerts that fit everything given. A list fits when one of its ids does.
+     */
+    Matchers: {
+      /** @default [] */
+      rule_ids: string[]
+      /** @default [] */
+      node_ids: string[]
+      /** @default {} */
+      labels: {
+        [key: string]: string
+      }
+      /** @default  */
+      system_id: string
+      /** @default  */
+      instance_id: string
+      /** @default null */
+      severity: components['schemas']['Severity'] | null
     }
     /**
      * ProofBody
@@ -772,6 +1014,44 @@ export interface components {
       path: string
     }
     /**
+     * ListQuery
+     * @description `?limit=&offset=&q=&sort=` of every list. `sort` is a field name, `-field` for descending.
+     */
+    ListQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+    }
+    /**
+     * AlertQuery
+     * @description Filters of the list; `state` and `severity` take several words, separated by commas.
+     */
+    AlertQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      state: string
+      /** @default  */
+      severity: string
+      /** @default  */
+      rule_id: string
+      /** @default  */
+      node_id: string
+      /** @default  */
+      subject: string
+    }
+    /**
      * AuditQuery
      * @description Filters of the list. `action` is a prefix (`user.`); `from` and `to` are RFC 3339 stamps, `to` exclusive.
      */
@@ -799,20 +1079,6 @@ export interface components {
       from: string | null
       /** @default null */
       to: string | null
-    }
-    /**
-     * ListQuery
-     * @description `?limit=&offset=&q=&sort=` of every list. `sort` is a field name, `-field` for descending.
-     */
-    ListQuery: {
-      /** @default 100 */
-      limit: number
-      /** @default 0 */
-      offset: number
-      /** @default  */
-      q: string
-      /** @default  */
-      sort: string
     }
     /**
      * DeliveryQuery
@@ -884,7 +1150,9 @@ export interface components {
     }
     /**
      * LogQuery
-     * @description `tail`: at most so many lines (1 to 2000); `before`: an offset of the last answer; `q`: a part of a line.
+     * @description `tail`: at most so many lines (1 to 2000); `q`: a part of a line.
+     *
+     *         At most one of: `before` and `after` (offsets of an earlier answer), `around` (the offset of a line), `at` (a time).
      */
     LogQuery: {
       /** @default 200 */
@@ -893,6 +1161,44 @@ export interface components {
       before: number | null
       /** @default  */
       q: string
+      /** @default null */
+      after: number | null
+      /** @default null */
+      around: number | null
+      /** @default null */
+      at: string | null
+    }
+    /**
+     * LogDownloadQuery
+     * @description `gzip=1`: packed on the way.
+     */
+    LogDownloadQuery: {
+      /** @default false */
+      gzip: boolean
+    }
+    /**
+     * LogSearchQuery
+     * @description `q`: what is looked for, as it stands or (`regex=1`) as a regular expression; `nocase=1`: whatever its case.
+     *
+     *         The latest first, unless `forward=1`. `start`: the `next` of the last answer; `since`, `until`: times;
+     *         `limit`: at most so many hits (1 to 2000).
+     */
+    LogSearchQuery: {
+      q: string
+      /** @default false */
+      regex: boolean
+      /** @default false */
+      nocase: boolean
+      /** @default false */
+      forward: boolean
+      /** @default null */
+      start: number | null
+      /** @default null */
+      since: string | null
+      /** @default null */
+      until: string | null
+      /** @default 500 */
+      limit: number
     }
     /**
      * MetricsQuery
@@ -914,6 +1220,18 @@ export interface components {
        * @enum {unknown}
        */
       agg: 'avg' | 'max'
+    }
+    /**
+     * MergedLogQuery
+     * @description `tail`: at most so many lines (1 to 2000); `before`: that of the last answer; `q`: a part of a line.
+     */
+    MergedLogQuery: {
+      /** @default 200 */
+      tail: number
+      /** @default  */
+      before: string
+      /** @default  */
+      q: string
     }
     /**
      * NodeQuery
@@ -1057,6 +1375,22 @@ export interface components {
       user_id: string
     }
     /**
+     * SilenceQuery
+     * @description `state`: `scheduled`, `active` or `expired`, several separated by commas.
+     */
+    SilenceQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      state: string
+    }
+    /**
      * SharedQuery
      * @description `cols`, `rows`: the window; it does not change the terminal's size.
      */
@@ -1089,6 +1423,186 @@ export interface components {
       sort: string
       /** @default null */
       role: components['schemas']['Role'] | null
+    }
+    /**
+     * Page[Rule]
+     * @description A list answer.
+     */
+    Page_Rule_: {
+      items: components['schemas']['Rule'][]
+      total: number
+    }
+    /**
+     * Rule
+     * @description A rule on record. `builtin` names the one it was shipped as; `firing` counts its alerts.
+     */
+    Rule: {
+      name: string
+      condition: components['schemas']['Condition']
+      /** @default warning */
+      severity: components['schemas']['Severity']
+      /**
+       * @default {
+       *       "labels": {},
+       *       "node_ids": [],
+       *       "system_id": "",
+       *       "module_id": ""
+       *     }
+       */
+      scope: components['schemas']['Scope']
+      /** @default 0 */
+      for_s: number
+      /** @default 0 */
+      keep_firing_for_s: number
+      /**
+       * @default ok
+       * @enum {unknown}
+       */
+      no_data: 'firing' | 'keep' | 'ok'
+      /**
+       * @default {
+       *       "by": "rule",
+       *       "wait_s": 0,
+       *       "interval_s": 30,
+       *       "repeat_s": 14400
+       *     }
+       */
+      group: components['schemas']['Grouping']
+      /** @default [] */
+      channels: string[]
+      /**
+       * @default {
+       *       "en": "",
+       *       "zh": ""
+       *     }
+       */
+      texts: components['schemas']['Texts']
+      /** @default true */
+      enabled: boolean
+      id: string
+      /** @default  */
+      builtin: string
+      created_at: string
+      created_by: string
+      updated_at: string
+      /** @default 0 */
+      firing: number
+      /** @default 0 */
+      pending: number
+    }
+    /**
+     * Page[Alert]
+     * @description A list answer.
+     */
+    Page_Alert_: {
+      items: components['schemas']['Alert'][]
+      total: number
+    }
+    /**
+     * Alert
+     * @description One rule on one subject. `value` is the newest that was judged; levels and days as the rule counts them.
+     *
+     *         `silenced_by` lists silences that match now; `muted`: its node is silent, and that is told instead. `flapping`: it
+     *         fired so often lately that it is held until it has been quiet for ten minutes.
+     */
+    Alert: {
+      id: string
+      rule_id: string
+      rule_name: string
+      severity: components['schemas']['Severity']
+      state: components['schemas']['AlertState']
+      subject: string
+      subject_name: string
+      /** @default  */
+      node_id: string
+      /** @default  */
+      node_name: string
+      /** @default  */
+      instance_id: string
+      /** @default  */
+      system_id: string
+      /** @default  */
+      module_id: string
+      /** @default {} */
+      labels: {
+        [key: string]: string
+      }
+      /** @default null */
+      value: number | null
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+      /**
+       * @default {
+       *       "en": "",
+       *       "zh": ""
+       *     }
+       */
+      texts: components['schemas']['Texts']
+      started_at: string
+      /** @default null */
+      fired_at: string | null
+      /** @default null */
+      resolved_at: string | null
+      /** @default null */
+      told_at: string | null
+      /** @default false */
+      flapping: boolean
+      /** @default false */
+      muted: boolean
+      /** @default [] */
+      silenced_by: string[]
+      /** @default null */
+      ack: components['schemas']['Acknowledgement'] | null
+    }
+    /**
+     * AlertState
+     * @description How far a rule has come on one subject. `no_data`: it fires because nothing is known any more.
+     * @enum {unknown}
+     */
+    AlertState: 'firing' | 'no_data' | 'pending' | 'resolved'
+    /**
+     * Reason
+     * @description A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`.
+     */
+    Reason: {
+      code: string
+      message: string
+      /** @default {} */
+      params: {
+        [key: string]: string | number
+      }
+    }
+    /**
+     * Acknowledgement
+     * @description Somebody has seen it: nobody is reminded until it is resolved.
+     */
+    Acknowledgement: {
+      by: string
+      at: string
+      /** @default  */
+      note: string
+    }
+    /**
+     * AlertDetails
+     * @description An alert with its history, the oldest line first.
+     */
+    AlertDetails: {
+      alert: components['schemas']['Alert']
+      transitions: components['schemas']['Transition'][]
+    }
+    /**
+     * Transition
+     * @description One line of an alert's history. `kind`: a state, or `told`, `acknowledged`, `unacknowledged`, `held`.
+     */
+    Transition: {
+      at: string
+      kind: string
+      /** @default null */
+      value: number | null
+      /** @default  */
+      actor: string
+      /** @default  */
+      note: string
     }
     /**
      * Page[AuditRow]
@@ -1187,18 +1701,6 @@ export interface components {
      */
     DeliveryState: 'failed' | 'pending' | 'sent'
     /**
-     * Reason
-     * @description A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`.
-     */
-    Reason: {
-      code: string
-      message: string
-      /** @default {} */
-      params: {
-        [key: string]: string | number
-      }
-    }
-    /**
      * Page[Delivery]
      * @description A list answer.
      */
@@ -1222,12 +1724,6 @@ export interface components {
       next_attempt_at: string | null
       ended_at: string | null
     }
-    /**
-     * Severity
-     * @description How bad it is.
-     * @enum {unknown}
-     */
-    Severity: 'critical' | 'info' | 'warning'
     /**
      * Page[CommandRun]
      * @description A list answer.
@@ -1282,6 +1778,8 @@ export interface components {
       updated_at: string
       ended_at: string | null
       created_by: string
+      /** @default false */
+      is_paused: boolean
     }
     /**
      * OperationStep
@@ -1633,6 +2131,18 @@ export interface components {
       offset: number
     }
     /**
+     * LogHits
+     * @description Answer of `logs.search`, in the order of the search. A long line is cut to its first 4 KiB.
+     *
+     *         `next`: where to go on, None when everything was looked at. `done_bytes` of `total_bytes` lie behind.
+     */
+    LogHits: {
+      hits: components['schemas']['LogLine'][]
+      next: number | null
+      done_bytes: number
+      total_bytes: number
+    }
+    /**
      * Metrics
      * @description Points `[t, mean, largest]` by series; a gap is absent. `names` lists every series that exists.
      */
@@ -1779,6 +2289,109 @@ export interface components {
       created_at: string
       /** @default [] */
       env_secrets: string[]
+    }
+    /**
+     * MergedLines
+     * @description The last lines of all, by time. `before`: where to go on, None at the beginning.
+     *
+     *         `unread`: instances that are missing; `left_out`: how many more there are than are read at once.
+     */
+    MergedLines: {
+      lines: components['schemas']['MergedLine'][]
+      before: string | null
+      unread: components['schemas']['Unread'][]
+      /** @default 0 */
+      left_out: number
+    }
+    /**
+     * MergedLine
+     * @description A line of one of the instances.
+     */
+    MergedLine: {
+      at: string | null
+      text: string
+      offset: number
+      instance_id: string
+    }
+    /**
+     * Unread
+     * @description An instance whose log could not be read: why.
+     */
+    Unread: {
+      instance_id: string
+      code: string
+      message: string
+    }
+    /**
+     * Plan
+     * @description What a rollout would do. `unchanged`: how many instances are as they would be already.
+     */
+    Plan: {
+      module_id: string
+      package: string
+      from_version: string
+      to_version: string
+      strategy: components['schemas']['Strategy']
+      is_possible: boolean
+      waves: number
+      unchanged: number
+      items: components['schemas']['PlanItem'][]
+    }
+    /**
+     * PlanItem
+     * @description One instance of a plan. `hindrances`: what stands in the way; `restarts`: its process is started anew.
+     */
+    PlanItem: {
+      instance_id: string
+      node_id: string
+      node_name: string
+      wave: number
+      from_version: string
+      to_version: string
+      changes: components['schemas']['Change'][]
+      restarts: boolean
+      hindrances: components['schemas']['Reason'][]
+    }
+    /**
+     * Change
+     * @description What a field of the definition is now and would be, as JSON; long texts are cut.
+     */
+    Change: {
+      field: string
+      before: string
+      after: string
+    }
+    /**
+     * RolloutBegun
+     * @description The rollout is on record; the operation tells how far it is.
+     */
+    RolloutBegun: {
+      operation: components['schemas']['Operation']
+    }
+    /**
+     * Page[ModuleRollout]
+     * @description A list answer.
+     */
+    Page_ModuleRollout_: {
+      items: components['schemas']['ModuleRollout'][]
+      total: number
+    }
+    /**
+     * ModuleRollout
+     * @description One rollout of the history.
+     */
+    ModuleRollout: {
+      operation_id: string
+      from_version: string
+      to_version: string
+      strategy: components['schemas']['Strategy']
+      note: string
+      state: components['schemas']['OperationState']
+      reverted: boolean
+      failure: components['schemas']['Reason'] | null
+      created_by: string
+      created_at: string
+      ended_at: string | null
     }
     /**
      * Page[Node]
@@ -2304,6 +2917,31 @@ export interface components {
      */
     SetupStatus: {
       required: boolean
+    }
+    /**
+     * Page[Silence]
+     * @description A list answer.
+     */
+    Page_Silence_: {
+      items: components['schemas']['Silence'][]
+      total: number
+    }
+    /**
+     * Silence
+     * @description A silence on record. `matching` counts the alerts it quiets now.
+     */
+    Silence: {
+      id: string
+      author: string
+      reason: string
+      matchers: components['schemas']['Matchers']
+      starts_at: string
+      ends_at: string
+      /** @enum {unknown} */
+      state: 'active' | 'expired' | 'scheduled'
+      /** @default 0 */
+      matching: number
+      created_at: string
     }
     /**
      * Proof

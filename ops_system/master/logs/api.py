@@ -7,11 +7,11 @@ from functools import partial
 from aiohttp import web
 
 from ops_system.master.logs.rules import (
-    DownloadQuery,
+    LogDownloadQuery,
     LogQuery,
+    LogSearchQuery,
     MergedLines,
-    MergedQuery,
-    SearchQuery,
+    MergedLogQuery,
     file_name,
 )
 from ops_system.master.logs.service import Logs, Member
@@ -98,7 +98,7 @@ def _read_routes(service: Logs, check: Check) -> list[Route]:
             "Search the whole log with its old files by text or regular expression, some seconds at a time",
             "search_log",
             answer=LogHits,
-            query=SearchQuery,
+            query=LogSearchQuery,
             tag="logs",
             errors=("invalid", *_ERRORS),
         ),
@@ -110,7 +110,7 @@ def _stream_routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]
         instance_id, name = call.params["id"], call.params["name"]
         await check(instance_id, call.principal)
         pieces = service.download(instance_id, name)
-        query: DownloadQuery = call.query
+        query: LogDownloadQuery = call.query
         return await _send_file(call, _packed(pieces) if query.gzip else pieces, file_name(instance_id, name))
 
     async def follow_log(call: Call) -> web.StreamResponse:
@@ -127,7 +127,7 @@ def _stream_routes(service: Logs, viewers: Viewers, check: Check) -> list[Route]
             "Download what the log has now, old files first",
             "download_log",
             answer=web.StreamResponse,
-            query=DownloadQuery,
+            query=LogDownloadQuery,
             media="text/plain",
             tag="logs",
             errors=_ERRORS,
@@ -169,7 +169,7 @@ def merged_routes(service: Logs, viewers: Viewers, what: str, find: FindMembers)
             f"Read the last lines of this log of all instances of a {what}, by time",
             f"read_{what}_log",
             answer=MergedLines,
-            query=MergedQuery,
+            query=MergedLogQuery,
             tag="logs",
             errors=("invalid", "not_found"),
         ),
@@ -190,7 +190,7 @@ def merged_routes(service: Logs, viewers: Viewers, what: str, find: FindMembers)
 
 async def _send_file(call: Call, pieces: AsyncIterator[bytes], name: str) -> web.StreamResponse:
     """Send what comes; what goes wrong before the first piece is an answer, later the connection breaks."""
-    query: DownloadQuery = call.query
+    query: LogDownloadQuery = call.query
     first = await anext(pieces, b"")
     kind, suffix = ("application/gzip", ".gz") if query.gzip else ("text/plain; charset=utf-8", "")
     headers = {"Content-Type": kind, "Content-Disposition": f'attachment; filename="{name}{suffix}"'}

@@ -32,7 +32,7 @@ class LogQuery(msgspec.Struct, frozen=True):
     at: datetime | None = None
 
 
-class SearchQuery(msgspec.Struct, frozen=True):
+class LogSearchQuery(msgspec.Struct, frozen=True):
     """`q`: what is looked for, as it stands or (`regex=1`) as a regular expression; `nocase=1`: whatever its case.
 
     The latest first, unless `forward=1`. `start`: the `next` of the last answer; `since`, `until`: times;
@@ -49,13 +49,13 @@ class SearchQuery(msgspec.Struct, frozen=True):
     limit: int = 500
 
 
-class DownloadQuery(msgspec.Struct, frozen=True):
+class LogDownloadQuery(msgspec.Struct, frozen=True):
     """`gzip=1`: packed on the way."""
 
     gzip: bool = False
 
 
-class MergedQuery(msgspec.Struct, frozen=True):
+class MergedLogQuery(msgspec.Struct, frozen=True):
     """`tail`: at most so many lines (1 to 2000); `before`: that of the last answer; `q`: a part of a line."""
 
     tail: int = 200
@@ -82,7 +82,7 @@ def check_zones(*times: datetime | None) -> None:
         raise Invalid(problem, problems=[problem])
 
 
-def check_search_query(query: SearchQuery) -> None:
+def check_search_query(query: LogSearchQuery) -> None:
     """Raise `Invalid` for a number out of range."""
     if not 1 <= query.limit <= MAX_HITS or (query.start is not None and query.start < 0):
         problem = f"limit: 1 to {MAX_HITS}; start: `next` of an earlier answer"

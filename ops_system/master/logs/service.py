@@ -11,9 +11,9 @@ import msgspec
 
 from ops_system.master.logs.rules import (
     LogQuery,
+    LogSearchQuery,
     MergedLines,
-    MergedQuery,
-    SearchQuery,
+    MergedLogQuery,
     Unread,
     check_log_query,
     check_search_query,
@@ -108,7 +108,7 @@ class Logs:
         timeout_s = SEARCH_WITHIN_S if query.q or query.at else ANSWER_WITHIN_S
         return await self._links.request(member.node_id, "logs.read", body, LogLines, timeout_s)
 
-    async def search(self, instance_id: str, name: str, query: SearchQuery) -> LogHits:
+    async def search(self, instance_id: str, name: str, query: LogSearchQuery) -> LogHits:
         """Return the next hits. Raises `Invalid` for an expression that is wrong or takes too long."""
         check_search_query(query)
         node_id = await self._whereabouts.node_of(instance_id)
@@ -156,7 +156,7 @@ class Logs:
         return self._links.open_stream(member.node_id, "log.follow", FollowLog(InstanceId(member.instance_id), name))
 
     # --- many as one ----------------------------------------------------------------------------------------------
-    async def read_merged(self, members: Sequence[Member], name: str, query: MergedQuery) -> MergedLines:
+    async def read_merged(self, members: Sequence[Member], name: str, query: MergedLogQuery) -> MergedLines:
         """Return the last lines of all, by time. What one node cannot answer is told beside them."""
         check_log_query(LogQuery(tail=query.tail))
         cursor = read_cursor(query.before)

@@ -8,7 +8,7 @@ from ops_system.master.logs.rules import (
     MAX_LINE_BYTES,
     LineSplitter,
     LogQuery,
-    SearchQuery,
+    LogSearchQuery,
     check_log_query,
     check_search_query,
     file_name,
@@ -109,12 +109,17 @@ def test_questions_out_of_range(query):
 
 
 @pytest.mark.parametrize(
-    "query", [SearchQuery("x", limit=0), SearchQuery("x", start=-1), SearchQuery("x", since=BEGAN.replace(tzinfo=None))]
+    "query",
+    [
+        LogSearchQuery("x", limit=0),
+        LogSearchQuery("x", start=-1),
+        LogSearchQuery("x", since=BEGAN.replace(tzinfo=None)),
+    ],
 )
 def test_searches_out_of_range(query):
     with pytest.raises(Invalid):
         check_search_query(query)
-    check_search_query(SearchQuery("x", since=BEGAN, until=BEGAN, limit=2000, start=0))
+    check_search_query(LogSearchQuery("x", since=BEGAN, until=BEGAN, limit=2000, start=0))
 
 
 class FakeLog:

@@ -1,6 +1,6 @@
 import pytest
 
-from ops_system.master.logs.rules import LogQuery, MergedQuery, SearchQuery
+from ops_system.master.logs.rules import LogQuery, LogSearchQuery, MergedLogQuery
 from ops_system.master.logs.service import CHUNK_BYTES, MAX_MERGED, Logs, Member
 from ops_system.model.errors import Invalid, NodeOffline, NotFound
 from ops_system.protocol.requests import LogBytes, LogFiles, LogHits, LogLines
@@ -78,7 +78,7 @@ async def test_a_node_that_is_away_is_told_before_following():
 
 async def test_a_search_asks_the_node():
     worker = FakeWorker()
-    found = await Logs(FakeInstances(), worker).search("ins_1", "stdout", SearchQuery("a+", regex=True, limit=7))
+    found = await Logs(FakeInstances(), worker).search("ins_1", "stdout", LogSearchQuery("a+", regex=True, limit=7))
     _, kind, body = worker.asked[0]
     assert (kind, body.text, body.is_regex, body.limit, found.next) == ("logs.search", "a+", True, 7, None)
 
@@ -87,9 +87,9 @@ async def test_many_logs_are_read_as_one_and_what_is_missing_is_told():
     worker = FakeWorker()
     logs = Logs(FakeInstances(), worker)
     members = [Member(f"ins_{n}", "node_gone" if n == 1 else "node_1") for n in range(MAX_MERGED + 3)]
-    found = await logs.read_merged(members, "stdout", MergedQuery(tail=5))
+    found = await logs.read_merged(members, "stdout", MergedLogQuery(tail=5))
     assert [one.instance_id for one in found.unread] == ["ins_1"]
     assert (found.left_out, found.before, found.lines) == (3, None, [])
     assert len(worker.asked) == MAX_MERGED - 1
     with pytest.raises(Invalid):
-        await logs.read_merged(members, "stdout", MergedQuery(tail=0))
+        await logs.read_merged(members, "stdout", MergedLogQuery(tail=0))
