@@ -33,11 +33,42 @@ def draw(stretches: Iterable[Rows], step_s: int, *, is_top: bool = False) -> lis
 def _plain(rows: Rows) -> list[Point]:
     """Seconds as they are: the mean is the largest."""
     first = rows.first
-    known = [(first + place, _short(one)) for place, one in enumerate(rows.means) if one == one]  # noqa: PLR0124 - only NaN differs from itself
-    return [(at_s, value, value) for at_s, value in known]
+    known = [(first + place, one) for place, one in enumerate(rows.means) if one == one]  # noqa: PLR0124 - only NaN differs from itself
+    values = _round([one for _, one in known])
+    return [(at_s, value, value) for (at_s, _), value in zip(known, values, strict=True)]
 
 
 def _buckets(rows: Rows, step_s: int) -> list[_Bucket]:
+    """Return what each bucket knows; those that begin and end with a row at once, the others one by one."""
+    each, rest = divmod(step_s, rows.step_s)
+    count = len(rows.means)
+    if rest or count < 2 * each:
+        return _buckets_by_row(rows, step_s)
+    lead = -rows.first % each
+    end = count - (count - lead) % each
+    return [
+        *_buckets_by_row(rows.part(0, lead), step_s),
+        *_whole_buckets(rows.part(lead, end), each),
+        *_buckets_by_row(rows.part(end, count), step_s),
+    ]
+
+
+def _whole_buckets(rows: Rows, each: int) -> list[_Bucket]:
+    step_s = each * rows.step_s
+    means, tops = iter(rows.means), iter(rows.tops)
+    totals = map(sum, zip(*[means] * each, strict=True))
+    largest = map(max, zip(*[tops] * each, strict=True))
+    start_s = rows.first * rows.step_s
+    found: list[_Bucket] = []
+    for place, (total, top) in enumerate(zip(totals, largest, strict=True)):
+        if total == total:  # noqa: PLR0124
+            found.append((start_s + place * step_s, step_s, total * rows.step_s, top))
+        else:
+            found += _buckets_by_row(rows.part(place * each, (place + 1) * each), step_s)
+    return found
+
+
+def _buckets_by_row(rows: Rows, step_s: int) -> list[_Bucket]:
     width, count = rows.step_s, len(rows.means)
     found: list[_Bucket] = []
     low = 0
@@ -45,39 +76,40 @@ def _buckets(rows: Rows, step_s: int) -> list[_Bucket]:
         at_s = (rows.first + low) * width
         start_s = at_s - at_s % step_s
         high = low + max(1, -((at_s - start_s - step_s) // width))
-        means, tops = rows.means[low:high], rows.tops[low:high]
-        total, top = sum(means), max(tops)
-        if total != total:  # noqa: PLR0124
-            means = [one for one in means if one == one]  # noqa: PLR0124
-            total, top = sum(means), max((one for one in tops if one == one), default=math.nan)  # noqa: PLR0124
+        means = [one for one in rows.means[low:high] if one == one]  # noqa: PLR0124
         if means:
-            found.append((start_s, len(means) * width, total * width, top))
+            top = max(one for one in rows.tops[low:high] if one == one)  # noqa: PLR0124
+            found.append((start_s, len(means) * width, sum(means) * width, top))
         low = high
     return found
 
 
 def _points(buckets: list[_Bucket]) -> list[Point]:
-    return [(start_s, _short(total / weight), _short(top)) for start_s, weight, total, top in _join(buckets)]
+    joined = _join(buckets)
+    means = _round([total / weight for _, weight, total, _ in joined])
+    tops = _round([top for _, _, _, top in joined])
+    return [(bucket[0], mean, top) for bucket, mean, top in zip(joined, means, tops, strict=True)]
 
 
 def _join(buckets: list[_Bucket]) -> list[_Bucket]:
     """Make one of the two halves of a bucket that lies across a seam."""
     joined: list[_Bucket] = []
+    last_s = -1
     for bucket in buckets:
-        if joined and joined[-1][0] == bucket[0]:
-            start_s, weight, total, top = joined[-1]
+        if bucket[0] == last_s:
+            start_s, weight, total, top = joined.pop()
             bucket = (start_s, weight + bucket[1], total + bucket[2], max(top, bucket[3]))  # noqa: PLW2901
-            joined.pop()
         joined.append(bucket)
+        last_s = bucket[0]
     return joined
 
 
-def _short(value: float) -> float:
-    """Keep what a float32 knows, about seven digits: `12.3` instead of `12.300000190734863`."""
-    return float(f"{value:.7g}")
+def _round(values: list[float]) -> list[float]:
+    """Keep what a float32 knows, about seven digits: `12.3` instead of `12.300000190734863`. All at once: quicker."""
+    return [float(word) for word in (("%.7g " * len(values)) % tuple(values)).split()]
 
 
 def short_values(values: Iterable[float], count: int) -> list[float | None]:
     """Return the first `count` values for JSON: rounded, None where unknown or missing."""
-    known = [_short(value) if math.isfinite(value) else None for value in values][:count]
+    known = [float(f"{value:.7g}") if math.isfinite(value) else None for value in values][:count]
     return known + [None] * (count - len(known))

@@ -37,6 +37,10 @@ class Rows(NamedTuple):
         high = count if to_s >= end_s else max(low, math.ceil(max(to_s, begin_s) / self.step_s) - self.first)
         if (low, high) == (0, count):
             return self
+        return self.part(low, high)
+
+    def part(self, low: int, high: int) -> "Rows":
+        """Return rows `low` to `high`, counted from the first."""
         return Rows(self.step_s, self.first + low, self.means[low:high], self.tops[low:high])
 
 
