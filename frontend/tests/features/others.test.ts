@@ -4,7 +4,6 @@ import { targetOf } from '@/features/auth/target'
 import { strengthOf } from '@/shared/strength'
 import { searchProcesses, treeOf } from '@/features/nodes/tree'
 import { percentOf } from '@/features/operations/progress'
-import { cellAt, layOut } from '@/features/overview/grid'
 import { topBy } from '@/features/overview/top'
 import { rank } from '@/shared/frame/rank'
 import { nameTargets } from '@/shared/useOperationTitle'
@@ -57,19 +56,6 @@ describe('processes', () => {
   it('are found by number and name', () => {
     expect(searchProcesses([process(12, 1, 'redis'), process(34, 1)], 'REDIS')).toHaveLength(1)
     expect(searchProcesses([process(12, 1, 'redis'), process(34, 1)], '34')).toHaveLength(1)
-  })
-})
-
-describe('the fleet grid', () => {
-  it('holds 2 000 nodes in little height', () => {
-    const layout = layOut(2000, 1200)
-    expect(layout.height).toBeLessThan(320)
-    expect(layOut(3, 1200).cell).toBe(36)
-  })
-  it('knows the cell under the pointer', () => {
-    const layout = layOut(3, 1200)
-    expect(cellAt(layout, 40, 5)).toBe(1)
-    expect(cellAt(layout, 500, 5)).toBe(-1)
   })
 })
 
