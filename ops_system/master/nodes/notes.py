@@ -73,15 +73,18 @@ def status_reason(status: NodeStatus, silent_s: float | None) -> Reason | None:
             return None
 
 
+Params = dict[str, str | int | float]
+
+
 def joined(address: str, token_id: str) -> Reason:
     """A worker was taken in."""
-    params = {"address": address or "–", "token": token_id}
+    params: Params = {"address": address or "–", "token": token_id}
     return Reason("node_joined", f"joined from {params['address']} with join token {token_id}", params)
 
 
 def linked(address: str, version: str) -> Reason:
     """A link was opened."""
-    params = {"address": address or "–", "version": version or "–"}
+    params: Params = {"address": address or "–", "version": version or "–"}
     return Reason("node_linked", f"linked from {params['address']}, worker {params['version']}", params)
 
 
@@ -92,7 +95,7 @@ def link_over(code: str, message: str) -> Reason:
 
 def copied(clone: str, address: str) -> Reason:
     """A second machine showed the node's identity."""
-    params = {"clone": clone, "address": address or "–"}
+    params: Params = {"clone": clone, "address": address or "–"}
     return Reason("node_copied", f"a copy at {params['address']} is quarantined as {clone}", params)
 
 
@@ -100,7 +103,7 @@ def update_ended(version: str, problem: Reason | None) -> Reason:
     """An update of the worker has ended."""
     if problem is None:
         return Reason("worker_updated", f"worker updated to {version}", {"version": version})
-    params = {"version": version, "message": _short(problem.message)}
+    params: Params = {"version": version, "message": _short(problem.message)}
     return Reason("worker_update_failed", f"update to {version} failed: {params['message']}", params)
 
 
