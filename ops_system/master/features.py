@@ -6,6 +6,13 @@ from dataclasses import dataclass, field
 
 from ops_system.master import topics
 from ops_system.master.addresses import KnownAddresses
+from ops_system.master.alerts import api as alerts_api
+from ops_system.master.alerts.desk import Desk
+from ops_system.master.alerts.fleet import Fleet
+from ops_system.master.alerts.rulebook import Rulebook
+from ops_system.master.alerts.service import Alerts
+from ops_system.master.alerts.silences import Silences
+from ops_system.master.alerts.watch import Watch
 from ops_system.master.artefacts.watch import StoreWatch
 from ops_system.master.audit import api as audit_api
 from ops_system.master.audit.service import Audit
@@ -41,6 +48,7 @@ from ops_system.master.nodes import api as nodes_api
 from ops_system.master.nodes.events import FalseClaim
 from ops_system.master.nodes.links import Links
 from ops_system.master.nodes.rules import MasterFacts
+from ops_system.master.nodes.scope import reached_nodes
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.nodes.timeline import NodeTimeline
 from ops_system.master.notices import Watchman
@@ -64,6 +72,7 @@ from ops_system.master.updates import api as updates_api
 from ops_system.master.updates.service import Updates
 from ops_system.master.web.health import Check, Gauges
 from ops_system.master.web.route import Principal, Route
+from ops_system.model.ids import NodeId
 from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import Part
@@ -106,7 +115,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     operations = await build_operations(ground)
     nodes, links = await build_nodes(ground, auth)
     timeline = build_timeline(ground, nodes)
-    build_channels(ground, nodes)
+    channels = build_channels(ground, nodes)
     packages = await build_packages(ground)
     systems = await build_systems(ground, packages)
     metrics = build_metrics(ground, nodes, links)
@@ -121,6 +130,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     hub = build_live(ground, book, instances, owners, commands)
+    topics.register_alerts(hub, await build_alerts(ground, book, instances, channels), nodes)
     topics.register_node_events(hub, timeline, nodes)
     return auth, links
 
@@ -207,7 +217,7 @@ async def read_epoch(database: Database) -> int:
     return 1 if row is None else int(row["value"])
 
 
-def build_channels(ground: Ground, nodes: Nodes) -> None:
+def build_channels(ground: Ground, nodes: Nodes) -> Channels:
     """Where notices go, and what becomes one."""
     config = ground.config.outbound
     outbound = Outbound(allow=config.allow, ca_file=config.ca_file, own=ground.addresses.own_listener)
@@ -220,9 +230,11 @@ def build_channels(ground: Ground, nodes: Nodes) -> None:
         outbound=outbound,
         public_url=ground.addresses.master_url,
     )
-    ground.parts |= {"channels": channels.run, "notices": Watchman(ground.bus, nodes, ground.clock).run}
+    Watchman(ground.bus, nodes, ground.clock)
+    ground.parts["channels"] = channels.run
     ground.gauges.append(lambda: channel_gauges(channels))
     ground.routes += channels_api.routes(channels)
+    return channels
 
 
 async def build_packages(ground: Ground) -> Packages:
@@ -414,6 +426,37 @@ def build_updates(ground: Ground, book: Book) -> None:
     )
     ground.parts["updates"] = updates.run
     ground.routes += updates_api.routes(updates)
+
+
+async def build_alerts(ground: Ground, book: Book, instances: Instances, channels: Channels) -> Alerts:
+    """Rules on what nodes and instances report, what fires by them, and who is told."""
+    database, audit, clock = ground.database, ground.audit, ground.clock
+    rulebook = Rulebook(database=database, audit=audit, clock=clock, channels=channels)
+
+    def reached(principal: Principal) -> frozenset[NodeId] | None:
+        return reached_nodes(book.nodes, principal.scope)
+
+    silences = Silences(database=database, audit=audit, clock=clock, reached=reached)
+    fleet = Fleet(ground.bus, book.nodes.list_all(), await instances.list_views())
+    watch = Watch(fleet, book.metrics, ground.trust.days_left, started_s=clock.monotonic_s())
+    desk = Desk(
+        database=database,
+        bus=ground.bus,
+        clock=clock,
+        rulebook=rulebook,
+        silences=silences,
+        fleet=fleet,
+        watch=watch,
+        outbox=channels,
+    )
+    alerts = Alerts(
+        database=database, audit=audit, clock=clock, rulebook=rulebook, silences=silences, desk=desk, reached=reached
+    )
+    fleet.on_change = alerts.look_soon
+    await alerts.load()
+    ground.parts["alerts"] = alerts.run
+    ground.routes += alerts_api.routes(alerts)
+    return alerts
 
 
 def build_live(ground: Ground, book: Book, instances: Instances, owners: InstanceOwners, commands: Commands) -> Hub:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ops_system.master.alerts.service import Alerts
 from ops_system.master.commands.service import Commands
 from ops_system.master.instances.service import Instances
 from ops_system.master.live.hub import Hub
@@ -164,6 +165,19 @@ def register_instances(hub: Hub, instances: Instances, sight: Sight) -> None:
 
     hub.register(Topic("instances", Permission.VIEW, show, is_visible=is_visible))
     hub.register(Topic("events:instance:", Permission.VIEW, show_events, is_visible=is_line_visible))
+
+
+def register_alerts(hub: Hub, alerts: Alerts, nodes: Nodes) -> None:
+    """`alerts`: what is pending or fires, and what ended last; an alert that ends is shown once more as `resolved`."""
+
+    async def show(_name: str, principal: Principal) -> Snapshot:
+        return alerts.snapshot(principal)
+
+    def is_visible(principal: Principal, _name: str, key: str) -> bool:
+        node_id = alerts.node_of(key)
+        return node_id is not None and reaches(nodes, principal.scope, node_id)
+
+    hub.register(Topic("alerts", Permission.VIEW, show, is_visible=is_visible))
 
 
 def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: Instances, sight: Sight) -> None:

@@ -1288,6 +1288,7 @@ export default {
       instance_failed: 'instance failed',
       node_offline: 'node offline',
       node_quarantined: 'node quarantined',
+      alert: 'alerts of rules',
     },
     events: 'Tells of',
     filterHint: 'Name',

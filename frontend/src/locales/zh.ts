@@ -1246,6 +1246,7 @@ const zh: typeof en = {
       instance_failed: '实例失败',
       node_offline: '节点离线',
       node_quarantined: '节点被隔离',
+      alert: '规则告警',
     },
     events: '通知内容',
     filterHint: '名称',

@@ -37,11 +37,21 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "instance_failed": "Instance {name} on node {node} failed",
         "node_offline": "Node {name} is offline",
         "node_quarantined": "Node {name} is quarantined: a second machine has its identity",
+        "node_back": "Node {name} is back",
+        "instance_recovered": "Instance {name} on node {node} is no longer failed",
+        "alert_firing": "{rule}: {name} {value}",
+        "alert_no_data": "{rule}: {name} sends no data",
+        "alert_resolved": "Resolved: {rule}: {name}",
         "channel_test": "Test message of channel {name}",
         "several": "{count} events: {list}",
         "several.instance_failed": "instances failed {count}",
         "several.node_offline": "nodes offline {count}",
         "several.node_quarantined": "nodes quarantined {count}",
+        "several.node_back": "nodes back {count}",
+        "several.instance_recovered": "instances recovered {count}",
+        "several.alert_firing": "alerts firing {count}",
+        "several.alert_no_data": "alerts without data {count}",
+        "several.alert_resolved": "alerts resolved {count}",
         "more": "… and {count} more",
         "between": ", ",
     },
@@ -52,11 +62,21 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "instance_failed": "节点 {node} 上的实例 {name} 失败",
         "node_offline": "节点 {name} 离线",
         "node_quarantined": "节点 {name} 已隔离：另一台机器使用了同一身份",
+        "node_back": "节点 {name} 已恢复在线",
+        "instance_recovered": "节点 {node} 上的实例 {name} 已不再失败",
+        "alert_firing": "{rule}：{name} {value}",
+        "alert_no_data": "{rule}：{name} 没有数据",
+        "alert_resolved": "已恢复：{rule}：{name}",
         "channel_test": "通知渠道 {name} 的测试消息",
         "several": "{count} 个事件：{list}",
         "several.instance_failed": "实例失败 {count}",
         "several.node_offline": "节点离线 {count}",
         "several.node_quarantined": "节点隔离 {count}",
+        "several.node_back": "节点恢复 {count}",
+        "several.instance_recovered": "实例恢复 {count}",
+        "several.alert_firing": "告警触发 {count}",
+        "several.alert_no_data": "告警无数据 {count}",
+        "several.alert_resolved": "告警恢复 {count}",
         "more": "…… 另有 {count} 个",
         "between": "，",
     },
@@ -83,6 +103,8 @@ class WebhookItem(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     url: str
     at: datetime
+    state: str = ""
+    alert_id: str = ""
 
 
 class WebhookBody(msgspec.Struct, frozen=True):
@@ -114,6 +136,12 @@ def say(language: Language, code: str, params: Mapping[str, str | int | float]) 
     return template.format_map(_Blanks(words))
 
 
+def sentence_of(notice: Notice, language: Language) -> str:
+    """Return the sentence of a notice: its own where it brings one."""
+    own = notice.texts.get(language, "")
+    return clean(own) if own else say(language, notice.code, notice.params)
+
+
 class _Blanks(dict[str, str]):
     def __missing__(self, key: str) -> str:
         return "?"
@@ -122,8 +150,7 @@ class _Blanks(dict[str, str]):
 def title_of(bundle: Bundle, language: Language) -> str:
     """Return the one line that says what happened."""
     if bundle.total == 1:
-        only = bundle.notices[0]
-        return say(language, only.code, only.params)
+        return sentence_of(bundle.notices[0], language)
     parts = [say(language, f"several.{code}", {"count": count}) for code, count in counted(bundle.counts)]
     between = _WORDS[language]["between"]
     return _WORDS[language]["several"].format(count=bundle.total, list=between.join(parts))
@@ -137,7 +164,7 @@ def text_of(bundle: Bundle, language: Language, public_url: str) -> str:
     if bundle.total == 1:
         told += [clean(line) for line in first.lines]
     else:
-        told += [f"• {say(language, notice.code, notice.params)}" for notice in bundle.notices]
+        told += [f"• {sentence_of(notice, language)}" for notice in bundle.notices]
     rest = bundle.total - len(bundle.notices)
     if rest:
         told.append(words["more"].format(count=rest))
@@ -214,10 +241,12 @@ def _item(notice: Notice, language: Language, public_url: str) -> WebhookItem:
         severity=notice.severity,
         code=notice.code,
         params=notice.params,
-        title=say(language, notice.code, notice.params),
+        title=sentence_of(notice, language),
         lines=tuple(clean(line) for line in notice.lines),
         url=link(public_url, notice.path),
         at=notice.at,
+        state=notice.state,
+        alert_id=notice.alert_id,
     )
 
 

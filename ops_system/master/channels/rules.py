@@ -16,6 +16,7 @@ import msgspec
 
 from ops_system.master.outbound.rules import MAX_PORT, read_url
 from ops_system.master.web.route import ListQuery
+from ops_system.model.alerts import Severity
 from ops_system.model.errors import Invalid
 from ops_system.model.reasons import Reason
 
@@ -53,14 +54,7 @@ class EventKind(StrEnum):
     INSTANCE_FAILED = "instance_failed"
     NODE_OFFLINE = "node_offline"
     NODE_QUARANTINED = "node_quarantined"
-
-
-class Severity(StrEnum):
-    """How bad it is."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
+    ALERT = "alert"
 
 
 _WITH_SECRET = frozenset({ChannelKind.WEBHOOK, ChannelKind.DINGTALK, ChannelKind.FEISHU})
@@ -72,7 +66,9 @@ Language = Literal["en", "zh"]
 class Notice(msgspec.Struct, frozen=True):
     """One thing that happened. `code` and `params` make the sentence (`words`), `lines` follow it as they are.
 
-    `subject` is the object as `kind:id`; `path` is its page in the console. `event` is what channels subscribe to.
+    `subject` is the object as `kind:id`; `path` is its page in the console. `event` is what channels subscribe to;
+    `channels` names those that get it in any case, and only those. `texts` has the sentence by language where a rule
+    brings its own. `state` and `alert_id` are of the alert it tells of: `firing`, `no_data` or `resolved`.
     """
 
     event: str
@@ -84,6 +80,14 @@ class Notice(msgspec.Struct, frozen=True):
     lines: tuple[str, ...] = ()
     path: str = ""
     since: datetime | None = None  # a state rather than an event: told once as long as it lasts
+    texts: dict[str, str] = {}
+    channels: tuple[str, ...] = ()
+    state: str = ""
+    alert_id: str = ""
+
+    def is_for(self, channel_id: str, events: Iterable[str]) -> bool:
+        """Whether a channel that subscribes to these events gets it."""
+        return channel_id in self.channels if self.channels else self.event in events
 
 
 class Bundle(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -35,7 +35,6 @@ from ops_system.master.channels.rules import (
     NewChannel,
     Notice,
     Secrets,
-    Severity,
     StoredDelivery,
     after_attempt,
     bundle_of,
@@ -47,6 +46,7 @@ from ops_system.master.channels.rules import (
 from ops_system.master.channels.senders import send
 from ops_system.master.outbound.client import Outbound
 from ops_system.master.web.route import ListQuery, Page, Principal
+from ops_system.model.alerts import Severity
 from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import spell_id
 from ops_system.model.reasons import Reason
@@ -116,6 +116,10 @@ class Channels:
         if channel is None:
             raise NotFound(f"there is no channel {channel_id}", id=channel_id)
         return channel
+
+    async def list_ids(self, reader: Queries | None = None) -> set[str]:
+        """Return the ids of all channels."""
+        return await store.list_ids(reader or self._database)
 
     async def create(self, body: NewChannel, actor: Principal) -> Channel:
         """Make a channel. Raises `Invalid` with every fault, `Conflict` (the name), `NotAllowed` (too many)."""
@@ -246,12 +250,22 @@ class Channels:
         now = self._clock.now()
         async with self._outbox, self._database.transaction() as tx:
             await store.sweep_told(tx, now - KEEP_TOLD)
-            fresh = [notice for notice in batch if await self._is_new(tx, notice)]
-            for channel in await store.list_enabled(tx) if fresh else ():
-                wanted = [notice for notice in fresh if notice.event in channel.events]
-                if wanted:
-                    await self._enqueue(tx, channel, wanted)
+            await self.enqueue(tx, [notice for notice in batch if await self._is_new(tx, notice)])
         del self._waiting[: len(batch)]
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[Transaction]:
+        """Open a transaction in which `enqueue` may be called; call `wake` after it."""
+        async with self._outbox, self._database.transaction() as tx:
+            yield tx
+
+    async def enqueue(self, tx: Transaction, notices: Iterable[Notice]) -> None:
+        """Write notices into the outbox, each for the channels it is for; whoever calls knows that they are news."""
+        told = list(notices)
+        for channel in await store.list_enabled(tx) if told else ():
+            wanted = [notice for notice in told if notice.is_for(channel.id, channel.events)]
+            if wanted:
+                await self._enqueue(tx, channel, wanted)
 
     async def _is_new(self, tx: Transaction, notice: Notice) -> bool:
         now = self._clock.now()

@@ -95,6 +95,11 @@ async def list_page(reader: Queries, query: ListQuery) -> tuple[list[Channel], i
     return [_channel(row) for row in rows], int(total["n"])
 
 
+async def list_ids(reader: Queries) -> set[str]:
+    """Return the ids of all channels."""
+    return {row["id"] for row in await reader.fetch_all("SELECT id FROM channels")}
+
+
 async def list_enabled(reader: Queries) -> list[Channel]:
     """Return every channel that is switched on."""
     return [_channel(row) for row in await reader.fetch_all(f"{_WITH_LAST} WHERE c.enabled = 1 ORDER BY c.id")]

@@ -167,6 +167,14 @@ class Trust:
             return None
         return describe(self._served, is_own=self._own is not None)
 
+    def days_left(self) -> dict[str, float]:
+        """Return how many days `certificate:ca` and `certificate:server` (while there is one) are still good for."""
+        ends = {"certificate:ca": self.ca_expires_at}
+        if self._served is not None:
+            ends["certificate:server"] = self._served.not_valid_after_utc
+        now = self._clock.now()
+        return {name: (at - now).total_seconds() / 86_400 for name, at in ends.items()}
+
     def certificate_sha256(self) -> bytes:
         """Return the SHA-256 of the leaf that new connections see; empty while there is no TLS context."""
         return self._leaf_hashes[-1] if self._leaf_hashes else b""

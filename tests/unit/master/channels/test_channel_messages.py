@@ -37,6 +37,16 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 URL = "https://ops.example"
 
 
+CODES = (
+    *(kind for kind in EventKind if kind is not EventKind.ALERT),
+    "node_back",
+    "instance_recovered",
+    "alert_firing",
+    "alert_no_data",
+    "alert_resolved",
+)
+
+
 def notice(name="n1", event=EventKind.NODE_OFFLINE, lines=(), **params):
     return Notice(
         event, f"node:{name}", Severity.CRITICAL, event, {"name": name, **params}, NOW, lines, f"/nodes/{name}"
@@ -70,13 +80,22 @@ def test_a_mass_event_lists_twenty_and_counts_the_rest():
 
 def test_every_event_has_words_in_both_languages():
     for language in ("en", "zh"):
-        for code in (*EventKind, "channel_test"):
-            assert say(language, code, {"name": "web", "node": "n1"}) != code
-            assert "=" not in say(language, code, {"name": "web", "node": "n1"})
-        for kind in EventKind:
-            assert "count=" not in say(language, f"several.{kind}", {"count": 2})
+        for code in (*CODES, "channel_test"):
+            words = say(language, code, {"name": "web", "node": "n1", "rule": "busy", "value": "97"})
+            assert words != code
+            assert "=" not in words
+        for code in CODES:
+            assert "count=" not in say(language, f"several.{code}", {"count": 2})
     assert say("en", "disk_full", {"node": "n1"}) == "disk_full node=n1"
     assert "?" in say("en", "node_offline", {})
+
+
+def test_a_rule_brings_its_own_sentence_for_one_language():
+    own = msgspec.structs.replace(notice(), texts={"zh": "节点\x1b n1 太忙"})
+    assert (title_of(bundle_of([own]), "zh"), title_of(bundle_of([own]), "en")) == (
+        "节点  n1 太忙",
+        "Node n1 is offline",
+    )
 
 
 def test_names_of_strangers_stay_text():
@@ -109,6 +128,8 @@ def test_a_webhook_is_signed_over_its_time_and_body():
         "lines": [],
         "url": "https://ops.example/nodes/n1",
         "at": "",
+        "state": "",
+        "alert_id": "",
     }
     assert post.url == "https://hooks.example/x?token=t"
 

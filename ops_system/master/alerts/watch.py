@@ -1,0 +1,248 @@
+"""Looks at everything the rules are about, once a second. No I/O; nothing is kept of a subject that is fine.
+
+The cost that counts is nodes times metric rules, so that path is one comparison: a subject that does not breach and is
+not a case already is passed over at once. Windows of mean and share are read in turns, a part of the subjects a second.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from ops_system.master.alerts.cases import Case
+from ops_system.master.alerts.conditions import COMPARE, judge_value, judge_window
+from ops_system.master.alerts.fleet import Fleet, InstanceFacts, NodeFacts
+from ops_system.master.alerts.rules import Reading
+from ops_system.master.alerts.views import StoredRule
+from ops_system.model.alerts import ConditionKind, Scope
+from ops_system.model.instances import Desired, State
+from ops_system.model.nodes import NodeStatus
+from ops_system.model.reasons import Reason
+
+FRESH_S = 10.0  # a value older than this is not the newest any more
+NO_DATA_AFTER_S = 30.0  # by then a node that is gone is known to be offline
+SETTLE_S = 120.0  # so long workers may take to come back after a start of the master
+TURNS_PER_WINDOW = 30  # a window of 60 s is read every 2 s
+
+_KINDS_OF_NODES = frozenset({ConditionKind.NODE_METRIC, ConditionKind.NODE_STATUS, ConditionKind.NO_DATA})
+
+
+class Series(Protocol):
+    """What rules need of the metrics."""
+
+    def newest(self, subject: str) -> tuple[Mapping[str, float], float] | None:
+        """Return the newest values of `node:ID` or `instance:ID` and their age in seconds; None: none came."""
+        ...
+
+    def window(self, subject: str, series: str, seconds: int) -> list[float | None]:
+        """Return the last so many values, one a second, oldest first; None where unknown."""
+        ...
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one look says of one subject."""
+
+    rule: StoredRule
+    subject: str
+    reading: Reading
+    value: float | None = None
+    reason: Reason | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A rule that is on, and the subjects it is about, as keys."""
+
+    rule: StoredRule
+    subjects: tuple[str, ...]
+
+
+Cases = Mapping[str, Mapping[str, Case]]
+"""Cases by rule and subject: these are looked at in any case."""
+
+
+class Watch:
+    """`certificates` returns the days each has left."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        series: Series,
+        certificates: Callable[[], Mapping[str, float]],
+        *,
+        started_s: float,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._fleet = fleet
+        self._series = series
+        self._certificates = certificates
+        self._settled_s = started_s + settle_s
+        self._tick = 0
+        self._plans: list[Plan] = []
+        self._fresh: dict[str, Mapping[str, float]] = {}
+        self._is_settled = False
+
+    def plan(self, rules: Iterable[StoredRule]) -> list[Plan]:
+        """Find the subjects of the rules that are on; `look` goes by them until the next call."""
+        self._plans = [Plan(rule, tuple(self._subjects_of(rule))) for rule in rules if rule.body.enabled]
+        return self._plans
+
+    def look(self, cases: Cases, now_s: float) -> Iterator[Finding]:
+        """Yield what breaches, and every reading of a subject that is a case."""
+        self._tick += 1
+        self._is_settled = now_s >= self._settled_s
+        self._fresh = {}
+        for plan in self._plans:
+            known = cases.get(plan.rule.id, {})
+            match plan.rule.body.condition.kind:
+                case ConditionKind.NODE_METRIC | ConditionKind.INSTANCE_METRIC:
+                    yield from self._metrics(plan, known)
+                case ConditionKind.NODE_STATUS:
+                    yield from self._statuses(plan, known)
+                case ConditionKind.NO_DATA:
+                    yield from self._silences(plan, known)
+                case ConditionKind.CERTIFICATE:
+                    yield from self._ages(plan)
+                case _:
+                    yield from self._instances(plan, known)
+
+    # --- subjects -------------------------------------------------------------------------------------------------
+    def _subjects_of(self, rule: StoredRule) -> Iterator[str]:
+        kind, scope = rule.body.condition.kind, rule.body.scope
+        if kind is ConditionKind.CERTIFICATE:
+            yield from self._certificates()
+            return
+        reached = {node.id for node in self._fleet.nodes.values() if node.is_known and _fits(scope, node)}
+        if kind in _KINDS_OF_NODES:
+            yield from (f"node:{node_id}" for node_id in reached)
+            return
+        for instance in self._fleet.instances.values():
+            if instance.node_id in reached and _holds(scope, instance):
+                yield f"instance:{instance.id}"
+
+    # --- metrics --------------------------------------------------------------------------------------------------
+    def _metrics(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        condition, rule = plan.rule.body.condition, plan.rule
+        name, fire = condition.series, condition.fire_level
+        assert fire is not None
+        breaches, wants_gaps = COMPARE[condition.op], rule.body.no_data == "firing"
+        quick = condition.window_s == 0 or condition.mode == "every"
+        turns = 1 if quick else max(1, condition.window_s // TURNS_PER_WINDOW)
+        self._refresh(plan)
+        for number, subject in enumerate(plan.subjects):
+            values = self._fresh.get(subject)
+            value = None if values is None else values.get(name)
+            if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+                if wants_gaps or subject in cases:
+                    yield Finding(rule, subject, self._gap(subject))
+            elif quick and not breaches(value, fire) and subject not in cases:
+                continue
+            elif condition.window_s == 0:
+                yield Finding(rule, subject, judge_value(condition, value), value)
+            elif (number + self._tick) % turns == 0:
+                samples = self._series.window(subject, name, condition.window_s)
+                yield Finding(rule, subject, *judge_window(condition, samples))
+
+    def _refresh(self, plan: Plan) -> None:
+        """Read the newest values of these subjects, each once a tick."""
+        fresh, newest, silent = self._fresh, self._series.newest, self._fleet.is_silent
+        is_node = plan.rule.body.condition.kind is ConditionKind.NODE_METRIC
+        for subject in plan.subjects:
+            if subject in fresh or (is_node and silent(subject[5:])):
+                continue
+            found = newest(subject)
+            if found is not None and found[1] < FRESH_S:
+                fresh[subject] = found[0]
+
+    def _gap(self, subject: str) -> Reading:
+        """What it means that there is no fresh value. A silent node says nothing of its own."""
+        kind, _, key = subject.partition(":")
+        instance = self._fleet.instances.get(key) if kind == "instance" else None
+        node_id = instance.node_id if instance else key
+        if instance is not None and instance.state is not State.RUNNING:
+            return Reading.CLEAR if instance.state is not State.UNKNOWN else Reading.UNKNOWN
+        found = self._series.newest(subject)
+        if self._fleet.is_silent(node_id) or not self._is_settled:
+            return Reading.UNKNOWN
+        is_young = found is not None and FRESH_S <= found[1] < NO_DATA_AFTER_S
+        return Reading.UNKNOWN if is_young else Reading.NO_DATA
+
+    def _silences(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        condition = plan.rule.body.condition
+        self._refresh(plan)
+        for subject in plan.subjects:
+            found = self._series.newest(subject)
+            is_here = (
+                found is not None and found[1] < FRESH_S and (not condition.series or condition.series in found[0])
+            )
+            if is_here:
+                if subject in cases:
+                    yield Finding(plan.rule, subject, Reading.CLEAR)
+            elif self._fleet.is_silent(subject[5:]) or not self._is_settled:
+                if subject in cases:
+                    yield Finding(plan.rule, subject, Reading.UNKNOWN)
+            elif self._is_missing(subject, condition.series, condition.window_s, found):
+                yield Finding(plan.rule, subject, Reading.BREACH, found[1] if found else None)
+
+    def _is_missing(
+        self, subject: str, series: str, window_s: int, found: tuple[Mapping[str, float], float] | None
+    ) -> bool:
+        if found is None or found[1] >= window_s:
+            return True
+        return bool(series) and all(value is None for value in self._series.window(subject, series, window_s))
+
+    # --- states ---------------------------------------------------------------------------------------------------
+    def _statuses(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        states = plan.rule.body.condition.states
+        for subject in plan.subjects:
+            node = self._fleet.nodes.get(subject[5:])
+            if node is None or (node.status not in states and subject not in cases):
+                continue
+            if not node.was_heard and not self._is_settled:
+                yield Finding(plan.rule, subject, Reading.UNKNOWN)
+            elif node.status is not NodeStatus.PLANNED:
+                yield Finding(plan.rule, subject, Reading.BREACH if node.status in states else Reading.CLEAR)
+
+    def _instances(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        condition = plan.rule.body.condition
+        for subject in plan.subjects:
+            facts = self._fleet.instances.get(subject[9:])
+            if facts is None:
+                continue
+            reading, value = Reading.UNKNOWN, None
+            if facts.state is not State.UNKNOWN:
+                match condition.kind:
+                    case ConditionKind.INSTANCE_STATE:
+                        reading = _reading(_is_in(facts, condition.states))
+                    case ConditionKind.INSTANCE_HEALTH:
+                        reading = _reading(facts.health in condition.states)
+                    case _:
+                        value = float(facts.restarts)
+                        reading = judge_value(condition, value)
+            if reading is Reading.BREACH or subject in cases:
+                yield Finding(plan.rule, subject, reading, value, facts.reason)
+
+    def _ages(self, plan: Plan) -> Iterator[Finding]:
+        condition = plan.rule.body.condition
+        for subject, days in self._certificates().items():
+            yield Finding(plan.rule, subject, judge_value(condition, days), days)
+
+
+def _reading(is_bad: bool) -> Reading:
+    return Reading.BREACH if is_bad else Reading.CLEAR
+
+
+def _is_in(facts: InstanceFacts, states: tuple[str, ...]) -> bool:
+    """A failure of what nobody wants to run is none."""
+    return facts.state in states and not (facts.state is State.FAILED and facts.desired is not Desired.RUNNING)
+
+
+def _fits(scope: Scope, node: NodeFacts) -> bool:
+    if scope.node_ids and node.id not in scope.node_ids:
+        return False
+    return all(node.labels.get(key) == value for key, value in scope.labels.items())
+
+
+def _holds(scope: Scope, instance: InstanceFacts) -> bool:
+    return (not scope.system_id or instance.system_id == scope.system_id) and (
+        not scope.module_id or instance.module_id == scope.module_id
+    )
