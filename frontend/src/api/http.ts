@@ -77,11 +77,16 @@ async function send(method: string, url: string, body: unknown): Promise<Respons
 }
 
 async function request<T>(method: string, url: string, body?: unknown): Promise<T> {
+  const text = await requestText(method, url, body)
+  return (text ? JSON.parse(text) : {}) as T
+}
+
+async function requestText(method: string, url: string, body?: unknown): Promise<string> {
   const response = await send(method, url, body)
   const text = await response.text()
-  if (response.ok) return (text ? JSON.parse(text) : {}) as T
+  if (response.ok) return text
   const error = readError(response.status, text, response.headers.get('X-Request-Id') ?? '')
-  if (error.code === 'step_up_required' && (await hooks.onStepUp())) return request<T>(method, url, body)
+  if (error.code === 'step_up_required' && (await hooks.onStepUp())) return requestText(method, url, body)
   if (error.status === 401 && !isAnonymous(url)) hooks.onSignedOut()
   throw error
 }
@@ -93,6 +98,8 @@ function isAnonymous(url: string): boolean {
 
 export const http = {
   get: <T>(path: string, query?: Query) => request<T>('GET', urlOf(path, query)),
+  /** A file as it is. */
+  text: (path: string, query?: Query) => requestText('GET', urlOf(path, query)),
   post: <T>(path: string, body?: unknown, query?: Query) => request<T>('POST', urlOf(path, query), body),
   put: <T>(path: string, body: unknown) => request<T>('PUT', urlOf(path), body),
   patch: <T>(path: string, body: unknown) => request<T>('PATCH', urlOf(path), body),

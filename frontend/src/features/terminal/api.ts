@@ -1,5 +1,5 @@
-import { http, socketUrlOf } from '@/api/http'
-import type { TerminalSession } from '@/api/types'
+import { http, socketUrlOf, type Query } from '@/api/http'
+import type { Page, Recording, TerminalSession, TerminalSettings, TerminalShare } from '@/api/types'
 
 interface Sessions {
   items: TerminalSession[]
@@ -19,6 +19,29 @@ export interface Look {
   session?: string
   user?: string
   read_only?: boolean
+  record?: boolean
 }
+const flag = (isOn?: boolean): number | undefined => (isOn ? 1 : undefined)
 export const lookUrl = (node: string, look: Look): string =>
-  socketUrlOf(`/nodes/${node}/terminal`, { ...look, read_only: look.read_only ? 1 : undefined })
+  socketUrlOf(`/nodes/${node}/terminal`, {
+    ...look,
+    read_only: flag(look.read_only),
+    record: flag(look.record),
+  })
+
+export const sharedUrl = (share: string, cols: number, rows: number): string =>
+  socketUrlOf(`/terminal-shares/${share}/terminal`, { cols, rows })
+export const getShare = (id: string): Promise<TerminalShare> => http.get(`/terminal-shares/${id}`)
+export const listShares = (node: string, session: string): Promise<{ items: TerminalShare[] }> =>
+  http.get(`${base(node)}/${session}/shares`)
+export const createShare = (node: string, session: string, ttlS: number): Promise<TerminalShare> =>
+  http.post(`${base(node)}/${session}/shares`, { ttl_s: ttlS })
+export const revokeShare = (id: string): Promise<unknown> => http.delete(`/terminal-shares/${id}`)
+
+export const listRecordings = (query: Query): Promise<Page<Recording>> => http.get('/recordings', query)
+export const getRecording = (id: string): Promise<Recording> => http.get(`/recordings/${id}`)
+export const readCast = (id: string): Promise<string> => http.text(`/recordings/${id}/cast`)
+export const deleteRecording = (id: string): Promise<unknown> => http.delete(`/recordings/${id}`)
+export const getSettings = (): Promise<TerminalSettings> => http.get('/terminal-settings')
+export const changeSettings = (settings: TerminalSettings): Promise<TerminalSettings> =>
+  http.put('/terminal-settings', settings)

@@ -15,6 +15,24 @@ export const terminal: Feature = {
       meta: { feature: 'terminal' },
       component: () => import('./TerminalPage.vue'),
     },
+    {
+      path: '/terminal/shared/:id',
+      name: 'terminal-shared',
+      meta: { feature: 'terminal' },
+      component: () => import('./SharedPage.vue'),
+    },
+    {
+      path: '/terminal/recordings',
+      name: 'terminal-recordings',
+      meta: { feature: 'terminal' },
+      component: () => import('./RecordingsPage.vue'),
+    },
+    {
+      path: '/terminal/recordings/:id',
+      name: 'terminal-recording',
+      meta: { feature: 'terminal' },
+      component: () => import('./RecordingPage.vue'),
+    },
   ],
   useCommands: () => {
     const { t } = useI18n()

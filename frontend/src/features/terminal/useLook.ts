@@ -2,7 +2,7 @@
 import { onScopeDispose, ref, shallowRef, type Ref, type ShallowRef } from 'vue'
 import type { Terminal } from '@xterm/xterm'
 import { ApiError } from '@/api/http'
-import { listSessions, lookUrl } from './api'
+import { getShare, listSessions, lookUrl, sharedUrl } from './api'
 import type { FromWorker } from './words'
 
 export type Phase = 'opening' | 'open' | 'broken' | 'ended'
@@ -12,6 +12,7 @@ export interface LookState {
   session: Ref<string>
   viewers: Ref<number>
   isReadOnly: Ref<boolean>
+  isRecording: Ref<boolean>
   ended: ShallowRef<{ exit_code: number | null; exit_signal: string | null } | null>
   error: ShallowRef<unknown>
   open: () => Promise<void>
@@ -27,6 +28,9 @@ export interface Wanted {
   session: string
   user: string
   isReadOnly: boolean
+  isRecorded: boolean
+  /** Look through this share; the session is then only looked at. */
+  share: string
 }
 
 // eslint-disable-next-line max-lines-per-function -- one connection's story, told in small named steps
@@ -40,6 +44,7 @@ export function useLook(
   const session = ref(wanted.session)
   const viewers = ref(1)
   const isReadOnly = ref(wanted.isReadOnly)
+  const isRecording = ref(false)
   const ended = shallowRef<LookState['ended']['value']>(null)
   const error = shallowRef<unknown>(null)
   const encoder = new TextEncoder()
@@ -66,11 +71,13 @@ export function useLook(
       screen.reset()
       session.value = word.session
       isReadOnly.value = word.read_only
+      isRecording.value = word.recording
       phase.value = 'open'
       screen.resize(word.cols, word.rows)
       onReady(word.session)
     } else if (word.type === 'resize') screen.resize(word.cols, word.rows)
     else if (word.type === 'viewers') viewers.value = word.count
+    else if (word.type === 'recording') isRecording.value = word.on
     else if (word.type === 'exit') {
       ended.value = word
       phase.value = 'ended'
@@ -85,25 +92,40 @@ export function useLook(
     if (!isFinal) retry = setTimeout(() => void open(), RETRY_MS)
   }
 
-  /** The list comes first: it asks for a proof where one is needed, and says in words why there is no terminal. */
+  /** The address to look at; null: the session is gone. It is asked for first, since a socket cannot say why not. */
+  async function find(): Promise<string | null> {
+    const { cols, rows } = size()
+    if (wanted.share) return sharedUrl((await getShare(wanted.share)).id, cols, rows)
+    const found = await listSessions(wanted.node)
+    if (session.value && !found.items.some(({ id }) => id === session.value)) return null
+    return lookUrl(wanted.node, {
+      cols,
+      rows,
+      session: session.value,
+      user: wanted.user,
+      read_only: wanted.isReadOnly,
+      record: wanted.isRecorded,
+    })
+  }
+
   async function open(): Promise<void> {
     clearTimeout(retry)
     error.value = null
     drawn = 0
+    let address: string | null
     try {
-      const found = await listSessions(wanted.node)
-      if (session.value && !found.items.some(({ id }) => id === session.value)) {
-        ended.value = { exit_code: null, exit_signal: null }
-        phase.value = 'ended'
-        return
-      }
+      address = await find()
     } catch (problem) {
       error.value = problem
       return onClose()
     }
     if (isGone) return
-    const look = { ...size(), session: session.value, user: wanted.user, read_only: wanted.isReadOnly }
-    socket = new WebSocket(lookUrl(wanted.node, look))
+    if (address === null) {
+      ended.value = { exit_code: null, exit_signal: null }
+      phase.value = 'ended'
+      return
+    }
+    socket = new WebSocket(address)
     socket.binaryType = 'arraybuffer'
     socket.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) =>
       typeof data === 'string' ? hear(JSON.parse(data) as FromWorker) : draw(new Uint8Array(data))
@@ -125,5 +147,5 @@ export function useLook(
     clearTimeout(retry)
     socket?.close()
   })
-  return { phase, session, viewers, isReadOnly, ended, error, open, type, resize }
+  return { phase, session, viewers, isReadOnly, isRecording, ended, error, open, type, resize }
 }

@@ -10,9 +10,12 @@ export type FromWorker =
       rows: number
       replay_bytes: number
       read_only: boolean
+      record: boolean
+      recording: boolean
     }
   | { type: 'resize'; cols: number; rows: number }
   | { type: 'viewers'; count: number }
+  | { type: 'recording'; on: boolean }
   | { type: 'exit'; exit_code: number | null; exit_signal: string | null }
   | { type: 'closed'; code: string; message: string }
 
