@@ -5,16 +5,20 @@ import time
 
 import psutil
 
+from ops_system.worker.metrics.pace import Aside, Pace
 from ops_system.worker.metrics.rates import NAN, CpuTimes, MountUse, NodeCounters, Traffic
 
 _SLOW_EVERY_S = 10.0
+_FIRST_WAIT_S = 0.5
 
 
 class PortableCounters:
     """Reads what psutil knows here; what a system does not tell stays NaN or absent."""
 
     def __init__(self) -> None:
-        self._mounts: dict[str, MountUse] = {}
+        self._mounts: Aside[dict[str, MountUse]] = Aside(_mounts, {}, "mounts")
+        self._wait_s = _FIRST_WAIT_S
+        self.pace = Pace()
         self._processes = NAN
         self._due_s = 0.0
 
@@ -22,12 +26,13 @@ class PortableCounters:
         """Return one reading."""
         now_s = time.monotonic()
         if now_s >= self._due_s:
-            self._due_s = now_s + _SLOW_EVERY_S
-            self._mounts = _mounts()
+            self._due_s = now_s + _SLOW_EVERY_S * self.pace.stretch
+            self._mounts.refresh(self._wait_s)
+            self._wait_s = 0.0
             self._processes = float(len(psutil.pids()))
         memory, swap = psutil.virtual_memory(), _swap()
         disks, nics = _disk_io(), _net_io()
-        return NodeCounters(
+        counters = NodeCounters(
             at_s=now_s,
             cpu=_cpu(),
             load=_load(),
@@ -37,12 +42,14 @@ class PortableCounters:
             swap_used_bytes=swap[1],
             processes=self._processes,
             uptime_s=time.time() - psutil.boot_time(),
-            mounts=self._mounts,
+            mounts=self._mounts.value,
             disk_io=disks,
             net_io=nics,
             physical_disks=frozenset(disks),
             physical_nics=frozenset(nics),
         )
+        self.pace.note(time.monotonic() - now_s)
+        return counters
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -88,4 +95,8 @@ def _disk_io() -> dict[str, Traffic]:
 
 def _net_io() -> dict[str, Traffic]:
     counters = psutil.net_io_counters(pernic=True)
-    return {name: (io.bytes_recv, io.bytes_sent) for name, io in counters.items() if not name.startswith("lo")}
+    return {
+        name: (io.bytes_recv, io.bytes_sent, io.errin, io.errout)
+        for name, io in counters.items()
+        if not name.startswith("lo")
+    }

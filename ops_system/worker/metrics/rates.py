@@ -5,7 +5,7 @@ replaced device) or where the machine slept, the value is NaN: a gap in the char
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,8 +16,12 @@ NAN = math.nan
 MAX_GAP_S = 10.0  # readings further apart say nothing about the last second
 _RESYNC_S = 1.5  # the wall clock may lead or lag the planned second by this much before stamps follow it
 
-Traffic = tuple[int, int]  # bytes read and written, or received and sent, since boot
-Rates = tuple[float, float]  # the same, per second
+Traffic = tuple[int, ...]
+"""Since boot. Of a disk: bytes read, bytes written, milliseconds busy. Of an interface: bytes received, bytes sent,
+errors received, errors sent. A system that does not tell the later ones leaves them out."""
+Rates = tuple[float, float]  # the first two, per second
+DISK_RATES = ("read_bytes_per_s", "write_bytes_per_s", "busy_ms_per_s")
+NIC_RATES = ("rx_bytes_per_s", "tx_bytes_per_s", "rx_errors_per_s", "tx_errors_per_s")
 
 
 class CpuTimes(msgspec.Struct, frozen=True):
@@ -32,6 +36,8 @@ class MountUse(msgspec.Struct, frozen=True):
 
     used_bytes: int
     size_bytes: int
+    inodes_used: int = 0
+    inodes: int = 0  # 0: this file system has no fixed number of them
 
 
 class NodeCounters(msgspec.Struct, frozen=True):
@@ -50,6 +56,8 @@ class NodeCounters(msgspec.Struct, frozen=True):
     mounts: dict[str, MountUse] = {}
     disk_io: dict[str, Traffic] = {}  # by block device
     net_io: dict[str, Traffic] = {}  # by interface
+    temperatures: dict[str, float] = {}  # Celsius by `chip:sensor`
+    pressure: dict[str, float] = {}  # percent of the last 10 s by `cpu`, `memory`, `io`
     physical_disks: frozenset[str] = frozenset()  # those whose traffic makes up the node's sum
     physical_nics: frozenset[str] = frozenset()
 
@@ -129,20 +137,39 @@ def node_row(before: NodeCounters | None, now: NodeCounters) -> tuple[float, ...
 
 
 def extra_row(before: NodeCounters | None, now: NodeCounters) -> dict[str, float]:
-    """Return the series that vary by machine: each core, mount, disk and interface. NaN values are left out."""
+    """Return the series that vary by machine, named as in `model.metrics`. NaN values are left out."""
     extra = {f"cpu{core - 1}_percent": _cpu_at(before, now, core) for core in range(1, len(now.cpu))}
     for mount, use in now.mounts.items():
-        extra[f"disk:{mount}:used_percent"] = _mount_percent(use)
-        extra[f"disk:{mount}:used_bytes"] = float(use.used_bytes)
-    for name in now.disk_io:
-        read, write = _sum_rates(before, now, "disk_io", frozenset({name}))
-        extra[f"diskio:{name}:read_bytes_per_s"] = read
-        extra[f"diskio:{name}:write_bytes_per_s"] = write
-    for name in now.net_io:
-        rx, tx = _sum_rates(before, now, "net_io", frozenset({name}))
-        extra[f"net:{name}:rx_bytes_per_s"] = rx
-        extra[f"net:{name}:tx_bytes_per_s"] = tx
+        extra |= _mount_row(f"disk:{mount}:", use)
+    elapsed_s = now.at_s - before.at_s if before is not None else 0.0
+    for name, traffic in now.disk_io.items():
+        old = before.disk_io.get(name, ()) if before is not None else ()
+        extra |= _rates(f"diskio:{name}:", DISK_RATES, old, traffic, elapsed_s)
+    for name, traffic in now.net_io.items():
+        old = before.net_io.get(name, ()) if before is not None else ()
+        extra |= _rates(f"net:{name}:", NIC_RATES, old, traffic, elapsed_s)
+    extra |= {f"temp:{name}:celsius": value for name, value in now.temperatures.items()}
+    extra |= {f"pressure:{name}:percent": value for name, value in now.pressure.items()}
     return {name: value for name, value in extra.items() if not math.isnan(value)}
+
+
+def _mount_row(prefix: str, use: MountUse) -> dict[str, float]:
+    row = {
+        f"{prefix}used_percent": _mount_percent(use),
+        f"{prefix}used_bytes": float(use.used_bytes),
+        f"{prefix}size_bytes": float(use.size_bytes),
+    }
+    if use.inodes:
+        row[f"{prefix}inodes_percent"] = share_percent(use.inodes_used, use.inodes)
+    return row
+
+
+def _rates(prefix: str, names: Sequence[str], old: Traffic, new: Traffic, elapsed_s: float) -> dict[str, float]:
+    row = {f"{prefix}{name}": rate(first, last, elapsed_s) for name, first, last in zip(names, old, new, strict=False)}
+    busy = row.pop(f"{prefix}busy_ms_per_s", NAN)
+    if not math.isnan(busy):
+        row[f"{prefix}busy_percent"] = min(100.0, busy / 10)
+    return row
 
 
 def instance_row(before: InstanceUse, now: InstanceUse, elapsed_s: float) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from ops_system.model.ids import InstanceId
 from ops_system.protocol.frames import Sample
 from ops_system.runtime.tasks import every
+from ops_system.worker.metrics.pace import Pace
 from ops_system.worker.metrics.rates import (
     InstanceUse,
     NodeCounters,
@@ -22,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class Counters(Protocol):
-    """Reads the machine."""
+    """Reads the machine. `pace` tells how slow that is."""
+
+    pace: Pace
 
     def read(self) -> NodeCounters:
         """Return one reading. Raises OSError."""
@@ -65,6 +68,11 @@ class Sampler:
         self._instances: Mapping[InstanceId, InstanceUse] = {}
         self._at_s: float | None = None
         self.last: Sample | None = None
+
+    @property
+    def pace(self) -> Pace:
+        """How long a pass takes, and how many were slow."""
+        return self._counters.pace
 
     async def run(self, interval_s: float) -> None:
         """Sample at a steady pace until cancelled."""

@@ -97,6 +97,38 @@ def test_extra_series_carry_their_device_and_leave_gaps_out() -> None:
     assert "net:eth0:rx_bytes_per_s" not in extra
 
 
+def test_disks_and_interfaces_tell_errors_inodes_and_how_busy_they_are() -> None:
+    before = NodeCounters(1.0, disk_io={"vda": (0, 0, 1000)}, net_io={"eth0": (0, 0, 5, 6), "usb0": (0, 0)})
+    now = NodeCounters(
+        2.0,
+        mounts={"/": MountUse(30, 100, 20, 80), "/btrfs": MountUse(1, 2)},
+        disk_io={"vda": (7, 8, 1250)},
+        net_io={"eth0": (1, 2, 5, 9), "usb0": (1, 2)},
+        temperatures={"coretemp:1": 45.5},
+        pressure={"io": 1.5},
+    )
+    assert extra_row(before, now) == {
+        "disk:/:used_percent": 30.0,
+        "disk:/:used_bytes": 30.0,
+        "disk:/:size_bytes": 100.0,
+        "disk:/:inodes_percent": 25.0,
+        "disk:/btrfs:used_percent": 50.0,
+        "disk:/btrfs:used_bytes": 1.0,
+        "disk:/btrfs:size_bytes": 2.0,
+        "diskio:vda:read_bytes_per_s": 7.0,
+        "diskio:vda:write_bytes_per_s": 8.0,
+        "diskio:vda:busy_percent": 25.0,
+        "net:eth0:rx_bytes_per_s": 1.0,
+        "net:eth0:tx_bytes_per_s": 2.0,
+        "net:eth0:rx_errors_per_s": 0.0,
+        "net:eth0:tx_errors_per_s": 3.0,
+        "net:usb0:rx_bytes_per_s": 1.0,
+        "net:usb0:tx_bytes_per_s": 2.0,
+        "temp:coretemp:1:celsius": 45.5,
+        "pressure:io:percent": 1.5,
+    }
+
+
 def test_an_instance_sums_its_tree() -> None:
     before = {(1, 0.0): tree(1.0), (2, 0.0): tree(5.0)}
     now = {(1, 0.0): tree(1.5), (2, 0.0): tree(5.25, written=100)}

@@ -1,7 +1,9 @@
 import math
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,16 +21,21 @@ from ops_system.worker.metrics.linux import (
     parse_meminfo,
     parse_mounts,
     parse_net_dev,
+    parse_pressure,
     parse_stat,
 )
+from ops_system.worker.metrics.pace import MAX_STRETCH, QUICK_PASSES, Aside, Pace
 from ops_system.worker.metrics.portable import PortableCounters
 from ops_system.worker.metrics.processlist import fit, list_processes
 from ops_system.worker.metrics.rates import NodeCounters
 from ops_system.worker.metrics.sampler import Counters, Sampler
+from ops_system.worker.metrics.sensors import read_temperatures
 
 
 class Script:
     """Readings made beforehand; an OSError is raised."""
+
+    pace = Pace()
 
     def __init__(self, *readings: NodeCounters | OSError) -> None:
         self.readings = list(readings)
@@ -77,10 +84,11 @@ def test_kernel_tables_are_read_as_documented() -> None:
     cpu = parse_stat("cpu  10 0 5 80 5 0 0 0 3 0\ncpu0 10 0 5 80 5 0 0 0 3 0\nintr 5\n")
     assert (cpu[0].busy, cpu[0].total, len(cpu)) == (15, 100, 2)
     assert parse_meminfo("MemTotal:  10 kB\nHugePages_Total:  3\n") == {"MemTotal": 10240, "HugePages_Total": 3}
-    disks = "254 0 vda 4 0 8 0 2 0 16 0 0 0 0\n 7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n"
-    assert parse_diskstats(disks) == {"vda": (4096, 8192)}
+    disks = "254 0 vda 4 0 8 0 2 0 16 0 0 70 0\n 7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n"
+    assert parse_diskstats(disks) == {"vda": (4096, 8192, 70)}
     head = "Inter-| Receive | Transmit\n face |bytes\n"
-    assert parse_net_dev(head + "  eth0: 7 0 0 0 0 0 0 0 9 0\n") == {"eth0": (7, 9)}
+    assert parse_net_dev(head + "  eth0: 7 0 1 0 0 0 0 0 9 0 2 0 0 0 0 0\n") == {"eth0": (7, 9, 1, 2)}
+    assert parse_pressure("some avg10=1.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=9.00 avg60=0\n") == 1.5
 
 
 def test_only_real_local_file_systems_count_and_each_device_once() -> None:
@@ -93,6 +101,78 @@ def test_only_real_local_file_systems_count_and_each_device_once() -> None:
         "/dev/sdc1 /with\\040space xfs rw 0 0\n"
     )
     assert parse_mounts(table) == ["/", "/data", "/with space"]
+
+
+def test_a_slow_machine_is_asked_less_often_and_then_again_as_before() -> None:
+    pace = Pace()
+    for _ in range(10):
+        pace.note(0.2)
+    assert (pace.stretch, pace.slow_passes) == (MAX_STRETCH, 10)
+    for _ in range(QUICK_PASSES):
+        pace.note(0.01)
+    assert pace.stretch == MAX_STRETCH // 2
+    for _ in range(10 * QUICK_PASSES):
+        pace.note(0.01)
+    assert (pace.stretch, pace.slow_passes, pace.last_pass_s) == (1, 10, 0.01)
+
+
+def test_a_mount_that_hangs_leaves_a_gap_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    mended, asked = threading.Event(), threading.Event()
+
+    def hang(path: str) -> os.statvfs_result:
+        asked.set()
+        mended.wait(30)
+        return real(path)
+
+    real = os.statvfs
+    counters = LinuxCounters()
+    assert "/" in counters.read().mounts
+    monkeypatch.setattr(os, "statvfs", hang)
+    monkeypatch.setattr(counters._mounts, "_stuck_s", 0.0)
+    counters._asides_due_s = 0.0
+    counters.read()
+    assert asked.wait(10)
+    assert counters.read().mounts == {}
+    assert counters._mounts.is_stuck
+    mended.set()
+    assert counters._mounts._thread is not None
+    counters._mounts._thread.join(10)
+    assert "/" in counters.read().mounts
+    counters.close()
+
+
+def test_a_reading_that_fails_is_no_value() -> None:
+    def fail() -> dict[str, int]:
+        raise OSError
+
+    aside = Aside(fail, {}, "fails")
+    aside.refresh(5)
+    assert aside.value == {}
+
+
+def test_temperatures_have_the_names_of_their_chips(tmp_path: Path) -> None:
+    files = {
+        "class/hwmon/hwmon0/name": "coretemp\n",
+        "class/hwmon/hwmon0/temp1_input": "45500\n",
+        "class/hwmon/hwmon0/temp1_label": "Package id: 0\n",
+        "class/hwmon/hwmon0/temp2_input": "41000\n",
+        "class/hwmon/hwmon1/name": "coretemp\n",
+        "class/hwmon/hwmon1/temp1_input": "50000\n",
+        "class/hwmon/hwmon2/temp1_input": "-128000\n",
+        "class/hwmon/hwmon2/temp2_input": "nonsense\n",
+        "class/thermal/thermal_zone0/temp": "30000\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert read_temperatures(tmp_path) == {
+        "coretemp:Package_id_0": 45.5,
+        "coretemp:2": 41.0,
+        "coretemp_1:1": 50.0,
+    }
+    shutil.rmtree(tmp_path / "class/hwmon")
+    assert read_temperatures(tmp_path) == {"zone:0": 30.0}
+    assert read_temperatures(tmp_path / "nothing") == {}
 
 
 def test_the_process_list_knows_this_process() -> None:
