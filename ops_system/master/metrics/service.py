@@ -6,6 +6,8 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.metrics.charts import Point, short_values
 from ops_system.master.metrics.history import History
@@ -29,6 +31,7 @@ SWEEP_TURNS = 60  # each subject is written once in so many turns
 TRIM_TURNS = 600
 _SILENT_S = 3.0  # a sample may be this late before its second counts as unknown
 MAX_NAME = 128
+_CORE_TEXT = b"[" + b",".join([b"%.7g"] * CORE) + b"]"
 FLEET = "metrics:fleet"
 NODE_TOPIC = "metrics:node:"
 INSTANCE_TOPIC = "metrics:instance:"
@@ -109,11 +112,16 @@ class MetricsBook:
         if not math.isfinite(sample.at_s):
             return
         self.dropped_samples += max(0, sample.dropped)
-        base = self._bases.setdefault(node_id, TimeBase())
+        base = self._bases.get(node_id)
+        if base is None:
+            base = self._bases[node_id] = TimeBase()
         second = base.second(sample.at_s, self._clock.now().timestamp())
-        values = dict(zip(NODE_SERIES, sample.node, strict=False))
-        self._shelf.put_node(self._shelf.node(node_id), second, {**_tame(sample.extra), **values})
-        self._tell_node(node_id, second)
+        here, extra = self._shelf.node(node_id), sample.extra
+        if len(sample.node) != len(NODE_SERIES) or not self._shelf.put_row(
+            here, second, NODE_SERIES + tuple(extra), sample.node + tuple(extra.values())
+        ):
+            self._shelf.put_node(here, second, _values_of(sample))
+        self._tell_node(node_id, here, second)
         for instance_id, row in sample.instances.items():
             kept = self._instance(node_id, instance_id)
             if kept is not None:
@@ -168,7 +176,7 @@ class MetricsBook:
         """Return the newest known values; empty when they are old."""
         return self._current(self._shelf.instances.get(instance_id), INSTANCE_SERIES)
 
-    def fleet(self) -> list[tuple[str, list[float | None]]]:
+    def fleet(self) -> list[tuple[str, list[float | None] | msgspec.Raw]]:
         """Return the snapshot of `metrics:fleet`: `node:ID` and `instance:ID` with their core values."""
         nodes = [(f"node:{key}", self._core(kept)) for key, kept in self._shelf.nodes.items() if self._is_current(kept)]
         rows = [
@@ -237,7 +245,10 @@ class MetricsBook:
     def _is_current(self, kept: Kept) -> bool:
         return self._clock.monotonic_s() - kept.heard_s < CURRENT_FOR_S
 
-    def _core(self, kept: Kept) -> list[float | None]:
+    def _core(self, kept: Kept) -> list[float | None] | msgspec.Raw:
+        """Return the core values for JSON; written out at once where all are known, as thousands are each second."""
+        if kept.names[:CORE] == NODE_SERIES[:CORE] and math.isfinite(math.hypot(*kept.row[:CORE])):
+            return msgspec.Raw(_CORE_TEXT % kept.row[:CORE])
         return short_values((kept.values.get(name, math.nan) for name in NODE_SERIES[:CORE]), CORE)
 
     def _instance_core(self, kept: Kept) -> list[float | None]:
@@ -245,8 +256,7 @@ class MetricsBook:
         return short_values((kept.values.get(name, math.nan) for name in names), INSTANCE_CORE)
 
     # --- those who watch ------------------------------------------------------------------------------------------
-    def _tell_node(self, node_id: NodeId, second: int) -> None:
-        kept = self._shelf.nodes[node_id]
+    def _tell_node(self, node_id: NodeId, kept: Kept, second: int) -> None:
         if self._watched(FLEET):
             self._bus.publish(Changed(FLEET, f"node:{node_id}", self._core(kept)))
         topic = NODE_TOPIC + node_id
@@ -328,12 +338,15 @@ def _metrics(asked: Asked, found: Answer, rings: Rings) -> Metrics:
     )
 
 
-def _tame(extra: Mapping[str, float]) -> dict[str, float]:
-    """Keep a worker's own series names within bounds."""
-    return {name: value for name, value in extra.items() if name and len(name) <= MAX_NAME and name.isprintable()}
+def _values_of(sample: Sample) -> dict[str, float]:
+    """Return all series of a sample; the worker's own names are kept within bounds and do not hide the fixed ones."""
+    values = dict(zip(NODE_SERIES, sample.node, strict=False))
+    for name, value in sample.extra.items():
+        if name and len(name) <= MAX_NAME and name.isprintable():
+            values.setdefault(name, value)
+    return values
 
 
 def _second_of(kept: Kept, second: int) -> dict[str, object]:
-    names = list(kept.values)
-    values = zip(names, short_values(kept.values.values(), len(names)), strict=True)
+    values = zip(kept.names, short_values(kept.row, len(kept.row)), strict=True)
     return {"at_s": second, "values": {name: value for name, value in values if value is not None}}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from ops_system.master.metrics.windows import SERIES_BYTES, WINDOW_S, Rings
+from ops_system.master.metrics.windows import SERIES_BYTES, TICK_S, WINDOW_S, Rings
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.metrics import NODE_SERIES
 from ops_system.runtime.clock import Clock
@@ -28,9 +28,16 @@ class Kept:
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
         self.rings = Rings()
-        self.values: Mapping[str, float] = {}
+        self.names: tuple[str, ...] = ()
+        self.row: tuple[float, ...] = ()  # the newest values, in the order of `names`
+        self.was_refused = False  # there was no room for some of them
         self.heard_s = -math.inf  # monotonic
         self.saved = 0  # the tick from which on history is not written yet
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The newest values by name."""
+        return dict(zip(self.names, self.row, strict=True))
 
 
 class Shelf:
@@ -78,6 +85,21 @@ class Shelf:
         return kept
 
     # --- in -------------------------------------------------------------------------------------------------------
+    def put_row(self, kept: Kept, second: int, names: tuple[str, ...], row: tuple[float, ...]) -> bool:
+        """Take one second of a node whose series are those of the last one; False: say it by `put_node`."""
+        rings = kept.rings
+        if not rings.put_row(second, names, row):
+            return False
+        if rings.lacks and self._is_worth_trying(kept, second) and any(math.isfinite(row[at]) for at in rings.lacks):
+            return False
+        kept.row = row
+        kept.heard_s = self._clock.monotonic_s()
+        return True
+
+    def _is_worth_trying(self, kept: Kept, second: int) -> bool:
+        """Where there was no room there may be some later, and for what is watched at once."""
+        return not kept.was_refused or second % TICK_S == 0 or self.is_watched(kept.node_id)
+
     def put_node(self, kept: Kept, second: int, values: Mapping[str, float]) -> None:
         """Take one second of a node."""
         self._put(kept, second, values, self._always)
@@ -89,10 +111,12 @@ class Shelf:
     def _put(self, kept: Kept, second: int, values: Mapping[str, float], always: frozenset[str]) -> None:
         rings = kept.rings
         missing = [name for name, value in values.items() if name not in rings and math.isfinite(value)]
+        kept.was_refused = False
         if missing:
             self._add(kept, missing, second, always)
         rings.put(second, values.items())
-        kept.values = values
+        kept.names, kept.row = tuple(values), tuple(values.values())
+        rings.expect(kept.names)
         kept.heard_s = self._clock.monotonic_s()
 
     def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
@@ -113,6 +137,7 @@ class Shelf:
         if self.refused_values == 0:
             _log.warning("no room for series %r of node %s: raise logic.metrics_memory", name, kept.node_id)
         self.refused_values += 1
+        kept.was_refused = True
 
     def _make_room(self, for_node: NodeId) -> bool:
         """Drop the series beyond the core of nodes that nobody watches, until there is room; False: there is none."""

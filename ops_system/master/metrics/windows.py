@@ -19,6 +19,7 @@ MAX_LATE_S = 60  # a second older than the newest by more than this means that a
 _FLOAT32_MAX = 3.4e38
 _EMPTY = array("f", [math.nan]) * WINDOW_S
 _EMPTY_TICKS = array("f", [math.nan]) * (2 * TICKS)
+_NOWHERE = array("f", _EMPTY)  # takes the values of series that have no ring; nobody reads it
 
 
 class Rows(NamedTuple):
@@ -51,6 +52,10 @@ class Rings:
         self._rings: dict[str, array[float]] = {}
         self._ticks: dict[str, array[float]] = {}  # 360 means, then 360 largest values
         self._since: dict[str, int] = {}
+        self._row_names: tuple[str, ...] = ()
+        self._row: list[array[float]] | None = None  # the rings in the order of `_row_names`; None: to be looked up
+        self._is_whole = False  # no ring is left out of the row
+        self.lacks: tuple[int, ...] = ()  # places in the row without a ring
         self.newest_s: int | None = None
         self.start_s = 0  # where the rings began, or began anew
 
@@ -69,10 +74,12 @@ class Rings:
         self._since[name] = since_s
         self._rings[name] = array("f", _EMPTY)
         self._ticks[name] = array("f", _EMPTY_TICKS)
+        self._row = None
 
     def drop(self, name: str) -> None:
         """Forget a series."""
         del self._rings[name], self._ticks[name], self._since[name]
+        self._row = None
 
     def put(self, second: int, values: Iterable[tuple[str, float]]) -> None:
         """Write one second; series that do not exist are ignored. A second far from the window starts all anew."""
@@ -82,6 +89,36 @@ class Rings:
             ring = self._rings.get(name)
             if ring is not None:
                 ring[slot] = value if -_FLOAT32_MAX < value < _FLOAT32_MAX else math.nan
+
+    def expect(self, names: tuple[str, ...]) -> None:
+        """Make `put_row` ready for rows of these series, each named once."""
+        self._row_names, self._row = names, None
+
+    def put_row(self, second: int, names: tuple[str, ...], values: tuple[float, ...]) -> bool:
+        """Write one second in the order of `expect`, at a third of the price of `put`; False: another row is expected.
+
+        Thousands of these come each second, and their names hardly ever change.
+        """
+        if names != self._row_names:
+            return False
+        if self._is_whole and self._row is not None and second % TICK_S and self.newest_s == second - 1:
+            self.newest_s = second  # nothing to clear, no tick to close
+        else:
+            self._advance(second)
+        slot = second % WINDOW_S
+        if math.hypot(*values) < _FLOAT32_MAX:  # none is unknown, endless or too large
+            for ring, value in zip(self._row or self._line_up(), values, strict=True):
+                ring[slot] = value
+        else:
+            for ring, value in zip(self._row or self._line_up(), values, strict=True):
+                ring[slot] = value if -_FLOAT32_MAX < value < _FLOAT32_MAX else math.nan
+        return True
+
+    def _line_up(self) -> list["array[float]"]:
+        self._row = [self._rings.get(name, _NOWHERE) for name in self._row_names]
+        self.lacks = tuple(place for place, ring in enumerate(self._row) if ring is _NOWHERE)
+        self._is_whole = len(self._row) - len(self.lacks) == len(self._rings)
+        return self._row
 
     def finish(self) -> None:
         """Complete the open tick: nothing more will come."""
@@ -160,6 +197,7 @@ class Rings:
         for name in self._rings:
             self._rings[name] = array("f", _EMPTY)
             self._ticks[name] = array("f", _EMPTY_TICKS)
+        self._row = None
         self._since = dict.fromkeys(self._since, second)
         self.newest_s = self.start_s = second
 
@@ -173,14 +211,14 @@ class Rings:
         """Work out one tick of every series."""
         low, slot = tick * TICK_S % WINDOW_S, tick % TICKS
         for name, ring in self._rings.items():
-            values: Sequence[float] = ring[low : low + TICK_S]
+            values, ticks = ring[low : low + TICK_S], self._ticks[name]
             total = sum(values)
-            if total != total:  # noqa: PLR0124 - only NaN differs from itself
-                values = [value for value in values if value == value]  # noqa: PLR0124
-                total = sum(values) if values else math.nan
-            ticks = self._ticks[name]
-            ticks[slot] = total / max(1, len(values))
-            ticks[TICKS + slot] = max(values, default=math.nan)
+            if total == total:  # noqa: PLR0124 - only NaN differs from itself
+                ticks[slot], ticks[TICKS + slot] = total / TICK_S, max(values)
+                continue
+            known = [value for value in values if value == value]  # noqa: PLR0124
+            ticks[slot] = sum(known) / len(known) if known else math.nan
+            ticks[TICKS + slot] = max(known, default=math.nan)
 
 
 class TimeBase:

@@ -226,3 +226,40 @@ def test_a_clock_that_jumps_starts_the_window_anew(jump_s):
     rings.put(START + 100 + jump_s, [("cpu", 2.0)])
     assert points_of(rings, START + 100 + jump_s - 900, START + 100 + jump_s, 1) == [(START + 100 + jump_s, 2.0, 2.0)]
     assert rings.first_tick == (START + 100 + jump_s) // 10
+
+
+ANY_VALUE = st.one_of(VALUES, st.sampled_from([math.nan, math.inf, -math.inf, 1e300, -1e300]))
+STEPS = st.tuples(st.integers(0, 12), ANY_VALUE, ANY_VALUE, ANY_VALUE, st.sampled_from(["", "", "drop", "add", "far"]))
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_a_row_keeps_what_single_values_keep(steps):
+    names, rows, singles, second = ("a", "b", "c"), Rings(), Rings(), START
+    for rings in (rows, singles):
+        rings.add("a")
+        rings.add("b")
+    rows.expect(names)
+    for forward, a, b, c, act in steps:
+        second += forward + (5000 if act == "far" else 0)
+        for rings in (rows, singles):
+            if act == "drop" and "b" in rings:
+                rings.drop("b")
+            if act == "add" and "c" not in rings:
+                rings.add("c", second)
+        assert rows.put_row(second, names, (a, b, c))
+        singles.put(second, zip(names, (a, b, c), strict=True))
+    assert rows.names() == singles.names()
+    for name in rows.names():
+        for mine, plain in ((rows.seconds(name), singles.seconds(name)), (rows.ticks(name), singles.ticks(name))):
+            assert (mine.step_s, mine.first) == (plain.step_s, plain.first)
+            assert [repr(value) for value in (*mine.means, *mine.tops)] == [
+                repr(value) for value in (*plain.means, *plain.tops)
+            ]
+
+
+def test_a_row_of_other_series_is_not_taken():
+    rings = Rings()
+    rings.add("a")
+    rings.expect(("a",))
+    assert not rings.put_row(START, ("b",), (1.0,))
+    assert rings.newest_s is None

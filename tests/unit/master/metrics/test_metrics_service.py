@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from ops_system.master.bus import Bus, Changed
@@ -159,10 +160,10 @@ def test_only_what_is_watched_is_published(rig):
     assert rig.told == []
     rig.book.tell(lambda topic: topic == "metrics:fleet")
     rig.sample(value=2.0, instances={WEB: (1.0, 2.0, 3.0)})
-    assert rig.told == [
-        Changed("metrics:fleet", "node:n1", [2.0 + n for n in range(CORE)]),
-        Changed("metrics:fleet", "instance:i1", [1.0, 2.0]),
-    ]
+    node, instance = rig.told
+    assert (node.topic, node.key) == ("metrics:fleet", "node:n1")
+    assert msgspec.json.decode(node.data) == [2.0 + n for n in range(CORE)]
+    assert instance == Changed("metrics:fleet", "instance:i1", [1.0, 2.0])
     rig.told.clear()
     rig.book.tell(lambda topic: topic == "metrics:instance:i1")
     rig.sample(instances={WEB: (1.0, 2.0)})
@@ -176,6 +177,37 @@ def test_dropped_samples_are_counted(rig):
     rig.sample(dropped=3)
     rig.sample(dropped=-5)
     assert rig.book.dropped_samples == 3
+
+
+def test_series_that_come_later_or_find_room_later_are_kept_as_well(rig):
+    names = list(NODE_SERIES)
+    for second in range(4):
+        row = [float(second)] * len(names)
+        row[0] = math.nan if second < 2 else 7.0  # a rate has no first value
+        extra = {"disk:/:used_percent": 40.0} if second > 2 else {}
+        rig.book.ingest(NODE, Sample(rig.clock.now().timestamp(), tuple(row), extra))
+        rig.clock.advance(1.0)
+    assert [mean for _, mean, _ in rig.node_points()] == [7.0, 7.0]
+    assert [mean for _, mean, _ in rig.node_points("load1")] == [0.0, 1.0, 2.0, 3.0]
+    assert [mean for _, mean, _ in rig.node_points("disk:/:used_percent")] == [40.0]
+
+
+def test_what_was_refused_is_tried_again_now_and_then_and_at_once_when_watched():
+    rig = Rig(budget_bytes=(len(NODE_SERIES) + CORE) * SERIES_BYTES)
+    rig.sample(OTHER)
+    rig.sample()
+    assert len(rig.book.query_node(NODE, MetricsQuery()).names) == CORE
+    rig.bus.publish(NodeRemoved(OTHER))
+    for _ in range(11):
+        rig.clock.advance(1.0)
+        rig.sample()
+    assert len(rig.book.query_node(NODE, MetricsQuery()).names) == len(NODE_SERIES)
+    rig.sample(OTHER)
+    rig.sample(OTHER)
+    assert len(rig.book.query_node(OTHER, MetricsQuery()).names) == CORE
+    rig.book.tell(lambda topic: topic == "metrics:node:n2")
+    rig.sample(OTHER)
+    assert len(rig.book.query_node(OTHER, MetricsQuery()).names) == len(NODE_SERIES)
 
 
 async def test_rules_read_the_newest_value_a_window_and_the_history(rig):
