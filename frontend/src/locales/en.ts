@@ -34,7 +34,7 @@ export default {
     fold: 'Fold the navigation',
     keys: 'Keyboard',
     language: 'Language',
-    paletteHint: 'Go to a page, node or instance, or type an action: restart web',
+    paletteHint: 'Go to a page, node, system or instance, or type an action: restart web on n3',
     rail: 'Navigation',
     runningOperations: '{count} operations under way',
     search: 'Search or act',
@@ -53,6 +53,8 @@ export default {
   palette: {
     pages: 'page',
     nodes: 'node',
+    recent: 'lately',
+    systems: 'system',
     instances: 'instance',
     actions: 'action',
     nothing: 'Nothing fits.',

@@ -36,7 +36,7 @@ const zh: typeof en = {
     fold: '收起导航',
     keys: '键盘',
     language: '语言',
-    paletteHint: '跳转到页面、节点或实例，或输入动作：重启 web',
+    paletteHint: '跳转到页面、节点、系统或实例，或输入动作：重启 web n3',
     rail: '导航',
     runningOperations: '{count} 个操作进行中',
     search: '搜索或执行',
@@ -55,6 +55,8 @@ const zh: typeof en = {
   palette: {
     pages: '页面',
     nodes: '节点',
+    recent: '最近',
+    systems: '系统',
     instances: '实例',
     actions: '动作',
     nothing: '没有匹配项。',

@@ -7,10 +7,13 @@ import type { KeyId } from './keymap'
 
 /** One line of the palette. */
 export interface Command {
+  /** Starts with what it does, in English (`restart-…`), and is the same at each visit. */
   id: string
   title: string
   /** What kind of thing it is: a page, a node, an action. */
-  group: 'pages' | 'nodes' | 'instances' | 'actions'
+  group: 'pages' | 'nodes' | 'systems' | 'instances' | 'actions'
+  /** The keys that do the same, as the keymap writes them. */
+  keys?: string
   run: () => unknown
 }
 

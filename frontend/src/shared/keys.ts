@@ -74,6 +74,11 @@ export function useKey(id: KeyId, run: Handler): void {
   })
 }
 
+/** What the keymap binds to an id. */
+export function keysOf(id: KeyId): string {
+  return KEYMAP.find((binding) => binding.id === id)?.keys ?? ''
+}
+
 /** `mod+k` as this computer writes it. */
 export function spellKeys(keys: string): string {
   const isMac = navigator.platform.startsWith('Mac')

@@ -42,6 +42,8 @@ export const usePreferences = defineStore('preferences', () => {
   const terminalSize = remembered('terminal-size', 13)
   const isTerminalRead = remembered('terminal-reader', false)
   const isCopyOnSelect = remembered('copy-on-select', false)
+  /** Ids of the palette's lines that were chosen, the latest first. */
+  const recentCommands = remembered<string[]>('recent-commands', [])
   const systemIsDark = ref(false)
   const isDark = computed(() => theme.value === 'dark' || (theme.value === 'system' && systemIsDark.value))
 
@@ -68,6 +70,7 @@ export const usePreferences = defineStore('preferences', () => {
     terminalSize,
     isTerminalRead,
     isCopyOnSelect,
+    recentCommands,
     isDark,
     followSystem,
   }

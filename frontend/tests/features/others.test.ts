@@ -5,7 +5,7 @@ import { strengthOf } from '@/shared/strength'
 import { searchProcesses, treeOf } from '@/features/nodes/tree'
 import { percentOf } from '@/features/operations/progress'
 import { topBy } from '@/features/overview/top'
-import { rank } from '@/shared/frame/rank'
+import { pieces, rank, remember } from '@/shared/frame/rank'
 import { nameTargets } from '@/shared/useOperationTitle'
 import { isFilled } from '@/shared/words'
 
@@ -70,7 +70,39 @@ describe('small rules', () => {
       group: 'actions' as const,
       run: () => undefined,
     }))
-    expect(rank(commands, 'web restart', 5).map(({ title }) => title)).toEqual(['Restart web @ n3'])
+    expect(rank(commands, 'web restart', [], 5).map(({ title }) => title)).toEqual(['Restart web @ n3'])
+    expect(rank(commands, 'restart web on n3', [], 5)).toHaveLength(1)
+  })
+  it('knows an English verb and spaceless Chinese in a Chinese console', () => {
+    const command = {
+      id: 'restart-i1',
+      title: '重启 web @ n3',
+      group: 'actions' as const,
+      run: () => undefined,
+    }
+    for (const typed of ['restart web', '重启web', '重启 web n3', 'n3'])
+      expect(rank([command], typed, [], 5), typed).toEqual([command])
+    expect(rank([command], 'stop web', [], 5)).toEqual([])
+  })
+  it('lets lately chosen lines lead, and good fits before them', () => {
+    const commands = ['nodes', 'web1', 'web2', 'a web'].map((title) => ({
+      id: title,
+      title,
+      group: 'nodes' as const,
+      run: () => undefined,
+    }))
+    const ids = (typed: string, recent: string[]): string[] =>
+      rank(commands, typed, recent, 9).map(({ id }) => id)
+    expect(ids('', ['web2', 'a web'])).toEqual(['web2', 'a web', 'nodes', 'web1'])
+    expect(ids('web', ['web2'])).toEqual(['web2', 'web1', 'a web'])
+    expect(remember(['a', 'b', 'c'], 'b', 3)).toEqual(['b', 'a', 'c'])
+    expect(remember(['a', 'b'], 'c', 2)).toEqual(['c', 'a'])
+  })
+  it('marks what was typed', () => {
+    const marked = pieces('Restart web @ n3', 'web on rest')
+      .map(({ text, isHit }) => (isHit ? `[${text}]` : text))
+      .join('')
+    expect(marked).toBe('[Rest]art [web] @ n3')
   })
   it('names the first things an operation works on, and counts the others', () => {
     const target = (name: string, node: string | null): OperationTarget =>

@@ -1,5 +1,10 @@
 /** Business groups: systems, their modules, and what of them runs where. */
-import type { Feature } from '@/shared/feature'
+import { computed } from 'vue'
+import { useI18n } from 'vue-i18n'
+import { useRouter } from 'vue-router'
+import type { Command, Feature } from '@/shared/feature'
+import { useCollection } from '@/stores/live'
+import { useSession } from '@/stores/session'
 
 const component = (): Promise<object> => import('./SystemsPage.vue')
 const meta = { feature: 'systems' }
@@ -16,4 +21,37 @@ export const systems: Feature = {
     { path: '/systems/:systemId/modules/:moduleId/edit', name: 'module-edit', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/deploy', name: 'deploy', meta, component },
   ],
+  useCommands: () => {
+    const { t } = useI18n()
+    const router = useRouter()
+    const session = useSession()
+    const known = useCollection('systems')
+    const modules = useCollection('modules')
+    return computed<Command[]>(() => [
+      ...[...known.byId.value.values()].map(({ id, name }): Command => ({
+        id: `system-${id}`,
+        title: name,
+        group: 'systems',
+        run: () => router.push(`/systems/${id}`),
+      })),
+      ...[...modules.byId.value.values()].flatMap((module): Command[] => {
+        const path = `/systems/${module.system_id}/modules/${module.id}`
+        const title = `${module.name} · ${known.byId.value.get(module.system_id)?.name ?? ''}`
+        const deploy = t('systems.deployTitle', { name: title })
+        return [
+          { id: `module-${module.id}`, title, group: 'systems', run: () => router.push(path) },
+          ...(session.canOperate
+            ? [
+                {
+                  id: `deploy-${module.id}`,
+                  title: deploy,
+                  group: 'actions' as const,
+                  run: () => router.push(`${path}/deploy`),
+                },
+              ]
+            : []),
+        ]
+      }),
+    ])
+  },
 }
