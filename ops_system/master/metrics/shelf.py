@@ -31,13 +31,20 @@ class Kept:
         self.names: tuple[str, ...] = ()
         self.row: tuple[float, ...] = ()  # the newest values, in the order of `names`
         self.was_refused = False  # there was no room for some of them
+        self._values: Mapping[str, float] | None = None  # of `row`, once somebody asked by name
         self.heard_s = -math.inf  # monotonic
         self.saved = 0  # the tick from which on history is not written yet
 
     @property
     def values(self) -> Mapping[str, float]:
         """The newest values by name."""
-        return dict(zip(self.names, self.row, strict=True))
+        if self._values is None:
+            self._values = dict(zip(self.names, self.row, strict=True))
+        return self._values
+
+    def take(self, names: tuple[str, ...], row: tuple[float, ...], heard_s: float) -> None:
+        """These are the newest values."""
+        self.names, self.row, self.heard_s, self._values = names, row, heard_s, None
 
 
 class Shelf:
@@ -92,8 +99,7 @@ class Shelf:
             return False
         if rings.lacks and self._is_worth_trying(kept, second) and any(math.isfinite(row[at]) for at in rings.lacks):
             return False
-        kept.row = row
-        kept.heard_s = self._clock.monotonic_s()
+        kept.take(kept.names, row, self._clock.monotonic_s())
         return True
 
     def _is_worth_trying(self, kept: Kept, second: int) -> bool:
@@ -115,9 +121,8 @@ class Shelf:
         if missing:
             self._add(kept, missing, second, always)
         rings.put(second, values.items())
-        kept.names, kept.row = tuple(values), tuple(values.values())
+        kept.take(tuple(values), tuple(values.values()), self._clock.monotonic_s())
         rings.expect(kept.names)
-        kept.heard_s = self._clock.monotonic_s()
 
     def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
         """Add series while the budget lasts; what is certain, or watched, takes room from others."""
