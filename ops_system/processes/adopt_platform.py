@@ -102,6 +102,10 @@ class AdoptingPlatform:
             self._inner.kill_at_once(handle)
 
     # --- what does not --------------------------------------------------------------------------------------------
+    def make_ready(self) -> None:
+        """See `base.Platform`."""
+        self._inner.make_ready()
+
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`."""
         return self._inner.spawn(launch, on_pid, on_exit)

@@ -95,6 +95,10 @@ class Platform(Protocol):
         """End watching; processes go on."""
         ...
 
+    def make_ready(self) -> None:
+        """Do now what the first start would wait for. Never fails: that start would tell."""
+        ...
+
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """Start; `on_pid` tells the entrypoint's pid, `on_exit` its end (maybe without `on_pid` before).
 

@@ -72,10 +72,14 @@ class Keepers:
             told += self._frames.feed(data)
         return told[:-1]
 
-    def send(self, frame: bytes) -> None:
-        """Ask the keeper, starting one when there is none. Raises OSError when that fails."""
+    def begin(self) -> None:
+        """Start a keeper when there is none, so that the first start need not wait for it. Raises OSError."""
         if self._socket is None:
             self._begin()
+
+    def send(self, frame: bytes) -> None:
+        """Ask the keeper, starting one when there is none. Raises OSError when that fails."""
+        self.begin()
         if not self._unsent:
             frame = frame[self._try_send(frame) :]
             if not frame:

@@ -73,7 +73,8 @@ class PosixPlatform:
         self._keepers = Keepers(state_dir, self._on_frame, self._on_keeper_lost)
         for fields in self._keepers.connect():
             self._told[InstanceId(fields[1].decode())] = fields
-        self._keeper = self._identify_keeper()
+        self._keeper: Identity | None = None
+        self._know_keeper()
         self._groups = Groups(state_dir, find_hierarchies(state_dir))
         self._ends = Explainer(self._groups.has_oom_kill)
 
@@ -88,12 +89,11 @@ class PosixPlatform:
         self._watch.close()
         self._ends.close()
 
-    def _identify_keeper(self) -> Identity | None:
+    def _know_keeper(self) -> None:
         pid = self._keepers.pid
-        if pid is None:
-            return None
-        self._own.add(pid)
-        return self._scanner.identity(pid)
+        if self._keeper is None and pid is not None:
+            self._own.add(pid)
+            self._keeper = self._scanner.identity(pid)
 
     def user_prefix(self, user: str) -> tuple[str, ...]:
         """See `base.Platform`."""
@@ -104,11 +104,19 @@ class PosixPlatform:
         return self._boot_id
 
     # --- starting
+    def make_ready(self) -> None:
+        """See `base.Platform`. Starts the keeper."""
+        try:
+            self._keepers.begin()
+        except OSError as error:
+            _log.warning("the keeper cannot be started now: %s", error)
+        else:
+            self._know_keeper()
+
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`. The keeper answers; until then the start has no leader."""
         self._keepers.send(self._make_request(launch))
-        if self._keeper is None:
-            self._keeper = self._identify_keeper()
+        self._know_keeper()
         self._scanner.expire()
         who = self._keeper or Identity(self._boot_id, 0, 0)
         handle = Handle(launch.instance_id, launch.number, who, is_child=self._keepers.is_child)

@@ -77,6 +77,9 @@ class WindowsPlatform:
         return ()
 
     # --- starting and ending
+    def make_ready(self) -> None:
+        """See `base.Platform`. There is nothing to make ready."""
+
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`."""
         self.user_prefix(launch.user)
