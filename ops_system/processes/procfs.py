@@ -10,6 +10,7 @@ from ops_system.processes.base import MARKER
 
 _DEAD = frozenset("ZX")
 _MARKER = f"{MARKER}=".encode()
+_READ_BYTES = 64 * 1024
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -165,10 +166,18 @@ def _pids() -> list[int]:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a hot path
-            return file.read()
+        fd = os.open(path, os.O_RDONLY)
     except OSError:
         return b""
+    data = b""
+    try:
+        while part := os.read(fd, _READ_BYTES):
+            data += part
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return data
 
 
 def _read_row_psutil(pid: int) -> Row | None:

@@ -15,14 +15,16 @@ import msgspec
 from ops_system.model.crashes import Crash
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId
-from ops_system.model.instances import InstanceEvent, InstanceReport, State
+from ops_system.model.instances import Desired, InstanceEvent, InstanceReport, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.adopt import Guard
 from ops_system.processes.adopt_find import make_guard
 from ops_system.processes.adopt_platform import AdoptingPlatform
 from ops_system.processes.base import Exit, Handle, Identity, Member, Platform
+from ops_system.processes.boot_notes import RUN, memory_parents, open_run_dir
 from ops_system.processes.care import Care
 from ops_system.processes.commands import CommandResult
+from ops_system.processes.early import EarlyLines
 from ops_system.processes.journal import EventJournal, RunRecord, RunStore
 from ops_system.processes.platforms import make_platform
 from ops_system.processes.spec import Preparer, Progress, RunSpec
@@ -51,7 +53,10 @@ class Supervisor:
         clock: Clock = utc_now,
         dice: Callable[[], float] = random.random,
         inherited_env: Mapping[str, str] | None = None,
+        memory: tuple[Path, ...] | None = None,
     ) -> None:
+        """`memory`: folders in memory for notes no boot outlives; None: those of the system."""
+        self._memory_parents = memory_parents() if memory is None else memory
         self._state_dir = state_dir
         self._preparer = preparer
         self._on_report = on_report
@@ -71,9 +76,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """Keep everything in care until cancelled. Services go on; watching them ends."""
-        journal = EventJournal(self._state_dir, self._platform.boot_id())
+        store, journal = self._open_notes()
         self._journal = journal
-        store = RunStore(self._state_dir)
         self._platform.open(self._state_dir)
         try:
             self._records = store.load_all()
@@ -81,7 +85,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 self._around = self._make_surroundings(store, group)
                 self._ready.set()
-                await asyncio.Event().wait()
+                await journal.run()
         finally:
             self._ready.clear()
             for care in self._cares.values():
@@ -89,6 +93,14 @@ class Supervisor:
             self._stats.close()
             self._platform.close()
             journal.close()
+
+    def _open_notes(self) -> tuple[RunStore, EventJournal]:
+        """Choose where notes lie in this life. Raises OSError."""
+        state_dir, boot_id = self._state_dir, self._platform.boot_id()
+        is_in_use = not (state_dir / RUN).is_symlink() and RunStore(state_dir).is_of_boot(boot_id)
+        is_in_memory = open_run_dir(state_dir, self._memory_parents, is_in_use=is_in_use)
+        early = EarlyLines(state_dir / RUN) if is_in_memory else None
+        return RunStore(state_dir, is_in_memory=is_in_memory), EventJournal(state_dir, boot_id, early)
 
     def _make_surroundings(self, store: RunStore, group: asyncio.TaskGroup) -> Surroundings:
         return Surroundings(
@@ -185,6 +197,8 @@ class Supervisor:
         members = self._marked.pop(instance_id, ())
         if record is not None and record.boot_id != self._platform.boot_id():
             record = None
+        if spec.takeover is None and spec.desired is not Desired.ABSENT:
+            self._platform.make_ready()
         care = Care(self._around, record.spec if record else spec, record)
         self._cares[instance_id] = care
         if (

@@ -101,7 +101,7 @@ async def run_within_limit(argv: tuple[str, ...], prepared: PreparedInstance, en
 
 def make_launch(spec: RunSpec, prepared: PreparedInstance, number: int, run_dir: Path, env: dict[str, str]) -> Launch:
     """Return what the platform needs to start. Raises EntrypointMissing."""
-    if not os.access(prepared.argv[0], os.X_OK) or Path(prepared.argv[0]).is_dir():
+    if not os.access(prepared.argv[0], os.X_OK) or os.path.isdir(prepared.argv[0]):  # noqa: PTH112 - a hot path
         raise EntrypointMissing(prepared.argv[0])
     return Launch(
         instance_id=spec.instance_id,
@@ -110,8 +110,8 @@ def make_launch(spec: RunSpec, prepared: PreparedInstance, number: int, run_dir:
         env=env,
         dir=prepared.dir,
         run_dir=str(run_dir),
-        stdout_path=str(Path(prepared.log_dir, STDOUT_NAME)),
-        stderr_path=str(Path(prepared.log_dir, STDERR_NAME)),
+        stdout_path=os.path.join(prepared.log_dir, STDOUT_NAME),  # noqa: PTH118 - a hot path
+        stderr_path=os.path.join(prepared.log_dir, STDERR_NAME),  # noqa: PTH118 - a hot path
         limits=spec.limits,
         user=spec.user,
     )

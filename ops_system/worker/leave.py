@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal, UsageError
+from ops_system.processes.boot_notes import discard
 from ops_system.runtime.tasks import run_role as run_loop
 from ops_system.service.base import Change
 from ops_system.service.local import local_services
 from ops_system.worker.config import WorkerConfig
 from ops_system.worker.identity import Identity, forget_identity, load_identity
-from ops_system.worker.picture import Picture, take_lock
+from ops_system.worker.picture import JOURNAL, Picture, take_lock
 
 STOP_WITHIN_S = 120.0
 _OWN_FOLDERS = ("state", "downloads", "versions", "program")
@@ -66,5 +67,6 @@ async def _part(config: WorkerConfig, identity: Identity, *, may_stop: bool) -> 
 def forget(work_dir: Path) -> None:
     """Remove identity, keys, wishes, records and packages; the services' own folders stay."""
     forget_identity(work_dir)
+    discard(work_dir / JOURNAL)
     for folder in _OWN_FOLDERS:
         shutil.rmtree(work_dir / folder, ignore_errors=True)

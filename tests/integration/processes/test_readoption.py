@@ -122,6 +122,20 @@ async def test_a_damaged_record_is_put_aside_and_the_process_found(tmp_path):
             assert record.with_name("run.json.damaged").exists()
 
 
+async def test_notes_on_the_disk_are_taken_up_and_stay_there_until_a_boot(tmp_path):
+    spec = make_spec(argv=(SH, "-c", COUNTED), restart=ONCE)
+    async with running_rig(tmp_path, memory=(), leave=True) as rig:
+        await rig.supervisor.apply(spec)
+        pid = await rig.until_pid()
+    async with running_rig(tmp_path) as rig:
+        assert not (tmp_path / "state/run").is_symlink()
+        await rig.supervisor.apply(spec)
+        assert rig.latest[ID].pid == pid
+        (home(tmp_path) / "end").touch()
+        assert (await rig.until_state(State.FAILED)).exit_code == 42
+    assert (home(tmp_path) / "starts").read_text() == "start\n"
+
+
 async def test_a_wish_to_stop_that_came_meanwhile_is_carried_out(tmp_path):
     spec = make_spec()
     async with killed_supervisor(tmp_path, [spec]), running_rig(tmp_path) as rig:
