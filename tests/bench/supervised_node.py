@@ -23,6 +23,7 @@ class Node:
     """The supervisor and what it was told."""
 
     def __init__(self, root: Path, count: int, program: str) -> None:
+        self._is_new = not (root / "state").exists()
         self.rig = Rig(root)
         self.specs: list[RunSpec] = [
             make_spec(f"b{os.getppid()}-{number}", argv=(program,), restart=ALWAYS)  # seen by the whole machine
@@ -31,13 +32,21 @@ class Node:
         for spec in self.specs:
             (root / "instances" / spec.instance_id / "logs").mkdir(parents=True, exist_ok=True)
 
+    async def know_all(self) -> None:
+        """Hear of every service, as its peers do before they are asked to start one."""
+        if self._is_new:
+            await self._wish(Desired.STOPPED)
+
     async def obey(self, word: str) -> None:
         """Carry one line out."""
         if word == "wait":
             await self.rig.until(self._has_pids, 120)
             print("ready", flush=True)
             return
-        self.specs = [rewish(spec, WISHES[word]) for spec in self.specs]
+        await self._wish(WISHES[word])
+
+    async def _wish(self, desired: Desired) -> None:
+        self.specs = [rewish(spec, desired) for spec in self.specs]
         for spec in self.specs:
             await self.rig.supervisor.apply(spec)
 
@@ -53,6 +62,7 @@ async def main(root: Path, count: int, program: str) -> None:
     sampler = Sampler(local_counters(), node.rig.supervisor.read_counters, lambda _sample: None)
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(node.rig.supervisor.run()), group.create_task(sampler.run(1.0))]
+        await node.know_all()
         print("up", flush=True)
         while line := await commands.readline():
             await node.obey(line.decode().strip())
