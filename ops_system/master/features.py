@@ -12,6 +12,7 @@ from ops_system.master.alerts.fleet import Fleet
 from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.service import Alerts
 from ops_system.master.alerts.silences import Silences
+from ops_system.master.alerts.trials import Trials
 from ops_system.master.alerts.watch import Watch
 from ops_system.master.artefacts.watch import StoreWatch
 from ops_system.master.audit import api as audit_api
@@ -455,7 +456,8 @@ async def build_alerts(ground: Ground, book: Book, instances: Instances, channel
     fleet.on_change = alerts.look_soon
     await alerts.load()
     ground.parts["alerts"] = alerts.run
-    ground.routes += alerts_api.routes(alerts)
+    trials = Trials(rulebook=rulebook, fleet=fleet, watch=watch, history=book.metrics, clock=clock, reached=reached)
+    ground.routes += alerts_api.routes(alerts, trials)
     return alerts
 
 

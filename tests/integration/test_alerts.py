@@ -78,6 +78,18 @@ async def test_a_breach_is_told_once_over_a_restart_and_its_end_too(tmp_path, si
         async with linked(worker, session), load(worker, 97.5):
             (first,) = await items(site, 1)
             (alert,) = await open_alerts(api)
+            order = {"rule": body | {"name": "tried"}, "from": time.time() - 60, "to": time.time(), "points": True}
+            tried = await api.post("/alert-rules/backtest", order)
+        (subject,) = tried["subjects"]
+        assert (subject["subject"], subject["fired"], subject["periods"][-1]["state"]) == (
+            alert["subject"],
+            1,
+            "firing",
+        )
+        assert (tried["step_s"], tried["subjects_tested"], tried["notices"]) == (1, 1, 1)
+        assert {value for _, value in subject["points"]} == {97.5}
+        with pytest.raises(ApiError, match="history reaches 7 days"):
+            await api.post("/alert-rules/backtest", order | {"from": 0})
         assert first["title"] == "n1 at 97.5 % (>= 90)"
         assert (first["event"], first["state"], first["alert_id"]) == ("alert", "firing", alert["id"])
         assert (alert["state"], alert["value"], alert["subject"]) == ("firing", 97.5, f"node:{worker.node_id}")

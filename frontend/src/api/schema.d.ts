@@ -156,6 +156,17 @@ export interface components {
       zh: string
     }
     /**
+     * BacktestOrder
+     * @description A rule to try on the stored history between two Unix times. `points` true: the judged series come along.
+     */
+    BacktestOrder: {
+      rule: components['schemas']['NewRule']
+      from: number
+      to: number
+      /** @default false */
+      points: boolean
+    }
+    /**
      * RulePatch
      * @description Switch a rule on or off.
      */
@@ -1443,6 +1454,48 @@ export interface components {
       pending: number
     }
     /**
+     * Backtest
+     * @description The outcome: subjects that would have been pending or worse, and what would have been told.
+     *
+     *         `step_s` is the distance of the samples judged: old history is coarser, and what is shorter than a step is not seen.
+     */
+    Backtest: {
+      from: number
+      to: number
+      step_s: number
+      subjects_tested: number
+      subjects: components['schemas']['BacktestSubject'][]
+      firings: number
+      notices: number
+    }
+    /**
+     * BacktestSubject
+     * @description What the rule would have done on one subject. `points`: `[Unix second, value]` as judged.
+     */
+    BacktestSubject: {
+      subject: string
+      name: string
+      periods: components['schemas']['Period'][]
+      fired: number
+      /** @default [] */
+      points: [number, number][]
+    }
+    /**
+     * Period
+     * @description A span in which a subject would have been in this state; `to` is the end of the test when it had not ended.
+     */
+    Period: {
+      state: components['schemas']['AlertState']
+      from: number
+      to: number
+    }
+    /**
+     * AlertState
+     * @description How far a rule has come on one subject. `no_data`: it fires because nothing is known any more.
+     * @enum {unknown}
+     */
+    AlertState: 'firing' | 'no_data' | 'pending' | 'resolved'
+    /**
      * Page[Alert]
      * @description A list answer.
      */
@@ -1506,12 +1559,6 @@ export interface components {
       /** @default null */
       ack: components['schemas']['Acknowledgement'] | null
     }
-    /**
-     * AlertState
-     * @description How far a rule has come on one subject. `no_data`: it fires because nothing is known any more.
-     * @enum {unknown}
-     */
-    AlertState: 'firing' | 'no_data' | 'pending' | 'resolved'
     /**
      * Reason
      * @description A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`.

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ops_system.master.alerts.service import Alerts
+from ops_system.master.alerts.trials import Trials
 from ops_system.master.alerts.views import AlertQuery, Note, RulePatch, SilenceQuery, check_words
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
-from ops_system.model.alerts import Alert, AlertDetails, NewRule, NewSilence, Rule, Silence
+from ops_system.model.alerts import Alert, AlertDetails, Backtest, BacktestOrder, NewRule, NewSilence, Rule, Silence
 from ops_system.model.errors import Invalid
 
 T = TypeVar("T")
@@ -16,9 +17,10 @@ _SILENCE_SORTS = ("created_at", "starts_at", "ends_at", "author")
 _STATES = ("scheduled", "active", "expired")
 
 
-def routes(service: Alerts) -> list[Route]:
+def routes(service: Alerts, trials: Trials) -> list[Route]:
     """Return the routes of `/alert-rules`, `/alerts` and `/silences`."""
     return [
+        _backtest_route(trials),
         *_rule_read_routes(service),
         *_rule_write_routes(service),
         *_alert_routes(service),
@@ -129,6 +131,27 @@ def _rule_write_routes(service: Alerts) -> list[Route]:
             errors=("not_found",),
         ),
     ]
+
+
+def _backtest_route(trials: Trials) -> Route:
+    async def backtest(call: Call) -> Backtest:
+        def is_gone() -> bool:
+            return call.request.transport is None or call.request.transport.is_closing()
+
+        return await trials.run(call.body, call.principal, is_gone)
+
+    return Route(
+        "POST",
+        "/alert-rules/backtest",
+        Permission.OPERATE,
+        backtest,
+        "Try a rule on the stored history: when it would have fired, and how often people would have been told",
+        "backtest_alert_rule",
+        answer=Backtest,
+        body=BacktestOrder,
+        tag="alerts",
+        errors=("invalid", "unavailable"),
+    )
 
 
 def _alert_routes(service: Alerts) -> list[Route]:

@@ -14,7 +14,7 @@ from ops_system.master.alerts.conditions import COMPARE, judge_value, judge_wind
 from ops_system.master.alerts.fleet import Fleet, InstanceFacts, NodeFacts
 from ops_system.master.alerts.rules import Reading
 from ops_system.master.alerts.views import StoredRule
-from ops_system.model.alerts import ConditionKind, Scope
+from ops_system.model.alerts import ConditionKind, NewRule, Scope
 from ops_system.model.instances import Desired, State
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.reasons import Reason
@@ -83,7 +83,7 @@ class Watch:
 
     def plan(self, rules: Iterable[StoredRule]) -> list[Plan]:
         """Find the subjects of the rules that are on; `look` goes by them until the next call."""
-        self._plans = [Plan(rule, tuple(self._subjects_of(rule))) for rule in rules if rule.body.enabled]
+        self._plans = [Plan(rule, tuple(self.subjects_of(rule.body))) for rule in rules if rule.body.enabled]
         return self._plans
 
     def look(self, cases: Cases, now_s: float) -> Iterator[Finding]:
@@ -106,8 +106,9 @@ class Watch:
                     yield from self._instances(plan, known)
 
     # --- subjects -------------------------------------------------------------------------------------------------
-    def _subjects_of(self, rule: StoredRule) -> Iterator[str]:
-        kind, scope = rule.body.condition.kind, rule.body.scope
+    def subjects_of(self, rule: NewRule) -> Iterator[str]:
+        """Yield the keys of what a rule is about now."""
+        kind, scope = rule.condition.kind, rule.scope
         if kind is ConditionKind.CERTIFICATE:
             yield from self._certificates()
             return
