@@ -28,7 +28,7 @@ from ops_system.master.commands.library import Library
 from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
 from ops_system.master.gatekeeper import InstanceOwners
-from ops_system.master.gauges import channel_gauges, node_gauges
+from ops_system.master.gauges import channel_gauges, fleet_text, node_gauges
 from ops_system.master.instances import adopt_api
 from ops_system.master.instances import api as instances_api
 from ops_system.master.instances.adopting import Adoptions
@@ -67,11 +67,16 @@ from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.service import Systems
 from ops_system.master.terminals import api as terminals_api
+from ops_system.master.terminals.recordings import Recordings
 from ops_system.master.terminals.service import TerminalDesk
+from ops_system.master.terminals.shares import Shares
 from ops_system.master.trust.service import Trust
 from ops_system.master.updates import api as updates_api
 from ops_system.master.updates.service import Updates
-from ops_system.master.web.health import Check, Gauges
+from ops_system.master.upgrades import api as upgrades_api
+from ops_system.master.upgrades.driver import Driver
+from ops_system.master.upgrades.service import Upgrades
+from ops_system.master.web.health import Check, Gauges, Texts
 from ops_system.master.web.route import Principal, Route
 from ops_system.model.ids import NodeId
 from ops_system.protocol.frames import Events, Progress, Report, Sample, Snapshot
@@ -79,9 +84,7 @@ from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import Part
 from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.database import Database
-from ops_system.master.terminals.recordings import Recordings
 from ops_system.storage.folder import DataFolder
-from ops_system.master.terminals.shares import Shares
 
 _SWEEP_KEYS_S = 3600.0
 _MAX_PAGE = 500
@@ -105,6 +108,7 @@ class Ground:
     on_code: Callable[[str], None]
     routes: list[Route] = field(default_factory=list)
     gauges: list[Gauges] = field(default_factory=list)
+    texts: list[Texts] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -119,10 +123,11 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground)
     systems = await build_systems(ground, packages)
-    metrics = build_metrics(ground, nodes, links)
-    ground.gauges.append(lambda: node_gauges(nodes, links, metrics))
+    metrics, history = build_metrics(ground, nodes, links)
+    ground.gauges.append(lambda: node_gauges(nodes, links, metrics, history))
     book = Book(operations, nodes, links, packages, systems, metrics)
     instances = await build_instances(ground, book)
+    ground.texts.append(fleet_text(nodes, metrics, instances))
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
     commands = build_commands(ground, book, auth)
@@ -276,8 +281,8 @@ async def build_systems(ground: Ground, packages: Packages) -> Systems:
     return systems
 
 
-def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> MetricsBook:
-    """The windows of all series, fed by the links."""
+def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> tuple[MetricsBook, History]:
+    """The windows of all series, fed by the links, and the files of their history."""
     logic = ground.config.logic
     history = History(ground.folder.metrics, budget_bytes=logic.metrics_disk_bytes)
     metrics = MetricsBook(ground.bus, ground.clock, budget_bytes=logic.metrics_memory_bytes, history=history)
@@ -287,7 +292,7 @@ def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> MetricsBook:
     links.on_quick(Sample, metrics.ingest)
     ground.parts["metrics"] = metrics.run
     ground.routes += metrics_api.routes(metrics, nodes.get)
-    return metrics
+    return metrics, history
 
 
 async def build_instances(ground: Ground, book: Book) -> Instances:
@@ -356,6 +361,35 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
     )
     ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
     ground.routes += [*rollouts_api.routes(rollouts), *rollouts_api.drain_routes(drains)]
+    build_upgrades(ground, book, instances, rollouts)
+
+
+def build_upgrades(ground: Ground, book: Book, instances: Instances, rollouts: Rollouts) -> None:
+    """Other versions of modules for what runs."""
+    driver = Driver(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        links=book.links,
+        bus=ground.bus,
+        clock=ground.clock,
+    )
+    instances.judge_upgrades(driver.on_upgraded)
+    upgrades = Upgrades(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        rollouts=rollouts,
+        driver=driver,
+        audit=ground.audit,
+    )
+    ground.parts["upgrades"] = driver.run
+    ground.routes += upgrades_api.routes(upgrades)
 
 
 def build_logs(ground: Ground, book: Book, instances: Instances) -> None:

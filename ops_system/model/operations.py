@@ -58,6 +58,7 @@ class Operation(msgspec.Struct, frozen=True):
     updated_at: datetime
     ended_at: datetime | None
     created_by: str
+    is_paused: bool = False  # nothing new begins; what is under way goes on
 
 
 ENDED = frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED})

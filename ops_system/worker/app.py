@@ -27,7 +27,7 @@ from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.tasks import Part, StopRequest, every, running, serve
 from ops_system.service.local import local_services
-from ops_system.worker.commands import register, register_takeovers, register_updates
+from ops_system.worker.commands import register, register_packages, register_takeovers, register_updates
 from ops_system.worker.config import OPTIONS, WorkerConfig
 from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
@@ -85,6 +85,7 @@ class WorkerApp:
         self._policy = Policy(config.policy)
         packages = self._make_packages()
         self._deployer = self._make_deployer(packages)
+        register_packages(handlers, self._deployer)
         self._starts = OrderedStarts(self._deployer, self._tell_waiting)
         platform = make_platform()
         self.supervisor = Supervisor(
@@ -239,7 +240,7 @@ class WorkerApp:
 
     def metrics(self) -> str:
         """Return what `/metrics` answers."""
-        return prometheus_text(self.health(), self.sampler.last, self.uplink.dropped_samples)
+        return prometheus_text(self.health(), self.sampler.last, self.uplink.dropped_samples, self.sampler.pace)
 
     # --- facts ----------------------------------------------------------------------------------------------------
     def _read_fingerprint(self) -> Fingerprint:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from ops_system.model.errors import Invalid
+from ops_system.model.errors import Invalid, NotAllowed, Unavailable
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import ConfigFile, InstanceSpec, PrepareProgress
 from ops_system.model.placeholders import expand
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, resolve
+from ops_system.protocol.requests import FetchedPackage, FetchPackage
 from ops_system.worker.fetch import PackageStore, Step
 from ops_system.worker.fingerprint.base import arch_name, os_name
 from ops_system.worker.placement import Placement, inner_path
@@ -101,6 +102,17 @@ class Deployer:
             return await asyncio.to_thread(_place, placement, spec, folder, config, step)
         except OSError as problem:
             raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+
+    async def fetch(self, body: FetchPackage) -> FetchedPackage:
+        """Answer `packages.fetch`. Raises NotAllowed (this node's policy), Unavailable, with the reason's code."""
+        refusal = self._policy.refusal_of_package(body.package)
+        if refusal is not None:
+            raise NotAllowed(refusal.message, reason=refusal.code)
+        try:
+            await self._packages.ensure(body.package, lambda _step, _done, _total: None)
+        except PrepareFailed as failed:
+            raise Unavailable(failed.reason.message, reason=failed.reason.code) from failed
+        return FetchedPackage()
 
     def _prepare_elsewhere(self, spec: RunSpec) -> PreparedInstance:
         """Make ready what lies on the node already: only our own folder for its output is new. Raises PrepareFailed."""

@@ -530,6 +530,54 @@ export interface components {
       success_codes?: number[]
     }
     /**
+     * PlanBody
+     * @description Which version, and how.
+     */
+    PlanBody: {
+      version: string
+      /**
+       * @default {
+       *       "max_parallel": 1,
+       *       "canary": 1,
+       *       "bake_s": 10,
+       *       "auto_revert": true
+       *     }
+       */
+      strategy: components['schemas']['Strategy']
+    }
+    /**
+     * Strategy
+     * @description How a rollout goes on. `canary`: how many instances go first; 0: none do.
+     */
+    Strategy: {
+      /** @default 1 */
+      max_parallel: number
+      /** @default 1 */
+      canary: number
+      /** @default 10 */
+      bake_s: number
+      /** @default true */
+      auto_revert: boolean
+    }
+    /**
+     * RolloutBody
+     * @description Which version, how, and why (for the history).
+     */
+    RolloutBody: {
+      version: string
+      /**
+       * @default {
+       *       "max_parallel": 1,
+       *       "canary": 1,
+       *       "bake_s": 10,
+       *       "auto_revert": true
+       *     }
+       */
+      strategy: components['schemas']['Strategy']
+      /** @default  */
+      note: string
+    }
+    /**
      * PlannedNode
      * @description Body of `POST /nodes`: a place that the next worker of this name takes.
      */
@@ -1777,6 +1825,8 @@ export interface components {
       updated_at: string
       ended_at: string | null
       created_by: string
+      /** @default false */
+      is_paused: boolean
     }
     /**
      * OperationStep
@@ -2318,6 +2368,77 @@ export interface components {
       instance_id: string
       code: string
       message: string
+    }
+    /**
+     * Plan
+     * @description What a rollout would do. `unchanged`: how many instances are as they would be already.
+     */
+    Plan: {
+      module_id: string
+      package: string
+      from_version: string
+      to_version: string
+      strategy: components['schemas']['Strategy']
+      is_possible: boolean
+      waves: number
+      unchanged: number
+      items: components['schemas']['PlanItem'][]
+    }
+    /**
+     * PlanItem
+     * @description One instance of a plan. `hindrances`: what stands in the way; `restarts`: its process is started anew.
+     */
+    PlanItem: {
+      instance_id: string
+      node_id: string
+      node_name: string
+      wave: number
+      from_version: string
+      to_version: string
+      changes: components['schemas']['Change'][]
+      restarts: boolean
+      hindrances: components['schemas']['Reason'][]
+    }
+    /**
+     * Change
+     * @description What a field of the definition is now and would be, as JSON; long texts are cut.
+     */
+    Change: {
+      field: string
+      before: string
+      after: string
+    }
+    /**
+     * RolloutBegun
+     * @description The rollout is on record; the operation tells how far it is.
+     */
+    RolloutBegun: {
+      operation: components['schemas']['Operation']
+    }
+    /**
+     * Page[ModuleRollout]
+     * @description A list answer.
+     */
+    Page_ModuleRollout_: {
+      items: components['schemas']['ModuleRollout'][]
+      total: number
+    }
+    /**
+     * ModuleRollout
+     * @description One rollout of the history.
+     */
+    ModuleRollout: {
+      operation_id: string
+      from_version: string
+      to_version: string
+      strategy: components['schemas']['Strategy']
+      note: string
+      state: components['schemas']['OperationState']
+      reverted: boolean
+      failure: components['schemas']['Reason'] | null
+      created_by: string
+      created_at: string
+      ended_at: string | null
     }
     /**
      * Page[Node]

@@ -1,6 +1,6 @@
 """From a module's plan to the definition of an instance on one node. Used by the service, inside its transactions."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.rules import Record
@@ -8,7 +8,7 @@ from ops_system.master.nodes.service import Nodes
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
-from ops_system.model.errors import NotAllowed
+from ops_system.model.errors import NotAllowed, OpsError
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module
@@ -36,6 +36,27 @@ class Definitions:
         depends_on = [on_node[wanted] for wanted in module.depends_on if wanted in on_node]
         return placing.build_spec(instance_id, module, ref, merged_manifest(package.manifest, module), depends_on)
 
+    async def foresee(
+        self, tx: Transaction, record: Record, module: Module, neighbours: Iterable[InstanceSpec]
+    ) -> tuple[InstanceSpec | None, list[OpsError]]:
+        """Return what the instance would be by `module`, and everything that stands in the way. Writes nothing.
+
+        `neighbours`: what else is on its node. None when there is no such definition at all.
+        """
+        others = tuple(neighbours)
+        try:
+            fresh = await self.define(tx, module, others, record.spec.instance_id)
+            node = placing.facts_of(self._nodes.get(record.node_id))
+        except OpsError as problem:
+            return None, [problem]
+        checks = (
+            lambda: placing.check_node(fresh.service, node),
+            lambda: placing.check_placeholders(fresh.service, fresh.config_files),
+            lambda: placing.check_ports(fresh, others, node),
+        )
+        found = (_problem_of(check) for check in checks)
+        return fresh, [one for one in found if one is not None]
+
     async def redefine(self, tx: Transaction, record: Record) -> InstanceSpec | None:
         """Return the module's present definition, to come with a new start.
 
@@ -57,3 +78,11 @@ class Definitions:
         placing.check_placeholders(fresh.service, fresh.config_files)
         placing.check_ports(fresh, neighbours, node)
         return fresh
+
+
+def _problem_of(check: Callable[[], None]) -> OpsError | None:
+    try:
+        check()
+    except OpsError as problem:
+        return problem
+    return None

@@ -12,7 +12,7 @@ here knows is left alone and recorded.
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from ops_system.master.instances.aftermath import Aftermath, Announcer
 from ops_system.master.instances.claims import MAX_NUMBER, MAX_TEXT, MAX_WORD, bound_event, bound_report, check_progress
 from ops_system.master.instances.events import InstanceFailed
 from ops_system.master.instances.rules import (
+    Action,
     Record,
     Take,
     has_failed,
@@ -35,6 +36,7 @@ from ops_system.master.instances.rules import (
 )
 from ops_system.master.instances.views import TimelineEvent
 from ops_system.master.nodes.events import FalseClaim
+from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Invalid, StorageFull, Unavailable
@@ -57,6 +59,9 @@ _FRAMES = frozenset({"report", "events", "progress", "metrics"})  # faults that 
 
 T = TypeVar("T", InstanceReport, InstanceEvent)
 
+OnUpgraded = Callable[[Transaction, Record, TargetEnd], Awaitable[None]]
+"""Hears how the upgrade of an instance went: proven, or why not."""
+
 
 class Observer:
     """The one reader of workers' words about instances."""
@@ -69,6 +74,7 @@ class Observer:
         self._audit = audit
         self._announcer = announcer
         self._clock = clock
+        self._on_upgraded: OnUpgraded = _nobody_upgrades
         self._under_way: dict[InstanceId, tuple[NodeId, str]] = {}  # an instance's node and open operation
         self._claims: defaultdict[NodeId, set[str]] = defaultdict(set)  # what was recorded of each node
         self._refusals: Counter[NodeId] = Counter()
@@ -76,6 +82,10 @@ class Observer:
         self._waiting: list[tuple[NodeId, InstanceReport]] = []
         self._draining = asyncio.Lock()
         self._news = asyncio.Event()
+
+    def judge_upgrades(self, on_upgraded: OnUpgraded) -> None:
+        """Hand the verdict on an upgrade to whoever drives it, inside the transaction: it goes on from there."""
+        self._on_upgraded = on_upgraded
 
     async def load(self) -> None:
         """Take up what was waited for when the master stopped."""
@@ -297,7 +307,10 @@ class Observer:
             instance_id, name = report.instance_id, record.spec.name
             after.failed.append(InstanceFailed(instance_id, record.node_id, name, report.reason))
         if verdict is not None and record.operation_id is not None:
-            await after.end_target(self._operations, tx, record.operation_id, report.instance_id, verdict)
+            if record.action is Action.UPGRADE:
+                await self._on_upgraded(tx, seen, verdict)
+            else:
+                await after.end_target(self._operations, tx, record.operation_id, report.instance_id, verdict)
             seen = msgspec.structs.replace(seen, action=None, operation_id=None, action_at=None)
         if report.removed:
             await self._bury(tx, seen, after)
@@ -331,3 +344,7 @@ class Observer:
         for instance_id in after.gone:
             self._under_way.pop(instance_id, None)
         self._announcer.release(after)
+
+
+async def _nobody_upgrades(_tx: Transaction, _record: Record, _verdict: TargetEnd) -> None:
+    """Until somebody drives upgrades there are none."""

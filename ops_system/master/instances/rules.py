@@ -44,6 +44,7 @@ class Action(StrEnum):
     RELEASE = "release"  # forget it and leave its process as it is
     DRAIN = "drain"  # a stop that keeps the wish for later
     UNDRAIN = "undrain"
+    UPGRADE = "upgrade"  # another version or definition; what is stopped stays stopped
 
 
 STEPS: Mapping[Action, tuple[str, ...]] = {
@@ -57,6 +58,7 @@ STEPS: Mapping[Action, tuple[str, ...]] = {
     Action.RELEASE: ("release",),
     Action.DRAIN: ("stop",),
     Action.UNDRAIN: ("start", "prove"),
+    Action.UPGRADE: ("upgrade",),
 }
 """The steps an operation of each action shows, in order."""
 
@@ -97,10 +99,12 @@ def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = N
     if spec.desired is Desired.ABSENT and action not in {Action.DESTROY, Action.RELEASE}:
         raise NotAllowed(f"instance {spec.instance_id} is being destroyed; nothing else can be asked of it")
     base = fresh if fresh is not None and takes_fresh(spec, action) else spec
+    desired = _DESIRED.get(action, spec.desired)
+    is_anew = action is Action.RESTART or (action is Action.UPGRADE and desired is Desired.RUNNING)
     changes = {
         "generation": spec.generation + 1,
-        "desired": _DESIRED[action],
-        "restart_seq": spec.restart_seq + (action is Action.RESTART),
+        "desired": desired,
+        "restart_seq": spec.restart_seq + is_anew,
         "stop_now": action is Action.KILL,
         "lets_go": action is Action.RELEASE,
     }
@@ -130,7 +134,7 @@ def with_secrets(spec: InstanceSpec, values: Mapping[str, str]) -> InstanceSpec:
     return msgspec.structs.replace(spec, service=msgspec.structs.replace(spec.service, env=spec.service.env | plain))
 
 
-_DESIRED: Mapping[Action, Desired] = {
+_DESIRED: Mapping[Action, Desired] = {  # an upgrade leaves the wish as it is
     Action.DEPLOY: Desired.RUNNING,
     Action.START: Desired.RUNNING,
     Action.RESTART: Desired.RUNNING,
@@ -146,12 +150,14 @@ _DESIRED: Mapping[Action, Desired] = {
 
 def wants_start(action: Action) -> bool:
     """Whether the action asks for a running process."""
-    return _DESIRED[action] is Desired.RUNNING
+    return _DESIRED.get(action) is Desired.RUNNING
 
 
 def takes_fresh(spec: InstanceSpec, action: Action) -> bool:
     """Whether the action starts the process anew, so that an edited definition can come with it."""
-    if _DESIRED[action] is not Desired.RUNNING:
+    if action is Action.UPGRADE:
+        return True
+    if not wants_start(action):
         return False
     return action is Action.RESTART or spec.desired is not Desired.RUNNING
 
@@ -166,7 +172,7 @@ def after_cancel(action: Action) -> Action | None:
             return Action.STOP
         case Action.ADOPT:
             return Action.RELEASE
-        case Action.RESTART:
+        case Action.RESTART | Action.UPGRADE:
             return None
         case Action.UNDRAIN:
             return Action.DRAIN
@@ -231,6 +237,8 @@ def judge_action(record: Record, report: InstanceReport) -> TargetEnd | None:
             return _judge_start(record, report)
         case Action.STOP | Action.KILL | Action.DRAIN:
             return _judge_stop(report)
+        case Action.UPGRADE:
+            return _judge_start(record, report) if record.spec.desired is Desired.RUNNING else _judge_stop(report)
         case Action.DESTROY | Action.RELEASE:
             return TargetEnd(OperationState.SUCCEEDED) if report.removed else _judge_cannot_kill(report)
         case _:

@@ -17,7 +17,7 @@ from ops_system.master.bus import Bus
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.aftermath import Aftermath, Announcer, MetricsOf
 from ops_system.master.instances.definitions import Definitions
-from ops_system.master.instances.observer import Observer
+from ops_system.master.instances.observer import Observer, OnUpgraded
 from ops_system.master.instances.rules import (
     STEPS,
     Action,
@@ -37,7 +37,7 @@ from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import ListQuery, Page, Principal
-from ops_system.model.errors import Conflict, NotAllowed, NotFound
+from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError
 from ops_system.model.ids import InstanceId, NodeId, spell_id
 from ops_system.model.instances import InstanceSpec, Origin
 from ops_system.model.nodes import NodeStatus
@@ -97,6 +97,10 @@ class Instances:
     def show_metrics(self, metrics_of: MetricsOf) -> None:
         """Fill `Instance.metrics` from here."""
         self._announcer.metrics_of = metrics_of
+
+    def judge_upgrades(self, on_upgraded: OnUpgraded) -> None:
+        """Hand the verdict on each upgrade to whoever drives it."""
+        self._observer.judge_upgrades(on_upgraded)
 
     async def load(self) -> None:
         """Take up open operations, forget very old tombstones. No node has reported yet: every state is unknown."""
@@ -347,16 +351,31 @@ class Instances:
         await store.insert(tx, record)
         return record
 
-    async def begin(
-        self, tx: Transaction, record: Record, action: Action, operation_id: str, after: Aftermath
+    async def foresee(
+        self, tx: Transaction, record: Record, module: Module, on_node: list[Record]
+    ) -> tuple[InstanceSpec | None, list[OpsError]]:
+        """Return what the instance would be by `module` beside `on_node`, and what stands in the way."""
+        return await self._definitions.foresee(tx, record, module, (one.spec for one in on_node))
+
+    async def begin(  # noqa: PLR0917 - what a wish is made of
+        self,
+        tx: Transaction,
+        record: Record,
+        action: Action,
+        operation_id: str,
+        after: Aftermath,
+        definition: InstanceSpec | None = None,
     ) -> Record:
         """Raise the wish for `action` on behalf of an operation that has the instance as a target.
 
-        Whatever it raises (`NotAllowed`, `Conflict`, `Invalid`), nothing was written before.
+        `definition`: what the instance shall be from now on, for an upgrade. Whatever it raises (`NotAllowed`,
+        `Conflict`, `Invalid`), nothing was written before.
         """
         if wants_start(action) and self._nodes.find(record.node_id) is not None:
             placing.check_takes_starts(placing.facts_of(self._nodes.get(record.node_id)))
-        fresh = await self._definitions.redefine(tx, record) if takes_fresh(record.spec, action) else None
+        fresh = definition
+        if fresh is None and takes_fresh(record.spec, action):
+            fresh = await self._definitions.redefine(tx, record)
         begun = msgspec.structs.replace(
             record,
             spec=next_wish(record.spec, action, fresh),

@@ -21,8 +21,11 @@ def routes(service: Operations) -> list[Route]:
     async def retry_operation(call: Call) -> Operation:
         return await service.retry(call.params["id"], call.principal)
 
-    async def refuse_pause(call: Call) -> Operation:
-        return await service.refuse_pause(call.params["id"], call.principal)
+    async def pause_operation(call: Call) -> Operation:
+        return await service.pause(call.params["id"], call.principal)
+
+    async def resume_operation(call: Call) -> Operation:
+        return await service.resume(call.params["id"], call.principal)
 
     def act(name: str, handler: Handler, summary: str, status: int = 200) -> Route:
         return Route(
@@ -63,6 +66,6 @@ def routes(service: Operations) -> list[Route]:
         ),
         act("cancel", cancel_operation, "Cancel: what has not begun does not begin; a deploy or start is taken back"),
         act("retry", retry_operation, "Do the failed or cancelled targets again, as a new operation", 202),
-        act("pause", refuse_pause, "Pause (refused for kinds whose parts go out together)"),
-        act("resume", refuse_pause, "Resume a paused operation"),
+        act("pause", pause_operation, "Begin nothing new (refused for kinds whose parts go out together)"),
+        act("resume", resume_operation, "Resume a paused operation"),
     ]

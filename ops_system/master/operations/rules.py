@@ -28,6 +28,8 @@ class OperationQuery(ListQuery, frozen=True):
 def settle(operation: Operation, now: datetime) -> Operation:
     """Return the operation with state, steps, error and stamps that follow from its targets."""
     state = operation_state(operation.targets)
+    if operation.is_paused and state not in ENDED:
+        state = OperationState.PAUSED
     names = [step.name for step in operation.steps]
     steps = tuple(
         _stamped(step, step_state(names, index, operation.targets, state), now)

@@ -11,7 +11,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -51,6 +51,19 @@ class Controller(Protocol):
 
     async def retry(self, operation: Operation, actor: Principal) -> Operation:
         """Do the failed part again; return the new operation."""
+        ...
+
+
+@runtime_checkable
+class Pauser(Protocol):
+    """What a controller of operations that can wait offers as well."""
+
+    async def pause(self, operation: Operation, actor: Principal) -> Operation:
+        """Begin nothing new."""
+        ...
+
+    async def resume(self, operation: Operation, actor: Principal) -> Operation:
+        """Go on."""
         ...
 
 
@@ -141,6 +154,19 @@ class Operations:
         operation = settle(with_target(operation, changed), self._clock.now())
         await store.save(tx, operation, [changed])
         return operation
+
+    async def mark(
+        self, tx: Transaction, operation: Operation, *, is_paused: bool | None = None, is_reverted: bool | None = None
+    ) -> Operation:
+        """Pause, resume, or note that everything was taken back, inside `tx`; None leaves a mark as it is."""
+        marked = msgspec.structs.replace(
+            operation,
+            is_paused=operation.is_paused if is_paused is None else is_paused,
+            reverted=operation.reverted if is_reverted is None else is_reverted,
+        )
+        marked = settle(marked, self._clock.now())
+        await store.save(tx, marked, ())
+        return marked
 
     async def read(self, tx: Transaction, operation_id: str) -> Operation:
         """Return one operation as it is inside `tx`. Raises `NotFound`."""
@@ -237,9 +263,25 @@ class Operations:
             )
         return await self._controller(operation, "retried").retry(operation, actor)
 
-    async def refuse_pause(self, operation_id: str, actor: Principal) -> Operation:
-        """Say why this operation cannot be paused or resumed. Raises `NotFound`, `NotAllowed`."""
+    async def pause(self, operation_id: str, actor: Principal) -> Operation:
+        """Begin nothing new. Raises `NotFound`, `NotAllowed` (ended, paused already, or its kind cannot)."""
         operation = await self.get(operation_id, actor)
+        if operation.state in {*ENDED, OperationState.PAUSED}:
+            raise NotAllowed(f"operation {operation_id} is {operation.state}; it cannot be paused")
+        return await self._pauser(operation).pause(operation, actor)
+
+    async def resume(self, operation_id: str, actor: Principal) -> Operation:
+        """Go on. Raises `NotFound`, `NotAllowed` (not paused, or its kind cannot)."""
+        operation = await self.get(operation_id, actor)
+        pauser = self._pauser(operation)
+        if operation.state is not OperationState.PAUSED:
+            raise NotAllowed(f"operation {operation_id} is {operation.state}, not paused")
+        return await pauser.resume(operation, actor)
+
+    def _pauser(self, operation: Operation) -> Pauser:
+        for prefix, controller in self._controllers.items():
+            if operation.kind.startswith(prefix) and isinstance(controller, Pauser):
+                return controller
         raise NotAllowed(
             f"an operation of kind {operation.kind} cannot be paused or resumed: its parts go out together; cancel it",
             reason="cannot_pause",

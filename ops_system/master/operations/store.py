@@ -63,6 +63,7 @@ def _operation(row: Row, targets: Iterable[OperationTarget]) -> Operation:
         updated_at=from_ms(row["updated_ms"]),
         ended_at=from_ms_or_none(row["ended_ms"]),
         created_by=row["created_by"],
+        is_paused=bool(row["is_paused"]),
     )
 
 
@@ -96,11 +97,12 @@ async def insert(tx: Transaction, operation: Operation) -> None:
 async def save(tx: Transaction, operation: Operation, changed: Iterable[OperationTarget]) -> None:
     """Write the operation's own state and the targets in `changed`."""
     await tx.execute(
-        "UPDATE operations SET state = ?, reverted = ?, steps = ?, error = ?, updated_ms = ?, ended_ms = ?"
-        " WHERE id = ?",
+        "UPDATE operations SET state = ?, reverted = ?, is_paused = ?, steps = ?, error = ?, updated_ms = ?,"
+        " ended_ms = ? WHERE id = ?",
         (
             operation.state,
             int(operation.reverted),
+            int(operation.is_paused),
             msgspec.json.encode(operation.steps).decode(),
             _encode_reason(operation.error),
             to_ms(operation.updated_at),

@@ -7,6 +7,7 @@ read the targets, decide, begin or cancel. Killed anywhere, it goes on from the 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
@@ -44,6 +45,10 @@ _BEYOND = Reason("out_of_scope", "the node has left the scope of the person who 
 _GONE = Reason("gone", "the instance does not exist any more")
 
 
+BusyQuestion = Callable[[Transaction, str], Awaitable[str | None]]
+"""Which open operation has this system in hand; None: none has."""
+
+
 class Rollouts:
     """The one driver of actions on systems."""
 
@@ -66,10 +71,33 @@ class Rollouts:
         self._instances = instances
         self._operations = operations
         self._audit = audit
+        self._busy: list[BusyQuestion] = []
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
         operations.control(KIND, self)
         bus.subscribe(Changed, self._on_changed)
+
+    def ask_before_act(self, question: BusyQuestion) -> None:
+        """Refuse actions on a system while `question` names an operation that has it in hand."""
+        self._busy.append(question)
+
+    async def check_free(self, tx: Transaction, system_id: str) -> None:
+        """Raise `Conflict` while an action on the system is under way."""
+        for rollout in await store.list_open(tx):
+            if rollout.subject_id == system_id:
+                raise Conflict(
+                    f"a {rollout.action} of the system is under way ({rollout.operation_id}): wait, or cancel it",
+                    operation_id=rollout.operation_id,
+                )
+
+    async def _check_not_busy(self, tx: Transaction, system_id: str) -> None:
+        for question in self._busy:
+            operation_id = await question(tx, system_id)
+            if operation_id is not None:
+                raise Conflict(
+                    f"a rollout in this system is under way ({operation_id}): wait, or cancel it",
+                    operation_id=operation_id,
+                )
 
     def _on_changed(self, event: Changed) -> None:
         if event.topic == OPERATIONS_TOPIC and event.data is not None and event.data.kind.startswith(DRIVEN):
@@ -196,6 +224,7 @@ class Rollouts:
     async def _make_way(
         self, tx: Transaction, system_id: str, action: Action, actor: Principal, after: Aftermath
     ) -> None:
+        await self._check_not_busy(tx, system_id)
         for rollout in await store.list_open(tx):
             if rollout.subject_id != system_id:
                 continue

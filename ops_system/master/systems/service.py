@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages.service import Packages
@@ -234,6 +236,11 @@ class Systems:
         self.secrets.keep(module.id, sealed)
         await self._publish(module)
         return module
+
+    async def plan_version(self, tx: Transaction, module_id: str, version: str) -> None:
+        """Let the module plan a version that a rollout has proven. `publish` it after the commit."""
+        module = await self.get_module(module_id, tx)
+        await store.update_module(tx, msgspec.structs.replace(module, version=version))
 
     async def delete_module(self, module_id: str, actor: Principal) -> None:
         """Remove a module.
