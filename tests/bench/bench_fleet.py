@@ -51,13 +51,27 @@ def last_line(running: subprocess.Popen[str]) -> dict[str, Any]:
 @contextmanager
 def simulated(fleet: Fleet, workers: int) -> Iterator[subprocess.Popen[str]]:
     """Run a simulated fleet."""
-    command = ("tests.bench.ops_sim", "--master", fleet.url, "--key", KEY, "--workers", workers, "--stamp")
-    running = program(*command, "--report", 1)
+    words = ("--master", fleet.url, "--key", KEY, "--workers", str(workers), "--stamp", "--report", "1")
+    with told_by(fleet).open("wb") as told:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.ops_sim", *words], cwd=ROOT, stdout=told, text=True
+        )
     try:
         yield running
     finally:
         running.terminate()
-        running.communicate(timeout=60)
+        running.wait(60)
+
+
+def told_by(fleet: Fleet) -> Path:
+    """Return where the simulated fleet tells how it is."""
+    return fleet.folder / "sim.jsonl"
+
+
+def count_sent(fleet: Fleet) -> tuple[float, int]:
+    """Return when the simulated fleet last told, and how many samples it had sent."""
+    report = json.loads(told_by(fleet).read_text().splitlines()[-1])
+    return report["at_s"], report["sent"]
 
 
 def gauge(fleet: Fleet, name: str) -> float:
@@ -73,18 +87,17 @@ def measure_rest(fleet: Fleet, sim: subprocess.Popen[str], workers: int, seconds
     viewers = program("tests.bench.fleet_watch", "viewers", fleet.url, fleet.token, VIEWERS, seconds + 4)
     probe = program("tests.bench.fleet_watch", "probe", fleet.url, KEY, workers, seconds + 4)
     time.sleep(2)  # they start and get their snapshot
-    dropped, cpu_s, sim_s, started = (
-        gauge(fleet, "ops_metrics_dropped_samples_total"),
-        *costs(pid, sim.pid),
-        time.monotonic(),
-    )
+    dropped, (from_s, sent) = gauge(fleet, "ops_metrics_dropped_samples_total"), count_sent(fleet)
+    (cpu_s, sim_s), started = costs(pid, sim.pid), time.monotonic()
     time.sleep(seconds)
-    spent_s = time.monotonic() - started
-    after_s, sim_after_s = costs(pid, sim.pid)
+    (after_s, sim_after_s), spent_s = costs(pid, sim.pid), time.monotonic() - started
+    to_s, sent_after = count_sent(fleet)
+    rate = (sent_after - sent) / (to_s - from_s)
     seen, taken = last_line(viewers), last_line(probe)
     what = f"{workers} workers"
     percent = 100 * (after_s - cpu_s) / spent_s
-    emit(f"{what}: master, CPU", percent, "% of a core", simulator=round(100 * (sim_after_s - sim_s) / spent_s, 1))
+    more = {"samples_per_s": round(rate), "simulator": round(100 * (sim_after_s - sim_s) / spent_s, 1)}
+    emit(f"{what}: master, CPU", percent, "% of a core", **more)
     emit(f"{what}: master, memory", memory_mb([pid]), "MB RSS")
     emit(f"{what}: sample to browser socket, p95", seen["p95_ms"] / 1000, "s", **seen)
     emit(f"{what}: ingest, p99", taken["p99_ms"], "ms", **taken)
@@ -172,7 +185,7 @@ def main() -> None:
     """Measure both."""
     workers = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
-    emit("load of the machine before", os.getloadavg()[0], "processes")
+    emit("load of the machine before", os.getloadavg()[0], "processes in the last minute")
     with tempfile.TemporaryDirectory() as folder:
         ours = measure_master(Path(folder), workers, seconds)
     if shutil.which("prometheus") is None:

@@ -1,7 +1,7 @@
 """What memory keeps of all nodes and instances, within a budget of bytes. Used by `service`; no I/O.
 
-The core series of every node have their place in any case. What lies beyond is kept while room lasts; when it is gone,
-nodes that somebody watches take the room of those that nobody does.
+The core series of every node have their place in any case, instances while the budget lasts, what else nodes send while
+half of it lasts: of a large fleet only the core. Nodes that somebody watches take the room of those that nobody does.
 """
 
 import logging
@@ -126,10 +126,11 @@ class Shelf:
 
     def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
         """Add series while the budget lasts; what is certain, or watched, takes room from others."""
-        is_watched = self.is_watched(kept.node_id)
+        is_favoured = not always or self.is_watched(kept.node_id)  # of instances no series is always kept
         for name in names:
             is_certain = name in always
-            has_room = self._rings < self._max_rings or ((is_certain or is_watched) and self._make_room(kept.node_id))
+            limit = self._max_rings if is_favoured else self._max_rings // 2
+            has_room = self._rings < limit or ((is_certain or is_favoured) and self._make_room(kept.node_id, limit))
             if is_certain or (has_room and len(kept.rings) < MAX_EXTRA):
                 kept.rings.add(name, second)
                 self._rings += 1
@@ -144,7 +145,7 @@ class Shelf:
         self.refused_values += 1
         kept.was_refused = True
 
-    def _make_room(self, for_node: NodeId) -> bool:
+    def _make_room(self, for_node: NodeId, limit: int) -> bool:
         """Drop the series beyond the core of nodes that nobody watches, until there is room; False: there is none."""
         for node_id in list(self._lenders):
             if node_id == for_node or self.is_watched(node_id):
@@ -155,7 +156,7 @@ class Shelf:
                 if kept is not None and name not in self._always:
                     kept.rings.drop(name)
                     self._rings -= 1
-            if self._rings < self._max_rings:
+            if self._rings < limit:
                 return True
         return False
 

@@ -192,8 +192,17 @@ def test_series_that_come_later_or_find_room_later_are_kept_as_well(rig):
     assert [mean for _, mean, _ in rig.node_points("disk:/:used_percent")] == [40.0]
 
 
+def test_of_a_large_fleet_only_the_core_is_kept_and_half_the_room_stays_free():
+    rig = Rig(budget_bytes=100 * CORE * SERIES_BYTES)
+    for number in range(60):
+        rig.sample(NodeId(f"node-{number}"))
+    assert rig.book.used_bytes == 60 * CORE * SERIES_BYTES
+    for number in range(60):
+        assert len(rig.book.query_node(NodeId(f"node-{number}"), MetricsQuery()).names) == CORE
+
+
 def test_what_was_refused_is_tried_again_now_and_then_and_at_once_when_watched():
-    rig = Rig(budget_bytes=(len(NODE_SERIES) + CORE) * SERIES_BYTES)
+    rig = Rig(budget_bytes=2 * (len(NODE_SERIES) + CORE) * SERIES_BYTES)
     rig.sample(OTHER)
     rig.sample()
     assert len(rig.book.query_node(NODE, MetricsQuery()).names) == CORE
