@@ -23,6 +23,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
     "javac": "default-jdk-headless",
+    "prometheus": "prometheus",
     "htop": "htop",
     "vim.tiny": "vim-tiny",
 }
@@ -30,7 +31,7 @@ BENCH_PACKAGES = {
     "s6-svscan": "s6",
     "runsvdir": "runit",
     "supervisord": "supervisor",
-    "prometheus": "prometheus",
+    "prometheus-node-exporter": "prometheus-node-exporter",
     "/usr/lib/python3/dist-packages/terminado": "python3-terminado",
 }
 FONT_PACKAGE = "fonts-noto-cjk"

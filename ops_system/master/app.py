@@ -167,5 +167,6 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
     ground.bus.subscribe(SessionsRevoked, lambda event: front.revoke(event.ids))
     report.checks |= ground.checks
     report.checks |= {"database": lambda: ground.database.fetch_one(_LOOK), "listener": doors.check}
+    report.texts += ground.texts
     report.gauges += [*ground.gauges, lambda: answer_gauges(front.answers)]
     return Master(ground, auth, front, doors, plain)

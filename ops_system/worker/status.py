@@ -5,7 +5,6 @@
 
 import contextlib
 import ipaddress
-import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -14,17 +13,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal
+from ops_system.model.exposition import HELP, Family, Row, name_extra, render, single
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
 from ops_system.model.reasons import Reason
 from ops_system.protocol.frames import Sample
+from ops_system.worker.metrics.pace import Pace
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 LOOPBACK = "127.0.0.1"
-_LABEL_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class LinkStatus(msgspec.Struct, frozen=True):
@@ -141,42 +141,47 @@ def is_loopback_name(host: str) -> bool:
     return False
 
 
-def prometheus_text(health: Health, sample: Sample | None, dropped_samples: int) -> str:
-    """Return everything measured in Prometheus' text format (0.0.4); unknown values are left out."""
-    lines = [
-        *_gauge("ops_worker_info", [({"version": health.version, "node": health.node_name}, 1.0)]),
-        *_gauge("ops_worker_link_up", [({}, float(health.link.state == "linked"))]),
-        *_gauge("ops_worker_samples_dropped", [({}, float(dropped_samples))]),
-        *_gauge(
-            "ops_worker_instance_up",
-            [(_names(item), float(item.state is State.RUNNING)) for item in health.instances],
-        ),
-        *_gauge("ops_worker_instance_restarts", [(_names(item), float(item.restarts)) for item in health.instances]),
+def prometheus_text(health: Health, sample: Sample | None, dropped_samples: int, pace: Pace | None = None) -> str:
+    """Return everything measured in Prometheus' text format; unknown values are left out."""
+    up = [(_names(item), float(item.state is State.RUNNING)) for item in health.instances]
+    restarts = [(_names(item), float(item.restarts)) for item in health.instances]
+    info = {"version": health.version, "node": health.node_name}
+    families = [
+        Family("ops_worker_info", "1, with the version and the name of the node.", [(info, 1.0)]),
+        single("ops_worker_link_up", "Whether the master hears this worker.", float(health.link.state == "linked")),
+        single("ops_worker_samples_dropped", "Samples thrown away before they could be sent.", float(dropped_samples)),
+        Family("ops_worker_instance_up", "Whether an instance runs.", up),
+        Family("ops_worker_instance_restarts", "Restarts of an instance so far.", restarts),
+        *_pace_families(pace),
+        *_sample_families(health, sample),
     ]
-    if sample is not None:
-        lines += _sample_lines(health, sample)
-    return "\n".join([*lines, ""])
+    return render(families)
 
 
-def _sample_lines(health: Health, sample: Sample) -> Iterable[str]:
+def _pace_families(pace: Pace | None) -> Iterable[Family]:
+    if pace is not None:
+        yield single("ops_worker_pass_seconds", "How long the newest reading of the machine took.", pace.last_pass_s)
+        yield single("ops_worker_slow_passes_total", "Readings that took too long.", float(pace.slow_passes))
+        yield single(
+            "ops_worker_pace_stretch", "How much rarer expensive readings are than usual.", float(pace.stretch)
+        )
+
+
+def _sample_families(health: Health, sample: Sample | None) -> Iterable[Family]:
+    if sample is None:
+        return
     for name, value in zip(NODE_SERIES, sample.node, strict=True):
-        yield from _gauge(f"ops_node_{name}", [({}, value)])
-    extra = [({"series": name}, value) for name, value in sample.extra.items()]
-    yield from _gauge("ops_node_extra", extra)
+        yield single(f"ops_node_{name}", HELP.get(name, ""), value)
+    extra: dict[str, list[Row]] = {}
+    for series, value in sample.extra.items():
+        name, labels = name_extra(series)
+        extra.setdefault(name, []).append((labels, value))
+    yield from (Family(name, "", rows) for name, rows in extra.items())
     named = {item.instance_id: _names(item) for item in health.instances}
     for place, name in enumerate(INSTANCE_SERIES):
         rows = [(named[key], row[place]) for key, row in sample.instances.items() if key in named]
-        yield from _gauge(f"ops_instance_{name}", rows)
+        yield Family(f"ops_instance_{name}", "", rows)
 
 
 def _names(item: InstanceStatus) -> dict[str, str]:
-    return {"instance": item.instance_id, "name": item.name}
-
-
-def _gauge(name: str, rows: list[tuple[dict[str, str], float]]) -> Iterable[str]:
-    known = [(labels, value) for labels, value in rows if not math.isnan(value)]
-    if known:
-        yield f"# TYPE {name} gauge"
-    for labels, value in known:
-        inside = ",".join(f'{key}="{text.translate(_LABEL_ESCAPES)}"' for key, text in labels.items())
-        yield f"{name}{{{inside}}} {value:.10g}" if inside else f"{name} {value:.10g}"
+    return {"instance_id": item.instance_id, "name": item.name}

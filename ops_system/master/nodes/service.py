@@ -192,6 +192,10 @@ class Nodes:
         """Return every node, or those in the principal's scope."""
         return [self._view(record, self._metrics_of(record.id)) for record in self._within(principal)]
 
+    def list_records(self, principal: Principal | None = None) -> list[NodeRecord]:
+        """Return what is kept of every node, or of those in the principal's scope."""
+        return list(self._within(principal))
+
     def list_page(self, query: NodeQuery, principal: Principal) -> Page[Node]:
         """Return one page of what the principal may see. The numbers of those on other pages are not looked up."""
         if sorts_by_metric(query):

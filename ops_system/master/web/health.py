@@ -13,12 +13,32 @@ from aiohttp import web
 
 from ops_system import __version__
 from ops_system.master.web.reply import Reply
-from ops_system.master.web.route import Call, Permission, Route
+from ops_system.master.web.route import Call, Permission, Principal, Route
 from ops_system.model.errors import OpsError
+from ops_system.model.exposition import CONTENT_TYPE, Family, Row, render
 
 Check = Callable[[], Awaitable[object]]
 Gauges = Callable[[], Mapping[str, float]]
+Texts = Callable[[Principal], Awaitable[str]]
 API_VERSION = "v1"
+
+HELP = {
+    "ops_channel_deliveries_total": "Messages to channels by how they went.",
+    "ops_http_responses_total": "Answers by HTTP status.",
+    "ops_master_start_time_seconds": "When the master started, in Unix seconds.",
+    "ops_metrics_dropped_samples_total": "Samples that workers threw away because the link was slow or down.",
+    "ops_metrics_history_bytes": "Size of the files that keep the history of metrics.",
+    "ops_metrics_history_damaged_files_total": "History files set aside because they were damaged.",
+    "ops_metrics_history_up": "Whether the history of metrics is being written.",
+    "ops_metrics_refused_values_total": "Values that found no room in logic.metrics_memory.",
+    "ops_metrics_window_bytes": "Memory that the windows of metrics hold.",
+    "ops_node_links": "Workers that are linked now.",
+    "ops_nodes": "Nodes by status.",
+    "process_cpu_seconds_total": "CPU time of the master.",
+    "process_open_fds": "Open file descriptors of the master.",
+    "process_resident_memory_bytes": "Resident memory of the master.",
+}
+"""What the numbers given by `gauges` are."""
 
 
 class MasterHealth(msgspec.Struct, frozen=True):
@@ -40,12 +60,17 @@ class Version(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class SelfReport:
-    """The parts that report here. `checks` return when they are well; `gauges` give Prometheus names and values."""
+    """The parts that report here.
+
+    `checks` return when they are well; `gauges` give Prometheus names and values; `texts` more of that format, for
+    what the one who asks may see.
+    """
 
     started_at: datetime
     protocol: int
     checks: dict[str, Check] = field(default_factory=dict)
     gauges: list[Gauges] = field(default_factory=list)
+    texts: list[Texts] = field(default_factory=list)
     document: Callable[[], bytes] = lambda: b"{}"
 
     async def health(self, _call: Call) -> Reply:
@@ -54,13 +79,13 @@ class SelfReport:
         is_well = all(state == "ok" for state in parts.values())
         return Reply(MasterHealth("ok" if is_well else "degraded", parts), status=200 if is_well else 503)
 
-    async def metrics(self, _call: Call) -> web.StreamResponse:
+    async def metrics(self, call: Call) -> web.StreamResponse:
         """GET /metrics in Prometheus' text format."""
         values = {**_process_gauges(), "ops_master_start_time_seconds": self.started_at.timestamp()}
         for gauges in self.gauges:
             values.update(gauges())
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return web.Response(text=render_samples(values), headers=headers)
+        parts = [render_samples(values), *[await tell(call.principal) for tell in self.texts]]
+        return web.Response(text="".join(parts), headers={"Content-Type": CONTENT_TYPE})
 
     async def version(self, _call: Call) -> Version:
         """GET /version."""
@@ -89,7 +114,7 @@ class SelfReport:
                 "!/metrics",
                 Permission.LOOPBACK,
                 self.metrics,
-                "The master's own numbers in Prometheus' text format",
+                "The numbers of the master and of the fleet in Prometheus' text format",
                 "get_self_metrics",
                 answer=web.StreamResponse,
                 media="text/plain",
@@ -120,14 +145,11 @@ class SelfReport:
 
 def render_samples(values: Mapping[str, float]) -> str:
     """Return Prometheus' text; `name{label="x"}` samples of one name stand together under their type."""
-    lines, last = [], ""
+    found: dict[str, list[Row]] = {}
     for sample, value in sorted(values.items()):
-        name = sample.partition("{")[0]
-        if name != last:
-            lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
-            last = name
-        lines.append(f"{sample} {value:.15g}")
-    return "\n".join([*lines, ""])
+        name, brace, labels = sample.partition("{")
+        found.setdefault(name, []).append((brace + labels, value))
+    return render(Family(name, HELP.get(name, ""), rows) for name, rows in found.items())
 
 
 async def _state_of(check: Check) -> str:

@@ -8,6 +8,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.model.instances import Desired, State
 from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
 from ops_system.protocol.frames import Sample
+from ops_system.worker.metrics.pace import Pace
 from ops_system.worker.status import (
     Health,
     InstanceStatus,
@@ -36,13 +37,17 @@ def test_measurements_in_prometheus_words() -> None:
     node = tuple(math.nan if name == "cpu_percent" else 1.5 for name in NODE_SERIES)
     row = tuple(float(place) for place, _ in enumerate(INSTANCE_SERIES))
     sample = Sample(1.0, node, {"disk:/:used_percent": 12.5}, {InstanceId("i1"): row, InstanceId("gone"): row})
-    lines = prometheus_text(HEALTH, sample, 3).splitlines()
+    pace = Pace()
+    pace.note(1.0)
+    lines = prometheus_text(HEALTH, sample, 3, pace).splitlines()
     assert "ops_worker_link_up 1" in lines
     assert "ops_worker_samples_dropped 3" in lines
     assert "ops_node_load1 1.5" in lines
-    assert 'ops_node_extra{series="disk:/:used_percent"} 12.5' in lines
-    assert r'ops_instance_mem_bytes{instance="i1",name="we\"b"} 1' in lines
-    assert r'ops_worker_instance_restarts{instance="i1",name="we\"b"} 2' in lines
+    assert 'ops_node_mount_used_percent{mount="/"} 12.5' in lines
+    assert r'ops_instance_mem_bytes{instance_id="i1",name="we\"b"} 1' in lines
+    assert r'ops_worker_instance_restarts{instance_id="i1",name="we\"b"} 2' in lines
+    assert "ops_worker_slow_passes_total 1" in lines
+    assert "# HELP ops_node_load1 Load average over one minute." in lines
     assert not any("cpu_percent" in line and line.startswith("ops_node") for line in lines)
     assert not any("gone" in line for line in lines)
 
