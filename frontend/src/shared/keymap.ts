@@ -30,6 +30,9 @@ export const KEYMAP = [
   { id: 'select', keys: 'x', scope: 'table' },
   { id: 'pauseLog', keys: 'p', scope: 'log' },
   { id: 'endOfLog', keys: 'G', scope: 'log' },
+  { id: 'wrapLog', keys: 'w', scope: 'log' },
+  { id: 'nextHit', keys: 'n', scope: 'log' },
+  { id: 'previousHit', keys: 'N', scope: 'log' },
 ] as const satisfies readonly Binding[]
 
 export type KeyId = (typeof KEYMAP)[number]['id']

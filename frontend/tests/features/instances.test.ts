@@ -1,11 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { Instance } from '@/api/types'
-import { LogBuffer, withoutOverlap } from '@/features/instances/logBuffer'
 import { plainText, splitColors } from '@/shared/ansi'
 import { actsFor, needsAttention } from '@/shared/instances/rules'
 
 const ESC = '\u001b'
-const lines = (...texts: string[]): { at: null; text: string }[] => texts.map((text) => ({ at: null, text }))
 
 describe('log lines', () => {
   it('keeps colours and nothing else of the escapes', () => {
@@ -22,32 +20,6 @@ describe('log lines', () => {
     expect(splitColors('<script>alert(1)</script>')[0]?.text).toBe('<script>alert(1)</script>')
   })
   it('is searched as it is read', () => expect(plainText(`${ESC}[31mer${ESC}[0mror`)).toBe('error'))
-})
-
-describe('the log buffer', () => {
-  it('drops the oldest and counts them', () => {
-    const buffer = new LogBuffer(3)
-    expect(buffer.append(lines('a', 'b', 'c', 'd', 'e'))).toBe(2)
-    expect(buffer.lines.map(({ text }) => text)).toEqual(['c', 'd', 'e'])
-  })
-  it('numbers every line once, older ones downwards', () => {
-    const buffer = new LogBuffer(10)
-    buffer.append(lines('c', 'd'))
-    buffer.prepend(lines('a', 'b'))
-    buffer.append(lines('e'))
-    expect(buffer.lines.map(({ number }) => number)).toEqual([-1, 0, 1, 2, 3])
-  })
-  it('takes no more older lines than there is room for', () => {
-    const buffer = new LogBuffer(3)
-    buffer.append(lines('c', 'd'))
-    expect(buffer.prepend(lines('a', 'b'))).toBe(1)
-    expect(buffer.lines[0]?.text).toBe('b')
-  })
-  it('shows no line twice when the tail and the follower meet', () => {
-    expect(withoutOverlap(lines('a', 'b', 'c'), lines('b', 'c', 'd'))).toEqual(lines('d'))
-    expect(withoutOverlap(lines('a'), lines('b'))).toEqual(lines('b'))
-    expect(withoutOverlap([], lines('a'))).toEqual(lines('a'))
-  })
 })
 
 describe('acts', () => {

@@ -18,6 +18,18 @@ export const instances: Feature = {
       meta: { feature: 'systems' },
       component: () => import('./InstancePage.vue'),
     },
+    {
+      path: '/modules/:id/logs',
+      name: 'moduleLogs',
+      meta: { feature: 'systems' },
+      component: () => import('./MergedLogPage.vue'),
+    },
+    {
+      path: '/systems/:id/logs',
+      name: 'systemLogs',
+      meta: { feature: 'systems' },
+      component: () => import('./MergedLogPage.vue'),
+    },
   ],
   useCommands: () => {
     const { t } = useI18n()
