@@ -136,7 +136,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule on one subject. `value` is the newest that was judged; levels and days as the rule counts them.
+    """One rule on one subject. `value` is what was judged when its state last changed.
 
     `silenced_by` lists silences that match now; `muted`: its node is silent, and that is told instead. `flapping`: it
     fired so often lately that it is held until it has been quiet for ten minutes.

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -41,6 +41,8 @@ class Silences:
         self._clock = clock
         self._reached = reached
         self._silences: dict[str, StoredSilence] = {}
+        self._active: list[StoredSilence] = []
+        self._active_for: tuple[datetime, datetime] | None = None  # from when until when `_active` holds
         self.on_change: Callable[[], None] = lambda: None
 
     async def load(self) -> None:
@@ -53,9 +55,13 @@ class Silences:
         return sorted(seen, key=lambda silence: silence.created_at, reverse=True)
 
     def active(self) -> list[StoredSilence]:
-        """Return those that quiet now."""
+        """Return those that quiet now. Asked for every alert: worked out anew only when one begins, ends or changes."""
         now = self._clock.now()
-        return [silence for silence in self._silences.values() if silence.state(now) == "active"]
+        if self._active_for is None or not self._active_for[0] <= now < self._active_for[1]:
+            edges = [at for one in self._silences.values() for at in (one.starts_at, one.ends_at) if at > now]
+            self._active = [one for one in self._silences.values() if one.state(now) == "active"]
+            self._active_for = (now, min(edges, default=now + KEPT_FOR))
+        return self._active
 
     def matching(self, alert: Alert) -> tuple[str, ...]:
         """Return the ids of those that quiet an alert now."""
@@ -111,7 +117,7 @@ class Silences:
             await store.delete_silence(tx, silence_id)
             await self._record(tx, actor, "delete", silence)
         self._silences.pop(silence_id, None)
-        self.on_change()
+        self._tell()
 
     async def sweep(self) -> None:
         """Forget what ended long ago. Raises when the database cannot be written."""
@@ -146,8 +152,12 @@ class Silences:
             await store.save_silence(tx, silence)
             await self._record(tx, actor, act, silence)
         self._silences[silence.id] = silence
-        self.on_change()
+        self._tell()
         return silence
+
+    def _tell(self) -> None:
+        self._active_for = None
+        self.on_change()
 
     async def _record(self, tx: Transaction, actor: Principal, act: str, silence: StoredSilence) -> None:
         details = {

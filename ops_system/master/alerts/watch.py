@@ -11,7 +11,7 @@ import msgspec
 
 from ops_system.master.alerts.cases import Case
 from ops_system.master.alerts.conditions import COMPARE, judge_value, judge_window
-from ops_system.master.alerts.fleet import Fleet, InstanceFacts, NodeFacts
+from ops_system.master.alerts.fleet import CERTIFICATES, Fleet, InstanceFacts, NodeFacts
 from ops_system.master.alerts.rules import Reading
 from ops_system.master.alerts.views import StoredRule
 from ops_system.model.alerts import ConditionKind, NewRule, Scope
@@ -110,7 +110,7 @@ class Watch:
         """Yield the keys of what a rule is about now."""
         kind, scope = rule.condition.kind, rule.scope
         if kind is ConditionKind.CERTIFICATE:
-            yield from self._certificates()
+            yield from CERTIFICATES
             return
         reached = {node.id for node in self._fleet.nodes.values() if node.is_known and _fits(scope, node)}
         if kind in _KINDS_OF_NODES:
