@@ -210,10 +210,10 @@ class Site:
             yield session, headers | {"X-CSRF-Token": me["csrf_token"]}
 
     def contents(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return every row of the database, without the audit log and without stamps of last use."""
+        """Return every row of the database, without what the site's workers cause, the audit log and stamps of use."""
         with contextlib.closing(sqlite3.connect(self.master.master.ground.folder.database)) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-            return {name: list(_rows(connection, name)) for (name,) in tables if name != "audit"}
+            return {name: list(_rows(connection, name)) for (name,) in tables if name not in {"audit", "node_events"}}
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:

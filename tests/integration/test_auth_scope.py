@@ -61,7 +61,7 @@ async def test_what_lies_beyond_is_not_found(desk, fleet):
         desk.operations.get(operation, TESTER),
         desk.operations.cancel(operation, TESTER),
         desk.operations.retry(operation, TESTER),
-        desk.operations.refuse_pause(operation, TESTER),
+        desk.operations.pause(operation, TESTER),
     ):
         with pytest.raises(NotFound):
             await ask

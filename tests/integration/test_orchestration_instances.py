@@ -194,7 +194,7 @@ async def test_a_cancelled_deploy_becomes_a_stop(desk):
     with pytest.raises(NotAllowed, match="taken back"):
         await desk.operations.cancel(stop.id, ANN)
     with pytest.raises(NotAllowed, match="paused"):
-        await desk.operations.refuse_pause(stop.id, ANN)
+        await desk.operations.pause(stop.id, ANN)
 
 
 async def test_a_module_comes_to_a_node_once_and_ports_do_not_collide(desk):

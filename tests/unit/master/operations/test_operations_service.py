@@ -161,7 +161,7 @@ async def test_what_cannot_be_done_to_an_operation_says_why(book):
     with pytest.raises(NotAllowed, match="only a failed"):
         await book.service.retry(operation.id, ANN)
     with pytest.raises(NotAllowed, match="paused"):
-        await book.service.refuse_pause(operation.id, ANN)
+        await book.service.pause(operation.id, ANN)
     for act in (book.service.cancel, book.service.retry):
         with pytest.raises(NotFound):
             await act("op_nothing", ANN)
