@@ -103,3 +103,15 @@ export type Metrics = Schemas['Metrics']
 
 export type InstanceAction = 'start' | 'stop' | 'restart' | 'kill'
 export type SystemAction = Schemas['SystemAction']
+
+export type Severity = Schemas['Severity']
+export type ConditionKind = Schemas['ConditionKind']
+export type NewAlertRule = Schemas['NewRule']
+export type AlertRule = Schemas['Rule']
+export type Alert = Schemas['Alert']
+export type AlertDetails = Schemas['AlertDetails']
+export type AlertTransition = Schemas['Transition']
+export type NewSilence = Schemas['NewSilence']
+export type Silence = Schemas['Silence']
+export type Backtest = Schemas['Backtest']
+export type BacktestSubject = Schemas['BacktestSubject']

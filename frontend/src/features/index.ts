@@ -1,5 +1,6 @@
 /** The features of the console, in the order of the rail. To remove one: its folder and its line. */
 import type { Feature } from '@/shared/feature'
+import { alerts } from './alerts'
 import { audit } from './audit'
 import { auth } from './auth'
 import { commands } from './commands'
@@ -18,6 +19,7 @@ export const features: Feature[] = [
   systems,
   instances,
   packages,
+  alerts,
   terminal,
   commands,
   operations,

@@ -18,6 +18,7 @@ export const KEYMAP = [
   { id: 'goNodes', keys: 'g n', scope: 'everywhere' },
   { id: 'goSystems', keys: 'g s', scope: 'everywhere' },
   { id: 'goPackages', keys: 'g p', scope: 'everywhere' },
+  { id: 'goAlerts', keys: 'g a', scope: 'everywhere' },
   { id: 'goTerminal', keys: 'g t', scope: 'everywhere' },
   { id: 'goCommands', keys: 'g x', scope: 'everywhere' },
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },

@@ -58,6 +58,26 @@ const OUTCOME: Record<string, Look> = {
   failed: { tone: 'bad', shape: BROKEN },
 }
 
+/** How bad an alert is. */
+const SEVERITY: Record<string, Look> = {
+  critical: { tone: 'bad', shape: BROKEN },
+  warning: { tone: 'warn', shape: RETRY },
+  info: { tone: 'busy', shape: RUNNING },
+}
+
+const ALERT: Record<string, Look> = {
+  pending: { tone: 'busy', shape: MOVING },
+  firing: { tone: 'bad', shape: BROKEN },
+  no_data: { tone: 'unknown', shape: UNSURE },
+  resolved: { tone: 'ok', shape: RUNNING },
+}
+
+const SILENCE: Record<string, Look> = {
+  scheduled: { tone: 'idle', shape: STILL },
+  active: { tone: 'paused', shape: MOVING },
+  expired: { tone: 'idle', shape: STILL },
+}
+
 /** How far a message of a channel has come. */
 const DELIVERY: Record<string, Look> = {
   pending: { tone: 'busy', shape: MOVING },
@@ -72,6 +92,9 @@ export const LOOKS = {
   health: HEALTH,
   outcome: OUTCOME,
   delivery: DELIVERY,
+  severity: SEVERITY,
+  alert: ALERT,
+  silence: SILENCE,
 }
 export type StateKind = keyof typeof LOOKS
 

@@ -3,7 +3,7 @@ import { defineStore } from 'pinia'
 import { markRaw, onScopeDispose, reactive, shallowRef, triggerRef, type ShallowRef } from 'vue'
 import { socketUrlOf } from '@/api/http'
 import { LiveLink, type Frame, type LinkState, type SocketLike } from '@/api/live'
-import type { Instance, Module, Node, Operation, Package, System } from '@/api/types'
+import type { Alert, Instance, Module, Node, Operation, Package, System } from '@/api/types'
 
 export interface Collections {
   nodes: Node
@@ -12,6 +12,7 @@ export interface Collections {
   systems: System
   modules: Module
   packages: Package
+  alerts: Alert
 }
 
 /** One topic's objects by id, in the order of arrival. `isReady` once the first snapshot is whole. */
@@ -55,7 +56,7 @@ function extendTrails(trails: Map<string, Trail>, rows: Record<string, (number |
 /** A message of a topic that is not a collection, as its subscriber wants it: raw. */
 export type Listener = (frame: Frame) => void
 
-const COLLECTIONS = ['nodes', 'instances', 'operations', 'systems', 'modules', 'packages'] as const
+const COLLECTIONS = ['nodes', 'instances', 'operations', 'systems', 'modules', 'packages', 'alerts'] as const
 
 function keyOf(item: { id?: string; name?: string; version?: string }): string {
   return item.id ?? `${item.name ?? ''}/${item.version ?? ''}`
@@ -110,6 +111,7 @@ function makeCollections(): { [K in keyof Collections]: Collection<Collections[K
     systems: makeCollection(),
     modules: makeCollection(),
     packages: makeCollection(),
+    alerts: makeCollection(),
   }
 }
 

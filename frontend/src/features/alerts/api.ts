@@ -1,0 +1,51 @@
+import { http, type Query } from '@/api/http'
+import type {
+  Alert,
+  AlertDetails,
+  AlertRule,
+  Backtest,
+  Channel,
+  Metrics,
+  Module,
+  NewAlertRule,
+  NewSilence,
+  Node,
+  Page,
+  Silence,
+} from '@/api/types'
+
+export const listAlerts = (query: Query): Promise<Page<Alert>> => http.get('/alerts', query)
+export const getAlert = (id: string): Promise<AlertDetails> => http.get(`/alerts/${id}`)
+export const acknowledge = (id: string, note: string): Promise<unknown> =>
+  http.post(`/alerts/${id}/ack`, { note })
+export const unacknowledge = (id: string): Promise<unknown> => http.post(`/alerts/${id}/unack`)
+
+export const listRules = (query: Query): Promise<Page<AlertRule>> => http.get('/alert-rules', query)
+export const getRule = (id: string): Promise<AlertRule> => http.get(`/alert-rules/${id}`)
+export const createRule = (rule: NewAlertRule): Promise<AlertRule> => http.post('/alert-rules', rule)
+export const replaceRule = (id: string, rule: NewAlertRule): Promise<AlertRule> =>
+  http.put(`/alert-rules/${id}`, rule)
+export const switchRule = (id: string, enabled: boolean): Promise<AlertRule> =>
+  http.patch(`/alert-rules/${id}`, { enabled })
+export const deleteRule = (id: string): Promise<unknown> => http.delete(`/alert-rules/${id}`)
+export const backtest = (rule: NewAlertRule, from: number, to: number): Promise<Backtest> =>
+  http.post('/alert-rules/backtest', { rule, from, to, points: true })
+
+export const listSilences = (query: Query): Promise<Page<Silence>> => http.get('/silences', query)
+export const createSilence = (silence: NewSilence): Promise<Silence> => http.post('/silences', silence)
+export const expireSilence = (id: string): Promise<Silence> => http.post(`/silences/${id}/expire`)
+
+export const listChannels = (): Promise<Page<Channel>> => http.get('/channels', { limit: 100 })
+export const listNodes = (): Promise<Page<Node>> => http.get('/nodes', { limit: 500 })
+export const listModules = (system: string): Promise<Page<Module>> => http.get(`/systems/${system}/modules`)
+/** The points of one series of `node:ID` or `instance:ID`. */
+export function getSeries(
+  subject: string,
+  series: string,
+  from: number,
+  to: number,
+  step: number,
+): Promise<Metrics> {
+  const [kind, id] = subject.split(':')
+  return http.get(`/${kind}s/${id}/metrics`, { series, from, to, step_s: step })
+}

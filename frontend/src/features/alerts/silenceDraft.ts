@@ -1,0 +1,92 @@
+/** The form of a silence, and what the API takes. Pure; now is an argument. */
+import type { NewSilence, Severity, Silence } from '@/api/types'
+import { formatLabels, parseLabels } from '@/shared/format'
+import { parseSpan } from '@/shared/spans'
+
+export const SPANS = ['1h', '4h', '1d', '7d'] as const
+
+export interface SilenceText {
+  reason: string
+  /** How long, as typed: `2h`. */
+  span: string
+  rules: string[]
+  nodes: string[]
+  labels: string
+  system: string
+  instance: string
+  severity: Severity | ''
+}
+
+export type Field = 'reason' | 'span' | 'labels' | 'matchers'
+
+/** A form begun from an alert, by the query of the address. */
+export function textOf(query: Record<string, unknown>): SilenceText {
+  const one = (name: string): string => (typeof query[name] === 'string' ? query[name] : '')
+  const list = (name: string): string[] => one(name).split(',').filter(Boolean)
+  return {
+    reason: '',
+    span: '2h',
+    rules: list('rule'),
+    nodes: list('node'),
+    labels: '',
+    system: '',
+    instance: one('instance'),
+    severity: '',
+  }
+}
+
+const isEmpty = ({ rules, nodes, labels, system, instance, severity }: SilenceText): boolean =>
+  rules.length === 0 && nodes.length === 0 && !labels.trim() && !system && !instance && !severity
+
+export function wrongFields(text: SilenceText): Field[] {
+  const seconds = parseSpan(text.span)
+  const checks: [Field, boolean][] = [
+    ['reason', text.reason.trim() !== ''],
+    ['span', seconds !== null && seconds > 0 && seconds <= 366 * 86_400],
+    ['labels', parseLabels(text.labels) !== null],
+    ['matchers', !isEmpty(text)],
+  ]
+  return checks.filter(([, isFine]) => !isFine).map(([field]) => field)
+}
+
+export function silenceOf(text: SilenceText, nowMs: number): NewSilence {
+  return {
+    reason: text.reason.trim(),
+    starts_at: null,
+    ends_at: new Date(nowMs + (parseSpan(text.span) ?? 0) * 1000).toISOString(),
+    matchers: {
+      rule_ids: text.rules,
+      node_ids: text.nodes,
+      labels: parseLabels(text.labels) ?? {},
+      system_id: text.system,
+      instance_id: text.instance,
+      severity: text.severity || null,
+    },
+  }
+}
+
+export interface MatcherNames {
+  rule: (id: string) => string
+  node: (id: string) => string
+  system: (id: string) => string
+  instance: (id: string) => string
+}
+
+/** What a silence is about, piece by piece: kind and words. */
+export function piecesOf(
+  { matchers }: Pick<Silence, 'matchers'>,
+  names: MatcherNames,
+): { kind: 'rule' | 'node' | 'label' | 'system' | 'instance' | 'severity'; text: string }[] {
+  return [
+    ...matchers.rule_ids.map((id) => ({ kind: 'rule' as const, text: names.rule(id) })),
+    ...matchers.node_ids.map((id) => ({ kind: 'node' as const, text: names.node(id) })),
+    ...(matchers.system_id ? [{ kind: 'system' as const, text: names.system(matchers.system_id) }] : []),
+    ...(matchers.instance_id
+      ? [{ kind: 'instance' as const, text: names.instance(matchers.instance_id) }]
+      : []),
+    ...(matchers.severity ? [{ kind: 'severity' as const, text: matchers.severity }] : []),
+    ...(Object.keys(matchers.labels).length > 0
+      ? [{ kind: 'label' as const, text: formatLabels(matchers.labels) }]
+      : []),
+  ]
+}
