@@ -91,6 +91,7 @@ class Nodes:
         self.facts = facts
         self._patience = patience_of(heartbeat_s, offline_after_s)
         self._records: dict[NodeId, NodeRecord] = {}
+        self._clones: dict[NodeId, None] = {}  # the records of copies: few, and asked for at each new link
         self.presence = Presence(clock)
         self._statuses: dict[NodeId, NodeStatus] = {}
         self._locks: defaultdict[NodeId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -110,6 +111,7 @@ class Nodes:
     async def load(self) -> None:
         """Read the records. No node has been heard yet."""
         self._records = {record.id: record for record in await store.list_all(self._database)}
+        self._clones = {record.id: None for record in self._records.values() if record.clone_of}
         self._statuses = {node_id: self.status(node_id) for node_id in self._records}
 
     async def run(self) -> None:
@@ -208,6 +210,9 @@ class Nodes:
         """Return how many nodes are in each status, as last published."""
         return Counter(self._statuses.values())
 
+    def _copies(self) -> list[NodeRecord]:
+        return [self._records[node_id] for node_id in self._clones]
+
     def _within(self, principal: Principal | None) -> Iterator[NodeRecord]:
         scope = principal.scope if principal is not None else {}
         return (record for record in self._records.values() if is_in_scope(record.labels, scope))
@@ -264,7 +269,7 @@ class Nodes:
         One that claims another boot each time takes its own earlier place once `MAX_CLONES` are on record.
         """
         async with self._enrolling:
-            clones = [record for record in self._records.values() if record.clone_of == original.id]
+            clones = [record for record in self._copies() if record.clone_of == original.id]
             known = self.find_clone(original.id, proof) or (clones[-1] if len(clones) >= MAX_CLONES else None)
             record = NodeRecord(
                 id=known.id if known else _new_id(),
@@ -295,7 +300,7 @@ class Nodes:
     def find_clone(self, node_id: NodeId, proof: Proof) -> NodeRecord | None:
         """Return the quarantined copy with this identity, boot and key file, if it is on record."""
         shown = (bound_word(proof.boot_id), bound_word(proof.fingerprint.key_place))
-        for record in self._records.values():
+        for record in self._copies():
             seen = record.fingerprint
             if record.clone_of == node_id and seen and (seen.boot_id, seen.key_place) == shown:
                 return record
@@ -443,12 +448,15 @@ class Nodes:
 
     def _keep(self, record: NodeRecord) -> None:
         self._records[record.id] = record
+        if record.clone_of:
+            self._clones[record.id] = None
         self._statuses.setdefault(record.id, self.status(record.id))
         self._check_status(record.id)
         self._show(record.id)
 
     def _drop(self, node_id: NodeId) -> None:
         self._records.pop(node_id, None)
+        self._clones.pop(node_id, None)
         self._statuses.pop(node_id, None)
         self._locks.pop(node_id, None)
         self.presence.forget(node_id)
