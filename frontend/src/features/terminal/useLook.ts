@@ -22,6 +22,8 @@ export interface LookState {
 
 const RETRY_MS = 2000
 const ACK_BYTES = 32 * 1024
+/** What may be better in a moment: the master starts again, the node comes back. */
+const PASSING = ['network', 'node_offline', 'unavailable', 'timeout', 'internal']
 
 export interface Wanted {
   node: string
@@ -87,8 +89,7 @@ export function useLook(
   function onClose(): void {
     if (isGone || phase.value === 'ended') return
     phase.value = 'broken'
-    const isFinal =
-      error.value instanceof ApiError && !['node_offline', 'unavailable'].includes(error.value.code)
+    const isFinal = error.value instanceof ApiError && !PASSING.includes(error.value.code)
     if (!isFinal) retry = setTimeout(() => void open(), RETRY_MS)
   }
 
