@@ -145,7 +145,7 @@ def test_the_tabs_of_a_node_show_its_logs_and_terminals(fleet, console, test_out
     page = console
     page.goto(f"{fleet.url}/nodes/{node_id(fleet)}")
     page.get_by_test_id("tab-logs").click()
-    expect(page.get_by_test_id("node-log-lines")).to_contain_text("listening on", timeout=10_000)
+    expect(page.get_by_test_id("log-view")).to_contain_text("listening on", timeout=10_000)
     assert "tab=logs" in page.url
     page.screenshot(path=test_output / "charts-node-logs.png")
     page.get_by_test_id("tab-terminal").click()

@@ -107,6 +107,12 @@ export default {
     summaryLine: '{label}: now {now}, at most {highest}.',
   },
   metric: {
+    diskBusy: 'Disks: share of time at work',
+    errors: 'Network errors',
+    inodes: 'inodes {share}',
+    io: 'disk',
+    pressure: 'Time some task waited',
+    usedOf: '{used} of {size}',
     cpu: 'CPU',
     mem: 'Memory',
     disk: 'Disk',
@@ -422,7 +428,6 @@ export default {
     version: 'Version',
   },
   nodes: {
-    followLog: 'Follow, search, older lines',
     more: 'More',
     noInstances: 'No instance runs on this node.',
     terminalAway: 'A terminal needs the node to be online.',

@@ -109,6 +109,12 @@ const zh: typeof en = {
     summaryLine: '{label}：现在 {now}，最高 {highest}。',
   },
   metric: {
+    diskBusy: '磁盘忙碌占比',
+    errors: '网络错误',
+    inodes: 'inode {share}',
+    io: '磁盘',
+    pressure: '有任务等待的时间',
+    usedOf: '{used} / {size}',
     cpu: 'CPU',
     mem: '内存',
     disk: '磁盘',
@@ -421,7 +427,6 @@ const zh: typeof en = {
     version: '版本',
   },
   nodes: {
-    followLog: '跟随、搜索、更早的行',
     more: '更多',
     noInstances: '该节点上没有实例。',
     terminalAway: '节点在线时才能打开终端。',

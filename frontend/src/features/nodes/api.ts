@@ -8,7 +8,6 @@ import type {
   Operation,
   Page,
   LogFile,
-  LogLines,
   Process,
   System,
   TerminalSession,
@@ -41,11 +40,9 @@ export const getEvents = (instanceId: string): Promise<Page<InstanceEvent>> =>
 /** Those that are open on the node. Asks for a fresh proof where one is needed. */
 export const listTerminals = (id: string): Promise<{ items: TerminalSession[] }> =>
   http.get(`/nodes/${id}/terminals`)
-/** The named logs of one of the node's instances, and the end of one of them. */
+/** The named logs of one of the node's instances. */
 export const getLogs = (instanceId: string): Promise<{ items: LogFile[] }> =>
   http.get(`/instances/${instanceId}/logs`)
-export const readLogEnd = (instanceId: string, name: string, lines: number): Promise<LogLines> =>
-  http.get(`/instances/${instanceId}/logs/${encodeURIComponent(name)}`, { tail: lines })
 /** A newer version for the workers themselves; many at once are ordered in one operation. */
 export const updateWorkers = (
   nodeIds: string[],

@@ -20,6 +20,7 @@ const MOST_LINES = COLORS.length
 
 const plain = (value: number | null): string => (value === null ? '–' : value.toFixed(2))
 const whole = (value: number | null): string => (value === null ? '–' : String(Math.round(value)))
+const rareRate = (value: number | null): string => (value === null ? '–' : `${value.toFixed(1)}/s`)
 const celsius = (value: number | null): string => (value === null ? '–' : `${value.toFixed(1)} °C`)
 const PERCENT = { format: formatPercent, top: 100 }
 const RATE = { format: formatRate, top: 1000 }
@@ -57,6 +58,17 @@ function machineCharts(t: Words): Chart[] {
       lines: [line(t('metric.running'), 'accent', 'processes')],
     },
     {
+      id: 'pressure',
+      title: t('metric.pressure'),
+      ...PERCENT,
+      top: 20,
+      lines: [
+        line(t('metric.cpu'), 'accent', 'pressure:cpu:percent'),
+        line(t('metric.mem'), 'warn', 'pressure:memory:percent'),
+        line(t('metric.io'), 'ok', 'pressure:io:percent'),
+      ],
+    },
+    {
       id: 'files',
       title: t('metric.files'),
       format: whole,
@@ -75,12 +87,35 @@ const transfer = (t: Words, device: string): Line[] => [
   line(t('metric.write'), 'accent', device ? `diskio:${device}:write_bytes_per_s` : 'disk_write_bytes_per_s'),
 ]
 
+/** Received and sent of each interface, as far as colours go. */
+const failures = (nics: string[]): Line[] => {
+  const both = nics.flatMap((nic) => [`${nic} ↓`, `${nic} ↑`])
+  const nameOf = (label: string): string => {
+    const [nic, way] = [label.slice(0, -2), label.slice(-1)]
+    return `net:${nic}:${way === '↓' ? 'rx' : 'tx'}_errors_per_s`
+  }
+  return coloured(both, nameOf)
+}
+
 function deviceCharts(t: Words, { mounts, disks, nics, sensors }: Devices): Chart[] {
   const filled = coloured(mounts, (mount) => `disk:${mount}:used_percent`)
   const warm = coloured(sensors, (sensor) => `temp:${sensor}:celsius`)
   return [
     ...(filled.length > 0 ? [{ id: 'mounts', title: t('metric.mounts'), ...PERCENT, lines: filled }] : []),
     ...nics.map((nic) => ({ id: `net-${nic}`, title: nic, ...RATE, lines: traffic(t, nic) })),
+    ...(nics.length > 0
+      ? [{ id: 'errors', title: t('metric.errors'), format: rareRate, top: 1, lines: failures(nics) }]
+      : []),
+    ...(disks.length > 0
+      ? [
+          {
+            id: 'busy',
+            title: t('metric.diskBusy'),
+            ...PERCENT,
+            lines: coloured(disks, (disk) => `diskio:${disk}:busy_percent`),
+          },
+        ]
+      : []),
     ...disks.map((disk) => ({ id: `io-${disk}`, title: disk, ...RATE, lines: transfer(t, disk) })),
     ...(warm.length > 0
       ? [{ id: 'temp', title: t('metric.temperature'), format: celsius, top: 50, lines: warm }]
