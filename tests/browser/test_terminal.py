@@ -1,6 +1,7 @@
 """The terminal in Chromium: a real shell, programs of the whole screen, a reload, and what a hostile program may not do."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -160,3 +161,128 @@ def test_a_session_is_found_looked_at_and_ended_from_another_page(admin, browser
     other.get_by_test_id("confirm-ok").click()
     expect(admin.get_by_test_id("terminal-end")).to_be_visible()
     context.close()
+
+
+def open_phase(page) -> None:
+    expect(page.get_by_test_id("terminal-screen").last).to_have_attribute("data-phase", "open", timeout=READY_MS)
+
+
+@pytest.mark.skipif(shutil.which("vim.tiny") is None, reason="vim.tiny is not here (Debian: vim-tiny)")
+def test_an_editor_outlives_a_resize_a_reload_and_a_restart_of_the_master(admin, fleet, tmp_path, test_output):
+    open_terminal(admin, fleet)
+    file = tmp_path / "written"
+    type_line(admin, f"TERM=xterm vim.tiny -u NONE -n {file}")
+    wait_for(admin, "~")
+    admin.keyboard.type("ifirst")
+    wait_for(admin, "first")
+    admin.set_viewport_size({"width": 900, "height": 500})
+    admin.keyboard.press("Enter")
+    admin.keyboard.type("second")
+    wait_for(admin, "second")
+    admin.reload()
+    open_phase(admin)
+    wait_for(admin, "first")
+    fleet.stop("master")
+    expect(admin.get_by_test_id("terminal-screen").last).to_have_attribute("data-phase", "broken", timeout=READY_MS)
+    fleet.start_master()
+    open_phase(admin)
+    wait_for(admin, "second")
+    (test_output / "terminal").mkdir(exist_ok=True)
+    admin.screenshot(path=test_output / "terminal" / "vim.png")
+    admin.keyboard.press("Enter")
+    admin.keyboard.type("third")
+    wait_for(admin, "third")
+    admin.keyboard.press("Escape")
+    type_line(admin, ":wq")
+    until(lambda: file.exists() and file.read_text() == "first\nsecond\nthird\n", "the file is written")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("htop") is None, reason="htop is not here")
+def test_a_program_that_draws_all_the_time_is_drawn_anew_after_a_resize(admin, fleet, test_output):
+    open_terminal(admin, fleet)
+    type_line(admin, "htop -d 2")
+    wait_for(admin, "Load average")
+    admin.set_viewport_size({"width": 1000, "height": 420})
+    admin.reload()
+    open_phase(admin)
+    wait_for(admin, "Load average")
+    (test_output / "terminal").mkdir(exist_ok=True)
+    admin.screenshot(path=test_output / "terminal" / "htop.png")
+    admin.keyboard.press("q")
+    type_line(admin, "echo calm-$((1+1))")
+    wait_for(admin, "calm-2")
+
+
+def test_two_side_by_side_one_recorded_and_shared(admin, browser, fleet, test_output):
+    folder = test_output / "terminal"
+    folder.mkdir(exist_ok=True)
+    open_terminal(admin, fleet)
+    admin.get_by_test_id("terminal-options").click()
+    admin.get_by_test_id("terminal-record").check()
+    admin.keyboard.press("Escape")
+    admin.get_by_test_id("terminal-split-columns").click()
+    screens = admin.get_by_test_id("terminal-screen")
+    expect(screens).to_have_count(2)
+    open_phase(admin)
+    expect(screens.first).to_be_visible()
+    expect(screens.last).to_be_visible()
+    expect(admin.get_by_test_id("terminal-recording")).to_have_count(1)
+    admin.screenshot(path=folder / "split.png")
+    admin.get_by_test_id("terminal-split-one").click()
+    expect(screens.first).to_be_hidden()
+    expect(admin.locator(".xterm-helper-textarea").last).to_be_focused()
+    type_line(admin, "echo recorded-$((1+1))")
+    wait_for(admin, "recorded-2")
+    session = admin.evaluate("() => new URL(location.href).searchParams.get('open').split('~').at(-1)")
+    admin.get_by_test_id("terminal-sessions").click()
+    admin.get_by_test_id(f"terminal-session-{session}").get_by_test_id("terminal-share").click()
+    admin.get_by_test_id("share-create").click()
+    address = admin.get_by_test_id("share").locator("code").inner_text()
+    admin.screenshot(path=folder / "share.png")
+    look_as_guest(browser, fleet, address, lambda: admin.get_by_test_id("share-revoke").click(), folder)
+    admin.get_by_test_id("panel-close").click()
+    admin.locator(".xterm-helper-textarea").last.focus()
+    type_line(admin, "exit")
+    expect(admin.get_by_test_id("terminal-end").last).to_be_visible()
+    play_recording(admin, folder)
+
+
+def look_as_guest(browser, fleet: Fleet, address: str, revoke, folder) -> None:
+    """A person who may only see looks by the link, types in vain, and is let go when it is taken back."""
+    fleet.master_command("user", "create", "vic", "--role", "viewer", "--password-stdin", stdin=PASSWORD)
+    context = browser.new_context(locale="zh-CN", color_scheme="dark")
+    context.add_init_script(READ_ROWS)
+    context.add_init_script("localStorage.setItem('ops.terminal-reader', 'true')")
+    guest = context.new_page()
+    sign_in(guest, fleet, "vic")
+    expect(guest.get_by_test_id("nav-nodes")).to_be_visible(timeout=READY_MS)
+    expect(guest.get_by_test_id("nav-terminal")).to_have_count(0)
+    guest.goto(address)
+    open_phase(guest)
+    wait_for(guest, "recorded-2")
+    expect(guest.get_by_test_id("terminal-read-only")).to_be_visible()
+    guest.keyboard.type("echo never-$((1+1))\n")
+    guest.screenshot(path=folder / "shared.png")
+    revoke()
+    expect(guest.get_by_test_id("terminal-screen")).to_have_attribute("data-phase", "broken", timeout=READY_MS)
+    assert "never" not in rows(guest)
+    context.close()
+
+
+def play_recording(page, folder) -> None:
+    """Find the recording in the list, jump to its end, see what was said; begin anew and play."""
+    page.get_by_test_id("terminal-options").click()
+    page.get_by_test_id("terminal-recordings").click()
+    page.screenshot(path=folder / "recordings.png")
+    page.locator("[data-test^='recording-rec_']").first.click()
+    expect(page.get_by_test_id("recording-play")).to_be_visible(timeout=READY_MS)
+    slider = page.get_by_test_id("recording-seek")
+    slider.evaluate("node => { node.value = node.max; node.dispatchEvent(new Event('input')) }")
+    read = "() => document.querySelector('[data-test=recording-screen]').textContent.includes('recorded-2')"
+    page.wait_for_function(read, timeout=READY_MS)
+    slider.evaluate("node => { node.value = 0; node.dispatchEvent(new Event('input')) }")
+    page.get_by_label("Speed").select_option("8")
+    page.get_by_test_id("recording-play").click()
+    page.wait_for_function(read, timeout=READY_MS)
+    page.screenshot(path=folder / "player.png")
