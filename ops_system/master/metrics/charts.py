@@ -42,6 +42,12 @@ def _buckets(rows: Rows, step_s: int) -> list[_Bucket]:
     """Return what each bucket knows; those that begin and end with a row at once, the others one by one."""
     each, rest = divmod(step_s, rows.step_s)
     count = len(rows.means)
+    if each == 1 and not rest:
+        return [
+            ((rows.first + place) * step_s, step_s, mean * step_s, top)
+            for place, (mean, top) in enumerate(zip(rows.means, rows.tops, strict=True))
+            if mean == mean  # noqa: PLR0124
+        ]
     if rest or count < 2 * each:
         return _buckets_by_row(rows, step_s)
     lead = -rows.first % each

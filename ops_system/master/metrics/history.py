@@ -13,7 +13,7 @@ from pathlib import Path
 from ops_system.master.metrics.layout import Answer, Asked, Files, Memory, answer
 from ops_system.master.metrics.segments import Block
 from ops_system.master.metrics.store import Segment, SegmentStore, is_storable
-from ops_system.master.metrics.tiers import COARSE, FINE, Batch, Tier
+from ops_system.master.metrics.tiers import COARSE, FINE, WIDE, Batch, Tier
 from ops_system.model.errors import StorageFull
 
 _log = logging.getLogger(__name__)
@@ -104,8 +104,9 @@ class History:
         if asked.span.step_s >= COARSE.step_s:
             without_minutes = {one.start_s for one in fine if not one.is_rolled}
             fine = [one for one in fine if one.start_s in without_minutes]
-        coarse = self._touched(subject, COARSE, asked)
-        return answer(asked, memory, self._read(fine, FINE), self._read(coarse, COARSE))
+        tier = WIDE if asked.span.step_s % WIDE.step_s == 0 else COARSE
+        coarse = self._touched(subject, tier, asked)
+        return answer(asked, memory, self._read(fine, FINE), self._read(coarse, tier), tier)
 
     def _read(self, segments: Sequence[Segment], tier: Tier) -> Files:
         blocks: dict[int, list[Block]] = {}

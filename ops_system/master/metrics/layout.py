@@ -3,7 +3,8 @@
     |-- minutes (files) --|-- ten seconds (files) --|-- ten seconds (memory) --|-- seconds (memory) --|
 
 Memory wins over files, where it begins. For steps of a minute and more only those ten-second files speak that have no
-minutes yet; for finer steps all of them, and minutes only where there is none.
+minutes yet; for finer steps all of them, and minutes only where there is none. Steps of whole quarters of an hour have
+a tier of their own in the place of minutes.
 """
 
 import math
@@ -65,14 +66,16 @@ class Answer(NamedTuple):
     in_files: list[str]
 
 
-def answer(asked: Asked, memory: Mapping[str, Memory], fine: Files, coarse: Files) -> Answer:
-    """Return the points of every series asked for. Raises `Invalid` when they are too many."""
+def answer(
+    asked: Asked, memory: Mapping[str, Memory], fine: Files = (), coarse: Files = (), tier: Tier = COARSE
+) -> Answer:
+    """Return the points of every series asked for; `tier` is that of `coarse`. Raises `Invalid` for too many."""
     span = asked.span
     in_files = names_of(block for _, blocks in (*coarse, *fine) for block in blocks)
     names = choose_series(asked.wanted, asked.fixed, [*memory, *in_files])
     check_size(span, len(names))
     fine_rows = [read_segment(FINE, start_s, blocks, names, span) for start_s, blocks in fine]
-    coarse_rows = [read_segment(COARSE, start_s, blocks, names, span) for start_s, blocks in coarse]
+    coarse_rows = [read_segment(tier, start_s, blocks, names, span) for start_s, blocks in coarse]
     gaps = gaps_between(start_s for start_s, _ in fine)
     series: dict[str, list[Point]] = {}
     for name in names:

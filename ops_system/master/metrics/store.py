@@ -2,6 +2,7 @@
 
     metrics/node-<id>/10s-<start>.seg       ten-second rows of two hours; `.rolled.seg` once its minutes are written too
     metrics/node-<id>/1m-<start>.seg        minutes of a day, squeezed
+    metrics/node-<id>/15m-<start>.seg       quarters of an hour of a week, squeezed
     metrics/node-<id>/<name>.seg.damaged    what could not be read, kept for a look
 
 How many files of a tier stay is counted, not dated: a clock that jumps removes nothing. Nothing is flushed to the disk
@@ -28,13 +29,13 @@ from ops_system.master.metrics.segments import (
     encode_rows,
     scan,
 )
-from ops_system.master.metrics.tiers import COARSE, FINE, Batch, Tier, roll_up
+from ops_system.master.metrics.tiers import FINE, TIERS, Batch, Tier, roll_up
 
 _log = logging.getLogger(__name__)
 
 _SUBJECT = re.compile(r"(node|instance):([A-Za-z0-9_-]{1,64})")
 _FOLDER = re.compile(r"(node|instance)-([A-Za-z0-9_-]{1,64})")
-_FILE = re.compile(r"(10s|1m)-(-?[0-9]{1,12})((?:\.rolled)?\.seg)(\.damaged)?")
+_FILE = re.compile(r"(10s|1m|15m)-(-?[0-9]{1,12})((?:\.rolled)?\.seg)(\.damaged)?")
 _ROLLED = ".rolled.seg"
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -85,7 +86,7 @@ class SegmentStore:
                 names[group.number] = group.names
                 data += encode_names(group.number, group.names)
             shape = (len(group.names), batch.first)
-            data += encode_rows(group.number, shape, group.columns, is_squeezed=tier is COARSE)
+            data += encode_rows(group.number, shape, group.columns, is_squeezed=tier is not FINE)
         _write(path, tail.size, data)
         self._tails[subject, tier.name] = Tail(path, tail.size + len(data), names)
         if not is_same:
@@ -134,9 +135,8 @@ class SegmentStore:
                 continue
             rolled = segment.path.with_name(f"{FINE.name}-{segment.start_s}{_ROLLED}")  # there if a clock came back
             blocks = [*self._mend(rolled, FINE).blocks, *self._mend(segment.path, FINE).blocks]
-            batch = roll_up(blocks, segment.start_s)
-            if batch is not None:
-                self._append(subject, COARSE, batch)
+            for tier, batch in roll_up(blocks, segment.start_s):
+                self._append(subject, tier, batch)
             _join(segment.path, rolled)
 
     def _drop_old(self, subject: str, tier: Tier, current: Path) -> None:
@@ -152,7 +152,7 @@ class SegmentStore:
             path = self._suspects.pop()
             match = _FILE.fullmatch(path.name)
             if match is not None:
-                self._mend(path, FINE if match[1] == FINE.name else COARSE)
+                self._mend(path, next(tier for tier in TIERS if tier.name == match[1]))
 
     # --- read -----------------------------------------------------------------------------------------------------
     def segments(self, subject: str, tier: Tier) -> list[Segment]:
@@ -181,7 +181,7 @@ class SegmentStore:
         if _SUBJECT.fullmatch(subject) is not None:
             shutil.rmtree(self._folder(subject), ignore_errors=True)
         self._unrolled.pop(subject, None)
-        for tier in (FINE, COARSE):
+        for tier in TIERS:
             self._tails.pop((subject, tier.name), None)
 
     def trim(self, budget_bytes: int, is_known: Callable[[str], bool]) -> int:
@@ -202,7 +202,7 @@ class SegmentStore:
 
     def _all_files(self) -> Iterator[tuple[Segment, int]]:
         for subject in self._subjects():
-            for tier in (FINE, COARSE):
+            for tier in TIERS:
                 for segment in self._segments(subject, tier):
                     yield segment, _size_of(segment.path)
 

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ops_system.master.metrics.segments import Block
@@ -33,6 +33,11 @@ FINE = Tier("10s", 10, 2 * 3600, 4)
 
 COARSE = Tier("1m", 60, 24 * 3600, 8)
 """Seven days at least."""
+
+WIDE = Tier("15m", 900, 7 * 24 * 3600, 3)
+"""Two weeks at least; so that a chart of days reads hundreds of rows and not ten thousand."""
+
+TIERS = (FINE, COARSE, WIDE)
 
 
 class Group(NamedTuple):
@@ -102,13 +107,15 @@ def names_of(blocks: Iterable[Block]) -> list[str]:
     return list(dict.fromkeys(name for names in dict.fromkeys(block.names for block in blocks) for name in names))
 
 
-def roll_up(blocks: Sequence[Block], start_s: int) -> Batch | None:
-    """Return the minutes of a ten-second segment; None of one that holds nothing. Raises `Damaged`."""
-    if not blocks:
-        return None
+def roll_up(blocks: Sequence[Block], start_s: int) -> list[tuple[Tier, Batch]]:
+    """Return the coarser rows of a ten-second segment, none of one that holds nothing. Raises `Damaged`."""
     first, end = start_s // FINE.step_s, (start_s + FINE.segment_s) // FINE.step_s
-    each = COARSE.step_s // FINE.step_s
     rows = read_rows(blocks, names_of(blocks), FINE.step_s, first, end)
+    return [(tier, _coarsen(rows, start_s, tier)) for tier in (COARSE, WIDE)] if rows else []
+
+
+def _coarsen(rows: Mapping[str, Rows], start_s: int, tier: Tier) -> Batch:
+    each = tier.step_s // FINE.step_s
     packed: list[Group] = []
     for number, names in enumerate(group_names(rows)):
         columns = array("f")
@@ -116,7 +123,7 @@ def roll_up(blocks: Sequence[Block], start_s: int) -> Batch | None:
             columns.extend(_means(rows[name].means, each))
             columns.extend(_tops(rows[name].tops, each))
         packed.append(Group(number, names, columns))
-    return Batch(start_s // COARSE.step_s, packed)
+    return Batch(start_s // tier.step_s, packed)
 
 
 def _means(values: Sequence[float], each: int) -> list[float]:

@@ -28,7 +28,7 @@ from ops_system.master.metrics.segments import (
 )
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.master.metrics.store import SegmentStore
-from ops_system.master.metrics.tiers import COARSE, FINE, Batch, Group, group_names, read_rows, roll_up
+from ops_system.master.metrics.tiers import COARSE, FINE, WIDE, Batch, Group, group_names, read_rows, roll_up
 from ops_system.master.nodes.events import NodeRemoved
 from ops_system.model.errors import StorageFull
 from ops_system.model.ids import InstanceId, NodeId
@@ -167,8 +167,7 @@ def test_minutes_are_means_and_largest_of_their_ten_seconds(values):
     values = values[: len(values) // 6 * 6]
     columns = array("f", values + values)
     raw = encode_header(10, 0) + encode_names(0, ["a"]) + encode_rows(0, (1, 0), columns)
-    batch = roll_up(scan(raw, 10).blocks, 0)
-    assert batch is not None
+    batch = dict(roll_up(scan(raw, 10).blocks, 0))[COARSE]
     assert batch.groups[0].names == ("a",)
     minutes = batch.groups[0].columns
     assert len(minutes) == 2 * 120
@@ -233,6 +232,11 @@ async def test_days_are_kept_in_minutes_and_hours_in_ten_seconds(rig):
     day = await rig.points(length_s=26 * 3600, step_s=60)
     assert len(day) == 26 * 60
     assert {round(mean, 2) for _, mean, _ in day} == {25.0}
+    for step_s in (900, 3600):
+        wide = await rig.points(length_s=26 * 3600, step_s=step_s)
+        assert [at for at, _, _ in wide] == list(range(START, START + 26 * 3600, step_s))
+        assert {(round(mean, 2), top) for _, mean, top in wide} == {(25.0, 50.0)}
+    (rig.root / "node-n1" / f"15m-{START // WIDE.segment_s * WIDE.segment_s}.seg").read_bytes()
     fine = await rig.points(length_s=26 * 3600, step_s=10)
     in_ten = [at for at, _, _ in fine if at % 60]
     assert min(in_ten) <= now - 6 * 3600
