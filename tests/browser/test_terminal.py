@@ -284,5 +284,6 @@ def play_recording(page, folder) -> None:
     slider.evaluate("node => { node.value = 0; node.dispatchEvent(new Event('input')) }")
     page.get_by_label("Speed").select_option("8")
     page.get_by_test_id("recording-play").click()
+    expect(page.get_by_test_id("recording-play")).to_have_text("▶", timeout=READY_MS)
     page.wait_for_function(read, timeout=READY_MS)
     page.screenshot(path=folder / "player.png")

@@ -13,7 +13,7 @@ import pytest
 
 from ops_system.processes import procfs
 from ops_system.protocol.requests import TERMINAL_WINDOW_BYTES
-from tests.fakes.master import Api, run_master
+from tests.fakes.master import Api, ApiError, run_master
 from tests.fakes.terminals import WITHIN_S, Site, a_site, give_empty_home, online
 from tests.fakes.worker import running_worker, worker_config
 
@@ -230,3 +230,20 @@ async def test_ten_megabytes_are_pasted(site):
         for _ in range(100):
             await viewer.socket.send_bytes(line)
         await viewer.until_shown("10000000")
+
+
+async def test_a_paused_node_has_terminals_and_one_that_is_away_says_so(tmp_path):
+    async with run_master(tmp_path) as master, master.admin_client() as api:
+        config = worker_config(tmp_path / "n1", master.url, await master.create_join_token())
+        async with running_worker(config):
+            site = Site(master, api, await online(api))
+            await api.patch(f"/nodes/{site.node_id}", {"paused": True})
+            async with site.look() as viewer:
+                await viewer.until_word("ready")
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with site.look():
+                pass
+        assert refused.value.status == 409
+        with pytest.raises(ApiError) as away:
+            await site.sessions()
+        assert away.value.body["code"] == "node_offline"
