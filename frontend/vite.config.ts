@@ -35,6 +35,7 @@ export default defineConfig({
   test: {
     environment: 'happy-dom',
     include: ['tests/**/*.test.ts'],
+    testTimeout: 60_000, // a bound against hanging, wide enough for a busy machine
     server: { deps: { inline: ['element-plus'] } },
   },
 })

@@ -46,6 +46,11 @@ export type NewJoinToken = Schemas['NewJoinToken']
 export type Manifest = Schemas['Manifest']
 export type Package = Schemas['Package']
 
+export type RolloutStrategy = Schemas['Strategy']
+export type RolloutPlan = Schemas['Plan']
+export type RolloutPlanItem = Schemas['PlanItem']
+export type ModuleRollout = Schemas['ModuleRollout']
+
 export type System = Schemas['System']
 export type Module = Schemas['Module']
 /** What the module form fills; the rest of a module stays as it is. */

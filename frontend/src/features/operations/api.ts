@@ -5,3 +5,5 @@ export const listOperations = (query: Query): Promise<Page<Operation>> => http.g
 export const getOperation = (id: string): Promise<Operation> => http.get(`/operations/${id}`)
 export const cancelOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/cancel`)
 export const retryOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/retry`)
+export const pauseOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/pause`)
+export const resumeOperation = (id: string): Promise<Operation> => http.post(`/operations/${id}/resume`)

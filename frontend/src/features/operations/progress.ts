@@ -5,6 +5,10 @@ export const ENDED = ['succeeded', 'failed', 'cancelled']
 
 export const isEnded = (operation: Operation): boolean => ENDED.includes(operation.state)
 
+/** Rollouts go wave by wave; the parts of everything else go out together. */
+export const canPause = (operation: Operation): boolean =>
+  operation.kind === 'module.rollout' && !isEnded(operation)
+
 /** Targets that have ended, of all. */
 export function doneTargets(targets: OperationTarget[]): { done: number; total: number } {
   return { done: targets.filter(({ state }) => ENDED.includes(state)).length, total: targets.length }

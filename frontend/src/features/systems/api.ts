@@ -1,5 +1,16 @@
 import { http } from '@/api/http'
-import type { Instance, Module, ModuleDraft, Operation, System, SystemAction } from '@/api/types'
+import type {
+  Instance,
+  Module,
+  ModuleDraft,
+  ModuleRollout,
+  Operation,
+  Page,
+  RolloutPlan,
+  RolloutStrategy,
+  System,
+  SystemAction,
+} from '@/api/types'
 
 export type SystemDraft = Pick<System, 'name' | 'description'>
 
@@ -19,3 +30,16 @@ export const createInstance = (
   nodeId: string,
 ): Promise<{ instance: Instance; operation: Operation }> =>
   http.post('/instances', { module_id: moduleId, node_id: nodeId })
+export const planRollout = (
+  moduleId: string,
+  version: string,
+  strategy: RolloutStrategy,
+): Promise<RolloutPlan> => http.post(`/modules/${moduleId}/plan`, { version, strategy })
+export const beginRollout = (
+  moduleId: string,
+  version: string,
+  strategy: RolloutStrategy,
+  note: string,
+): Promise<{ operation: Operation }> => http.post(`/modules/${moduleId}/rollout`, { version, strategy, note })
+export const listRollouts = (moduleId: string): Promise<Page<ModuleRollout>> =>
+  http.get(`/modules/${moduleId}/rollouts`, { limit: 20 })

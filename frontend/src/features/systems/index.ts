@@ -20,6 +20,7 @@ export const systems: Feature = {
     { path: '/systems/:systemId/modules/:moduleId', name: 'module', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/edit', name: 'module-edit', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/deploy', name: 'deploy', meta, component },
+    { path: '/systems/:systemId/modules/:moduleId/rollout', name: 'rollout', meta, component },
   ],
   useCommands: () => {
     const { t } = useI18n()
