@@ -18,6 +18,8 @@ from ops_system.model.errors import StorageFull
 
 _log = logging.getLogger(__name__)
 
+ROLL_UP_SHARE = 15  # so many minutes it takes until the minutes of all subjects are written
+
 
 class History:
     """The files of all nodes and instances within a budget of bytes."""
@@ -44,16 +46,16 @@ class History:
     # --- write ----------------------------------------------------------------------------------------------------
     async def save(self, cuts: Sequence[tuple[str, Sequence[Batch]]]) -> bool:
         """Write the rows of some subjects; False when not all of it could be."""
-        return await asyncio.to_thread(self.save_now, cuts)
+        return await asyncio.to_thread(self.save_now, cuts, 1 + len(cuts) // ROLL_UP_SHARE)
 
-    def save_now(self, cuts: Sequence[tuple[str, Sequence[Batch]]]) -> bool:
-        """Do the same, blocking: for the end of the process."""
+    def save_now(self, cuts: Sequence[tuple[str, Sequence[Batch]]], roll_ups: int = 0) -> bool:
+        """Do the same, blocking. At the end of the process nothing is rolled up: the next start does that."""
         try:
             with self._mutex:
                 for subject, batches in cuts:
                     for batch in batches if is_storable(subject) else ():
                         self._store.append(subject, batch)
-                self._store.roll_up()
+                self._store.roll_up(roll_ups)
                 self._store.mend_suspects()
         except OSError as problem:
             self._note(problem.strerror or str(problem))

@@ -121,9 +121,12 @@ class SegmentStore:
             os.truncate(path, found.good_bytes)
         return found
 
-    def roll_up(self) -> None:
-        """Write the minutes of the segments that ended. Raises OSError; what is left is tried by the next call."""
-        while self._unrolled:
+    def roll_up(self, limit: int) -> None:
+        """Write the minutes of what ended, for `limit` subjects: all end at once, and each takes milliseconds.
+
+        Raises OSError; what is left is done by the next call.
+        """
+        for _ in range(min(limit, len(self._unrolled))):
             subject, current_s = next(iter(self._unrolled.items()))
             self._roll_up(subject, current_s)
             del self._unrolled[subject]

@@ -120,23 +120,21 @@ def _coarsen(rows: Mapping[str, Rows], start_s: int, tier: Tier) -> Batch:
     for number, names in enumerate(group_names(rows)):
         columns = array("f")
         for name in names:
-            columns.extend(_means(rows[name].means, each))
-            columns.extend(_tops(rows[name].tops, each))
+            means, tops = _fold(rows[name], each)
+            columns.extend(means)
+            columns.extend(tops)
         packed.append(Group(number, names, columns))
     return Batch(start_s // tier.step_s, packed)
 
 
-def _means(values: Sequence[float], each: int) -> list[float]:
-    means = [sum(values[at : at + each]) / each for at in range(0, len(values), each)]
-    return [one if one == one else _mean_of_known(values, place, each) for place, one in enumerate(means)]  # noqa: PLR0124 - only NaN differs from itself
-
-
-def _mean_of_known(values: Sequence[float], place: int, each: int) -> float:
-    known = [one for one in values[place * each : (place + 1) * each] if one == one]  # noqa: PLR0124
-    return sum(known) / len(known) if known else math.nan
-
-
-def _tops(values: Sequence[float], each: int) -> list[float]:
-    low = [one if one == one else -math.inf for one in values]  # noqa: PLR0124
-    tops = [max(low[at : at + each]) for at in range(0, len(low), each)]
-    return [one if one > -math.inf else math.nan for one in tops]
+def _fold(rows: Rows, each: int) -> tuple[list[float], list[float]]:
+    """Return the mean and the largest of each so many rows, of those that are known."""
+    means = [total / each for total in map(sum, zip(*[iter(rows.means)] * each, strict=True))]
+    tops = list(map(max, zip(*[iter(rows.tops)] * each, strict=True)))
+    for place, mean in enumerate(means):
+        if mean != mean:  # noqa: PLR0124 - only NaN differs from itself
+            part = rows.part(place * each, (place + 1) * each)
+            known = [one for one in part.means if one == one]  # noqa: PLR0124
+            means[place] = sum(known) / len(known) if known else math.nan
+            tops[place] = max((one for one in part.tops if one == one), default=math.nan)  # noqa: PLR0124
+    return means, tops
