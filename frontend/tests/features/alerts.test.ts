@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { ApiError } from '@/api/http'
-import type { Alert, AlertRule, BacktestSubject } from '@/api/types'
+import type { Alert, AlertRule, BacktestSubject, Instance, Operation } from '@/api/types'
 import { spanOf } from '@/features/alerts/chartSpan'
 import { levelsOf } from '@/features/alerts/levelLines'
 import { fitsNow } from '@/features/alerts/matching'
 import { marksOf, placeOf } from '@/features/alerts/periods'
+import { lastEvents, systemStates } from '@/features/overview/events'
 import { complaintsOf, KINDS, ofKind, ruleOf, textOf, wrongFields } from '@/features/alerts/ruleDraft'
 import * as silences from '@/features/alerts/silenceDraft'
 import { formatLevel, parseLevel, spellLevel, unitOf } from '@/shared/alerts/levels'
@@ -227,10 +228,31 @@ describe('curves around alerts', () => {
       fired: 1,
       points: [],
     }
-    expect(marksOf(subject, (state) => state).map(({ at, text }) => [at, text])).toEqual([
+    expect(marksOf(subject, 100, (state) => state).map(({ at, text }) => [at, text])).toEqual([
       [25, 'firing'],
       [75, 'resolved'],
     ])
-    expect(marksOf(null, (state) => state)).toEqual([])
+    expect(marksOf(subject, 75, (state) => state)).toHaveLength(1)
+    expect(marksOf(null, 1, (state) => state)).toEqual([])
+  })
+})
+
+describe('overview', () => {
+  it('lists operations and alerts together, the newest first', () => {
+    const operation = { id: 'o1', updated_at: '2026-01-01T00:00:30Z' } as Operation
+    const over = alert({ id: 'over', state: 'resolved', resolved_at: '2026-01-01T00:05:00Z' })
+    const pending = alert({ id: 'pending', state: 'pending', fired_at: null })
+    const events = lastEvents([operation], [alert({}), over, pending], 5)
+    expect(events.map((event) => (event.kind === 'alert' ? event.alert.id : event.operation.id))).toEqual([
+      'over',
+      'a1',
+      'o1',
+    ])
+    expect(lastEvents([operation], [over], 1)).toHaveLength(1)
+  })
+  it('counts systems by the worst state of their instances', () => {
+    const of = (system_id: string, state: Instance['state']): Instance => ({ system_id, state }) as Instance
+    const all = [of('s1', 'running'), of('s1', 'failed'), of('s2', 'running'), of('s3', 'stopped')]
+    expect(systemStates(all)).toEqual({ failed: 1, running: 1, stopped: 1 })
   })
 })

@@ -12,12 +12,16 @@ export function placeOf({ from, to }: Period, { fromS, toS }: Span): { left: str
   return { left: share(from - fromS), width: share(to - from) }
 }
 
-/** When it would have fired, and when that would have ended. */
-export function marksOf(subject: BacktestSubject | null, textOf: (state: Period['state']) => string): Mark[] {
+/** When it would have fired, and when that would have ended, unless it goes on to the end of the test. */
+export function marksOf(
+  subject: BacktestSubject | null,
+  endS: number,
+  textOf: (state: Period['state']) => string,
+): Mark[] {
   return (subject?.periods ?? [])
     .filter(({ state }) => state !== 'pending')
     .flatMap(({ state, from, to }): Mark[] => [
       { at: from, tone: state === 'firing' ? 'bad' : 'unknown', text: textOf(state) },
-      { at: to, tone: 'ok', text: textOf('resolved') },
+      ...(to < endS ? [{ at: to, tone: 'ok' as const, text: textOf('resolved') }] : []),
     ])
 }
