@@ -1,9 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import type { InstanceEvent, Operation, Point } from '@/api/types'
+import type { Alert, InstanceEvent, NodeEvent, Operation, Point } from '@/api/types'
 import { devicesOf } from '@/features/nodes/devices'
+import { marksOfNode } from '@/features/nodes/useNodeMarks'
 import { columnsOf, reachOf, timeLabels } from '@/shared/charts/drawing'
 import { cellsOf, rgbOf } from '@/shared/charts/heat'
-import { markNear, marksOfEvents, marksOfOperations, visibleMarks } from '@/shared/charts/marks'
+import {
+  markNear,
+  marksOfAlerts,
+  marksOfEvents,
+  marksOfOperations,
+  visibleMarks,
+} from '@/shared/charts/marks'
 import { readZoom, stepFor } from '@/shared/charts/ranges'
 import {
   appendMoment,
@@ -154,6 +161,25 @@ describe('marks', () => {
     expect(marksOfEvents(events, ({ kind }) => kind).map(({ at, tone }) => [at, tone])).toEqual([
       [7, 'warn'],
       [7, 'warn'],
+    ])
+  })
+  it('are alerts once they fire, and the silence of a node', () => {
+    const alert = (firedAt: string | null): Alert =>
+      ({ fired_at: firedAt, severity: 'critical', rule_name: 'full', subject_name: 'n1' }) as Alert
+    expect(marksOfAlerts([alert(null), alert('1970-01-01T00:00:09Z')], () => true)).toEqual([
+      { at: 9, tone: 'bad', text: 'full: n1' },
+    ])
+    const event = (kind: string, status: string | null): NodeEvent =>
+      ({ kind, status, at: '1970-01-01T00:00:05Z' }) as NodeEvent
+    const events = [
+      event('status', 'offline'),
+      event('status', 'online'),
+      event('update', null),
+      event('link', null),
+    ]
+    expect(marksOfNode(events, ({ kind }) => kind)).toEqual([
+      { at: 5, tone: 'bad', text: 'status' },
+      { at: 5, tone: 'busy', text: 'update' },
     ])
   })
   it('are shown within the span, and found near the cross-hair', () => {

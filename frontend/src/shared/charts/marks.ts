@@ -1,5 +1,5 @@
 /** What happened while the lines were drawn: restarts, deployments, alerts; and levels drawn across. Pure. */
-import type { InstanceEvent, Operation } from '@/api/types'
+import type { Alert, InstanceEvent, Operation } from '@/api/types'
 import type { Tone } from '../states'
 import type { Span } from './series'
 
@@ -48,6 +48,19 @@ export function marksOfEvents(events: InstanceEvent[], textOf: (event: InstanceE
       tone: event.kind === 'health' ? 'warn' : (ENDS[event.state] ?? 'warn'),
       text: textOf(event),
     }))
+}
+
+const SEVERITY_TONES: Record<Alert['severity'], Tone> = { critical: 'bad', warning: 'warn', info: 'busy' }
+
+/** When alerts began to fire. */
+export function marksOfAlerts(alerts: Iterable<Alert>, isOf: (alert: Alert) => boolean): Mark[] {
+  return [...alerts]
+    .filter(isOf)
+    .flatMap(({ fired_at: firedAt, severity, rule_name, subject_name }) =>
+      firedAt
+        ? [{ at: secondsOf(firedAt), tone: SEVERITY_TONES[severity], text: `${rule_name}: ${subject_name}` }]
+        : [],
+    )
 }
 
 /** Those within a span, the oldest first; of many at one place the newest stay. */
