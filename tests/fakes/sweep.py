@@ -21,12 +21,14 @@ from ops_system.protocol.requests import (
     LogBytes,
     LogFile,
     LogFiles,
+    LogHits,
     LogLine,
     LogLines,
     Processes,
     ProcessInfo,
     ReadLog,
     ReadLogBytes,
+    SearchLog,
 )
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.streams import Stream
@@ -44,6 +46,8 @@ SCOPE = {"env": "test"}
 SCOPED = tuple(f"/api/v1/{kind}/{{id}}" for kind in ("nodes", "instances", "operations", "systems", "modules"))
 MEDIA_BODY = b"no archive"
 LINE = b"2026-01-02T03:04:05Z hello\n"
+BY_ITSELF = {"audit", "node_events", "alert_beat", "alerts", "alert_transitions", "deliveries", "notice_marks"}
+"""Tables that time and the workers of the site fill, with no request at all."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,11 @@ class Document:
             return data, {"Content-Type": media}
         return None, {}
 
+    def query_of(self, operation: Operation) -> dict[str, Any]:
+        """Return the query parameters that the document wants, each with the least value."""
+        wanted = (one for one in operation.about.get("parameters", ()) if one["in"] == "query" and one.get("required"))
+        return {one["name"]: self._least(one["schema"]) for one in wanted}
+
     def _least(self, schema: dict[str, Any]) -> Any:
         if "$ref" in schema:
             return self._least(self._document["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
@@ -181,7 +190,8 @@ class Site:
         body, media = self.document.body_of(operation)
         url = self.master.url + self.path(operation, ids)
         sender = session or self.session
-        async with sender.request(operation.method, url, data=body, headers=media | headers) as answer:
+        query = self.document.query_of(operation)
+        async with sender.request(operation.method, url, data=body, params=query, headers=media | headers) as answer:
             return Answer(answer.status, answer.content_type, await answer.read())
 
     async def shake(
@@ -210,10 +220,10 @@ class Site:
             yield session, headers | {"X-CSRF-Token": me["csrf_token"]}
 
     def contents(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return every row of the database, without what the site's workers cause, the audit log and stamps of use."""
+        """Return every row of the database, without what the master writes by itself and stamps of last use."""
         with contextlib.closing(sqlite3.connect(self.master.master.ground.folder.database)) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-            return {name: list(_rows(connection, name)) for (name,) in tables if name not in {"audit", "node_events"}}
+            return {name: list(_rows(connection, name)) for (name,) in tables if name not in BY_ITSELF}
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
@@ -253,6 +263,9 @@ def _answers() -> Handlers:
     async def read_log(_body: ReadLog) -> LogLines:
         return LogLines((LogLine(now, LINE.decode().strip(), 0),), None)
 
+    async def search(_body: SearchLog) -> LogHits:
+        return LogHits((LogLine(now, LINE.decode().strip(), 0),), None, len(LINE), len(LINE))
+
     async def read_bytes(_body: ReadLogBytes) -> LogBytes:
         return LogBytes(LINE, len(LINE))
 
@@ -264,6 +277,7 @@ def _answers() -> Handlers:
 
     handlers.on_request("logs.list", ListLogs, list_logs)
     handlers.on_request("logs.read", ReadLog, read_log)
+    handlers.on_request("logs.search", SearchLog, search)
     handlers.on_request("logs.bytes", ReadLogBytes, read_bytes)
     handlers.on_stream("log", FollowLog, follow)
 
