@@ -86,8 +86,7 @@ check: lint types imports frontend-check fast-tests ## format, lint, types, impo
 
 test: $(STAMPS)/dev install ## everything once; installs the Debian packages it needs when root
 	$(BIN)/python packaging/test_packages.py
-	@$(MAKE) lint types imports frontend-check
-	@$(MAKE) build
+	@$(MAKE) -j2 --output-sync=target build lint types imports frontend-check
 	$(BIN)/python -m pytest -m "not long and not windows and not darwin and not wine" --durations=15 $(PYTEST_ARGS)
 
 test-long: $(STAMPS)/dev install ## full repeat counts
