@@ -65,6 +65,7 @@ class Stage:
         self.answer = asyncio.Event()
 
     async def follow(self, request):
+        self.handler = asyncio.current_task()
         return await self.viewers.serve(request, "ins_1", "stdout")
 
     async def follow_all(self, request):
@@ -144,6 +145,15 @@ async def test_many_logs_in_one_socket_some_come_later_and_one_that_ends_comes_b
     assert (end["end"]["code"], end["instance_id"]) == ("not_found", "")
     assert await closed(socket)
     await nobody_looks(stage)
+
+
+async def test_a_revocation_ends_the_handler_and_with_it_the_stream(stage):
+    socket = await stage.client.ws_connect("/")
+    stage.handler.cancel()  # as `Front.revoke` does
+    async with asyncio.timeout(WITHIN_S):
+        assert (await socket.receive()).type in {WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR}
+    await nobody_looks(stage)
+    assert not stage.logs.streams["ins_1"].is_open
 
 
 async def test_a_browser_that_reads_nothing_is_let_go(stage, monkeypatch):
