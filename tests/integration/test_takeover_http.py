@@ -127,6 +127,9 @@ async def test_a_daemon_is_shown_taken_over_restarted_and_let_go(desk: Desk, dae
     assert len(daemon.starts) == 2
     audit = await desk.api.get("/audit?q=instance.")
     assert {"instance.adopt", "instance.release"} <= {row["action"] for row in audit["items"]}
+    (let_go,) = [row["details"] for row in audit["items"] if row["action"] == "instance.release"]
+    assert (let_go["node"], let_go["pid"], let_go["module"]) == (desk.node_id, again["pid"], instance["module_id"])
+    assert made["operation"]["id"] in {one["id"] for one in (await desk.api.get("/operations"))["items"]}
 
     back = await desk.adopt(daemon, start_command=[])
     assert (back["pid"], back["module_id"], back["watched_only"]) == (again["pid"], instance["module_id"], True)

@@ -303,6 +303,8 @@ class Instances:
         )
         record = await self.begin(tx, record, action, operation.id, after)
         details = {"name": name, "module": record.spec.module_id, "generation": record.spec.generation}
+        if action is Action.RELEASE:  # its timeline goes with it: this row tells what was let go
+            details |= {"node": record.node_id, "pid": self._announcer.view(record).pid or 0}
         await self._audit.record(
             tx, actor, f"instance.{action}", f"instance:{record.spec.instance_id}", "done", details
         )
