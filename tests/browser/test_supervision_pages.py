@@ -102,11 +102,18 @@ def crasher_folder(folder: Path) -> Path:
 @pytest.fixture
 def foreign(tmp_path) -> Iterator[Foreign]:
     """Run a small server as somebody else would have."""
-    script = tmp_path / "intranet.py"
+    with foreign_server(tmp_path) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def foreign_server(home: Path) -> Iterator[Foreign]:
+    """Run one, and see it serve."""
+    script = home / "intranet.py"
     script.write_text(FOREIGN)
     port = free_port()
-    process = subprocess.Popen([sys.executable, script, str(port), tmp_path], cwd=tmp_path, start_new_session=True)
-    server = Foreign(process, port, tmp_path)
+    process = subprocess.Popen([sys.executable, script, str(port), home], cwd=home, start_new_session=True)
+    server = Foreign(process, port, home)
     try:
         until(server.serves, "the foreign server serves")
         yield server
@@ -206,6 +213,34 @@ def test_a_foreign_process_is_taken_over_reloaded_and_let_go(admin, site, foreig
     admin.goto(f"{site.fleet.url}/nodes/{site.node_id}?tab=processes")
     admin.get_by_test_id("process-search").fill(str(pid))
     expect(admin.get_by_test_id(f"process-row-{pid}").get_by_test_id("process-instance")).to_have_count(0)
+
+
+def test_of_several_that_match_one_is_chosen_and_taken(admin, site, foreign):
+    with foreign_server(foreign.home) as other:
+        pids = [foreign.process.pid, other.process.pid]
+        admin.goto(f"{site.fleet.url}/nodes/{site.node_id}?tab=processes")
+        admin.get_by_test_id("takeover-by-hand").click()
+        admin.get_by_test_id("takeover-strategy-match").check()
+        admin.get_by_test_id("takeover-process-name").fill(f"{sys.executable} {foreign.home / 'intranet.py'}")
+        admin.get_by_test_id("takeover-next").click()
+        admin.get_by_test_id("takeover-system-name").fill("inherited twice")
+        admin.get_by_test_id("takeover-name").fill("chosen")
+        admin.get_by_test_id("takeover-next").click()
+        refusal = admin.get_by_test_id("takeover-refusal")
+        for pid in pids:
+            expect(refusal.get_by_test_id(f"takeover-process-{pid}")).to_be_visible(timeout=READY_MS)
+        expect(admin.get_by_test_id("takeover-adopt")).to_be_disabled()
+        refusal.get_by_test_id(f"takeover-process-{pids[1]}").get_by_role("button").click()
+        leader = admin.get_by_test_id("takeover-leader")
+        expect(leader).to_contain_text(str(pids[1]), timeout=READY_MS)
+        expect(leader).not_to_contain_text(str(pids[0]))
+        admin.get_by_test_id("takeover-adopt").click()
+        ended = admin.get_by_test_id("operation-note-state")
+        expect(ended).to_have_attribute("data-state", "succeeded", timeout=READY_MS)
+        (chosen,) = [one for one in site.fleet.get("/instances")["items"] if one["name"] == "chosen"]
+        assert chosen["pid"] == pids[1]
+        site.fleet.post(f"/instances/{chosen['id']}/release", {})
+        assert [foreign.serves(), other.serves()] == [True, True]
 
 
 def test_what_cannot_be_taken_over_is_refused_with_the_reason(admin, site):
