@@ -31,6 +31,8 @@ from tests.fakes.processes import make_spec, running_rig
 ROOT = Path(__file__).parents[2]
 SLEEPER = "/bin/sleep"
 DEADLINE_S = 120.0
+INSTALL_S = 600.0
+END_S = 60.0
 
 Run = Callable[[int, Path], float]
 
@@ -68,9 +70,9 @@ def run_ours(count: int, root: Path) -> float:
 
     async def measure() -> float:
         async with running_rig(root) as rig:
-            specs = [make_spec(f"b{number}", argv=(SLEEPER, mark)) for number in range(count)]
-            for number in range(count):
-                (root / "instances" / f"b{number}" / "logs").mkdir(parents=True)
+            specs = [make_spec(f"b{os.getpid()}-{number}", argv=(SLEEPER, mark)) for number in range(count)]
+            for spec in specs:  # their names are seen by the whole machine
+                (root / "instances" / spec.instance_id / "logs").mkdir(parents=True)
             since_s = time.monotonic()
             for spec in specs:
                 await rig.supervisor.apply(spec)
@@ -97,15 +99,24 @@ def run_supervisord(count: int, root: Path) -> float:
     try:
         api = wait_for_api(f"http://127.0.0.1:{port}/RPC2")
         since_s = time.monotonic()
-        asker = threading.Thread(target=api.supervisor.startAllProcesses, args=(False,))
+        asker = threading.Thread(target=api.supervisor.startAllProcesses, args=(False,), daemon=True)
         asker.start()
         seconds = wait_for(count, mark, since_s)
-        asker.join()
+        asker.join(DEADLINE_S)
         return seconds
     finally:
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(60)
+        end(daemon)
         kill_all(mark)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for what was told to end; kill it when it does not."""
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_for_api(url: str) -> xmlrpc.client.ServerProxy:
@@ -133,8 +144,9 @@ def run_pm2(count: int, root: Path) -> float:
     try:
         return wait_for(count, mark, since_s)
     finally:
-        client.wait(120)
-        subprocess.run([*pm2, "kill"], check=False, timeout=120, **quiet)
+        end(client)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([*pm2, "kill"], check=False, timeout=END_S, **quiet)
         kill_all(mark)
 
 
@@ -143,7 +155,8 @@ def install_supervisor() -> str:
     python = home / "bin" / "python"
     if not python.exists():
         venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "supervisor==4.3.0", "setuptools<81"], check=True)
+        argv = [python, "-m", "pip", "install", "-q", "supervisor==4.3.0", "setuptools<81"]
+        subprocess.run(argv, check=True, timeout=INSTALL_S)
     return str(python)
 
 
@@ -156,7 +169,7 @@ def install_pm2() -> list[str]:
         npm = Path(node).with_name("npm")
         path = f"{Path(node).parent}{os.pathsep}{os.environ['PATH']}"
         argv = [str(npm), "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home), "pm2@6.0.14"]
-        subprocess.run(argv, check=True, env={**os.environ, "PATH": path})
+        subprocess.run(argv, check=True, env={**os.environ, "PATH": path}, timeout=INSTALL_S)
     return [node, str(script)]
 
 
