@@ -60,7 +60,10 @@ export default {
     nothing: 'Nothing fits.',
   },
   keys: {
-    scope: { everywhere: 'Everywhere', table: 'In tables', log: 'In logs' },
+    chartLeft: 'Cross-hair or cell to the left',
+    chartRight: 'Cross-hair or cell to the right',
+    chartOpen: 'Open the node of the cell',
+    scope: { everywhere: 'Everywhere', table: 'In tables', log: 'In logs', chart: 'In charts and the fleet grid' },
     palette: 'Search or act',
     help: 'Show the keys',
     filter: 'Go to the filter',
@@ -1002,6 +1005,9 @@ export default {
     notePlaceholder: 'What is being done (optional)',
     silence: 'Silence',
     whatHappened: 'What happened',
+    messages: 'Messages at these times',
+    noMessages:
+      'No channel was sent a message then: there is none, or what happened was told a moment before.',
     noPoints: 'No points of this time are stored.',
     mark: { fired: 'fired', resolved: 'resolved' },
     level: { fire: 'fires at', clear: 'clears at' },
@@ -1028,6 +1034,7 @@ export default {
       instance_restarts: 'restarts of instances',
       no_data: 'data that does not come',
       certificate: 'certificates of this master',
+      log: 'lines of logs',
     },
     sentence: {
       node_metric: '{series} of {subjects} is {op} {level} ({reading}), {holds}',
@@ -1038,10 +1045,14 @@ export default {
       instance_restarts: 'the recent restarts of {subjects} are {op} {level}, {holds}',
       no_data: '{series} of {subjects} has not come for {window}, {holds}',
       certificate: 'a certificate of this master has {op} {level} left, {holds}',
+      log: '{log} of {subjects} has at least {level} new lines with {pattern} within {window}, {holds}',
     },
     every: { nodes: 'every node', instances: 'every instance' },
     limited: '{subjects} ({limits})',
     anySeries: 'any series',
+    logLabel: 'Log',
+    patternLabel: 'Text or expression',
+    regexLabel: 'regular expression',
     otherSeries: 'another series …',
     seriesLabel: 'Series',
     series: {
@@ -1122,6 +1133,8 @@ export default {
     wrong: {
       name: 'A name of at most 64 characters is needed.',
       series: 'A series is needed.',
+      log: 'The name of a log is needed, such as stdout.',
+      pattern: 'A text to look for is needed.',
       fire: 'The level is not a number of this unit.',
       clear: 'It must lie on the quiet side of the level.',
       window: 'The window is 1s to 15m (no data: from 30s).',

@@ -1,9 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { ApiError } from '@/api/http'
-import type { Alert, AlertRule, BacktestSubject, Instance, Operation } from '@/api/types'
+import type {
+  Alert,
+  AlertRule,
+  AlertTransition,
+  BacktestSubject,
+  Channel,
+  Delivery,
+  Instance,
+  Operation,
+} from '@/api/types'
 import { spanOf } from '@/features/alerts/chartSpan'
 import { levelsOf } from '@/features/alerts/levelLines'
 import { fitsNow } from '@/features/alerts/matching'
+import { channelsOf, sentAround } from '@/features/alerts/messages'
 import { marksOf, placeOf } from '@/features/alerts/periods'
 import { lastEvents, systemStates } from '@/features/overview/events'
 import { complaintsOf, KINDS, ofKind, ruleOf, textOf, wrongFields } from '@/features/alerts/ruleDraft'
@@ -132,7 +142,14 @@ describe('order and reach of alerts', () => {
 describe('form of a rule', () => {
   it('begins with something that works but for its name', () => {
     expect(wrongFields(textOf(null))).toEqual(['name'])
-    for (const kind of KINDS) expect(wrongFields(ofKind(textOf(null), kind)), kind).toEqual(['name'])
+    for (const kind of KINDS) {
+      const wrong = wrongFields(ofKind(textOf(null), kind)).map(String)
+      // A pattern of log lines has no sensible start.
+      expect(
+        wrong.filter((field) => field !== 'pattern'),
+        kind,
+      ).toEqual(['name'])
+    }
   })
   it('writes and reads back the same', () => {
     const text = {
@@ -254,5 +271,31 @@ describe('overview', () => {
     const of = (system_id: string, state: Instance['state']): Instance => ({ system_id, state }) as Instance
     const all = [of('s1', 'running'), of('s1', 'failed'), of('s2', 'running'), of('s3', 'stopped')]
     expect(systemStates(all)).toEqual({ failed: 1, running: 1, stopped: 1 })
+  })
+})
+
+describe('messages of an alert', () => {
+  const channel = (id: string, enabled: boolean): Channel => ({ id, enabled }) as Channel
+  it('are those made when it was told', () => {
+    const line = (kind: string, at: string): AlertTransition => ({
+      kind,
+      at,
+      value: null,
+      actor: '',
+      note: '',
+    })
+    const lines = [line('firing', '2026-01-01T00:00:00Z'), line('told', '2026-01-01T00:10:00Z')]
+    const made = (id: number, at: string): Delivery => ({ id, created_at: at }) as Delivery
+    const all = [
+      made(1, '2026-01-01T00:00:00Z'),
+      made(2, '2026-01-01T00:10:00.400Z'),
+      made(3, '2026-01-01T00:11:00Z'),
+    ]
+    expect(sentAround(lines, channel('c', true), all).map(({ delivery }) => delivery.id)).toEqual([2])
+  })
+  it('go to the channels the rule names, else to all that are on', () => {
+    const all = [channel('a', true), channel('b', false)]
+    expect(channelsOf([], all).map(({ id }) => id)).toEqual(['a'])
+    expect(channelsOf(['b'], all).map(({ id }) => id)).toEqual(['b'])
   })
 })

@@ -5,11 +5,10 @@ import type {
   AlertRule,
   Backtest,
   Channel,
+  Delivery,
   Metrics,
-  Module,
   NewAlertRule,
   NewSilence,
-  Node,
   Page,
   Silence,
 } from '@/api/types'
@@ -36,8 +35,8 @@ export const createSilence = (silence: NewSilence): Promise<Silence> => http.pos
 export const expireSilence = (id: string): Promise<Silence> => http.post(`/silences/${id}/expire`)
 
 export const listChannels = (): Promise<Page<Channel>> => http.get('/channels', { limit: 100 })
-export const listNodes = (): Promise<Page<Node>> => http.get('/nodes', { limit: 500 })
-export const listModules = (system: string): Promise<Page<Module>> => http.get(`/systems/${system}/modules`)
+export const listDeliveries = (channel: string): Promise<Page<Delivery>> =>
+  http.get(`/channels/${channel}/deliveries`, { limit: 200 })
 /** The points of one series of `node:ID` or `instance:ID`. */
 export function getSeries(
   subject: string,
