@@ -1,4 +1,7 @@
-"""Control groups of Linux: one per instance that has a limit, named after its id. Used by `posix`.
+"""Control groups of Linux: one per instance, named after its id. Used by `posix`.
+
+With a limit it has one in each hierarchy that holds some, and v2's; without, a plain group in the last of them. By it a
+process is known that left its session and wiped its environment, and where it is v2's all are killed at once.
 
     v1   OWN GROUP/ops-HASH/INSTANCE in each hierarchy of memory, cpu, pids
     v2   PARENT/ops-HASH/INSTANCE when the parent of our own group was delegated and holds no process itself
@@ -14,6 +17,7 @@ that is how stale ones are told from those in use.
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,9 +61,11 @@ class Groups:
         self._note = state_dir / "cgroups"
         self._hierarchies = hierarchies
         self._known: dict[InstanceId, list[Path]] = {}
+        self._plain: dict[InstanceId, str] = {}
+        self._idle: set[InstanceId] = set()
         self._oom_before: set[InstanceId] = set()  # while no worker looked
         self._roots = {Path(line) for line in _read(self._note).splitlines() if line.startswith("/")}
-        self._sweep()
+        self._sweep(self._roots | {item.root for item in hierarchies})
 
     def unenforced(self, limits: LimitRules) -> tuple[str, ...]:
         """Return the names of the given limits that no hierarchy here can hold."""
@@ -67,13 +73,17 @@ class Groups:
         return tuple(name for name in given(limits) if CONTROLLERS[name] not in here)
 
     def make(self, instance_id: InstanceId, limits: LimitRules) -> tuple[str, ...]:
-        """Make the instance's groups and return the files to write a process into, none without a limit.
+        """Make the instance's groups and return the files a process must write itself into; see `plain` for no limit.
 
         Raises Invalid when the system refuses a limit; then nothing is left.
         """
-        self.remove(instance_id)
         self._oom_before.discard(instance_id)
+        self._idle.discard(instance_id)
+        if not given(limits) and instance_id in self._plain:
+            return ()
+        self.remove(instance_id)
         if not given(limits):
+            self._make_plain(instance_id)
             return ()
         made = self._known.setdefault(instance_id, [])
         try:
@@ -86,6 +96,38 @@ class Groups:
             self.remove(instance_id)
             raise
         return tuple(str(group / PROCS) for group in made)
+
+    def _make_plain(self, instance_id: InstanceId) -> None:
+        """Make a group for membership alone; nothing is said where that cannot be had."""
+        for hierarchy in self._hierarchies[-1:]:
+            group = hierarchy.root / instance_id
+            try:
+                self._remember(hierarchy.root)
+                try:
+                    os.mkdir(group)  # noqa: PTH102 - a hot path
+                except FileNotFoundError:
+                    group.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:  # somebody is left in it
+                pass
+            except OSError as error:
+                _log.debug("%s cannot be made (%s); its members are told by session and marker", group, error)
+                return
+            self._known[instance_id] = [group]
+            self._plain[instance_id] = f"{group}/{PROCS}"
+
+    def make_ready(self) -> None:
+        """Note where plain groups will be, so that the first start need not wait for the disk."""
+        for hierarchy in self._hierarchies[-1:]:
+            with contextlib.suppress(OSError):
+                self._remember(hierarchy.root)
+
+    def left(self) -> dict[InstanceId, set[int]]:
+        """Return who is in each instance's group."""
+        return {instance_id: pids for instance_id in self._known if (pids := self.pids(instance_id))}
+
+    def plain(self, instance_id: InstanceId) -> str:
+        """Return the file to write the pid of an instance without limits into; empty for others."""
+        return self._plain.get(instance_id, "")
 
     def _make_one(self, hierarchy: Hierarchy, group: Path, wanted: list[Control]) -> None:
         try:
@@ -105,7 +147,8 @@ class Groups:
     def pids(self, instance_id: InstanceId) -> set[int]:
         """Return who is in the instance's group; empty without one."""
         for group in self._known.get(instance_id, ())[-1:]:
-            return {int(word) for word in _read(group / PROCS).split()} - {0}
+            words = _read_quickly(self._plain.get(instance_id) or str(group / PROCS)).split()
+            return {int(word) for word in words} - {0}
         return set()
 
     def kill(self, instance_id: InstanceId) -> None:
@@ -119,8 +162,26 @@ class Groups:
         """True when the kernel killed a process of the instance at its memory limit."""
         return instance_id in self._oom_before or any(map(_had_oom, self._known.get(instance_id, ())))
 
+    def release(self, instance_id: InstanceId) -> bool:
+        """Give up the groups of an instance whose tree is empty. False: call `remove_idle` soon.
+
+        A plain group is kept a moment: most are wanted again at once, and making one is the dearest part of a start.
+        """
+        if instance_id in self._plain:
+            self._idle.add(instance_id)
+            return False
+        self.remove(instance_id)
+        return True
+
+    def remove_idle(self) -> None:
+        """Remove what `release` kept and nobody wanted again."""
+        for instance_id in tuple(self._idle):
+            self.remove(instance_id)
+
     def remove(self, instance_id: InstanceId) -> None:
         """Remove the groups of an instance whose tree is empty; one that is not stays, and is tried again later."""
+        self._plain.pop(instance_id, None)
+        self._idle.discard(instance_id)
         groups = self._known.pop(instance_id, ())
         left = [group for group in groups if not _remove(group)]
         if left:
@@ -129,9 +190,9 @@ class Groups:
             for hierarchy in self._hierarchies:
                 _remove(hierarchy.root)
 
-    def _sweep(self) -> None:
+    def _sweep(self, roots: set[Path]) -> None:
         """Remove what an earlier worker left empty, and know the rest again."""
-        for root in sorted(self._roots):
+        for root in sorted(roots):
             for group in _folders(root):
                 if _had_oom(group):
                     self._oom_before.add(InstanceId(group.name))
@@ -209,6 +270,8 @@ def _write_control(group: Path, control: Control) -> None:
 
 
 def _had_oom(group: Path) -> bool:
+    if _read(group / "memory.max").strip() == "max":
+        return False  # no limit of its own: the kernel counts kills for the memory of all here, too
     return any(parse_oom_kills(_read(group / name)) > 0 for name in _OOM_FILES)
 
 
@@ -232,6 +295,22 @@ def _folders(root: Path) -> list[Path]:
 
 def _words(path: Path) -> frozenset[str]:
     return frozenset(_read(path).split())
+
+
+def _read_quickly(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        data = b""
+        while part := os.read(fd, 65536):
+            data += part
+    except OSError:  # the group was removed
+        return b""
+    finally:
+        os.close(fd)
+    return data
 
 
 def _read(path: Path) -> str:

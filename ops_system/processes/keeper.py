@@ -11,8 +11,9 @@ files under it.
                              It listens before the first start is asked for, so none can be overlooked
     RUN_DIR/exit             "NUMBER STATUS\n" after blanks, the wait(2) status, written before the end is told
 
-Both ways frames of NUL-separated fields after their length: `start` and its answers `started`, `ended`; a worker that
-connects is first told `hello`, every start that lives, every end that could not be noted (full disk), and `ready`.
+Both ways frames of NUL-separated fields after their length: `group` names the file that takes the pid of the instance's
+next start into its control group; `start` and its answers `started`, `ended`; a worker that connects is first told
+`hello`, every start that lives, every end that could not be noted (full disk), and `ready`. Unknown ones are ignored.
 """
 
 import contextlib
@@ -90,13 +91,14 @@ class Start:
     """One entrypoint: what was asked, and who it became."""
 
     def __init__(self, fields: Fields) -> None:
-        """Read `start ID NUMBER RUN_DIR DIR STDOUT STDERR ARGC ARGV... NAME=VALUE...`."""
-        self.instance_id, self.number, self.run_dir, self.dir, self.stdout, self.stderr, argc = fields[1:8]
-        self.argv = fields[8 : 8 + int(argc)]
-        self.env = dict(field.split(b"=", 1) for field in fields[8 + int(argc) :])
+        """Read `ID NUMBER RUN_DIR DIR STDOUT STDERR ARGC ARGV... NAME=VALUE...`."""
+        self.instance_id, self.number, self.run_dir, self.dir, self.stdout, self.stderr, argc = fields[:7]
+        self.argv = fields[7 : 7 + int(argc)]
+        self.env = dict(field.split(b"=", 1) for field in fields[7 + int(argc) :])
         self.pid = 0
         self.start_time = 0
         self.error: OSError | None = None
+        self.group = b""
 
     def started(self) -> bytes:
         """Return the answer."""
@@ -168,9 +170,21 @@ def spawn(start: Start, spawner: Spawner | None) -> None:
             if error.errno != 8:  # noqa: PLR2004 - ENOEXEC: a script without #! is a shell's, as everywhere
                 raise
             start.pid = way(start, [b"/bin/sh", *start.argv])
+        _join(start)
         start.start_time = read_start_time(start.pid)
     except OSError as error:
         start.error = error
+
+
+def _join(start: Start) -> None:
+    """Put it into its group, long before its own code runs: the exec is over, the linking of libraries is not."""
+    if start.group:
+        with contextlib.suppress(OSError):
+            fd = os.open(start.group, os.O_WRONLY)
+            try:
+                os.write(fd, b"%d" % start.pid)
+            finally:
+                os.close(fd)
 
 
 def spawn_all(starts: "list[Start]", spawner: Spawner | None) -> None:
@@ -256,6 +270,7 @@ class Keeper:
         self._spawner = _make_spawner()
         self._starts: dict[int, Start] = {}
         self._unnoted: dict[bytes, bytes] = {}
+        self._groups: dict[bytes, bytes] = {}
         self._poll = select.poll()
         self._wake = self._hear_children()
         self._poll.register(listener, select.POLLIN)
@@ -299,6 +314,7 @@ class Keeper:
         """Start all that was asked for, then answer; meanwhile nothing is reaped, so no end is met before its start."""
         for start in starts:
             self._unnoted.pop(start.instance_id, None)
+            start.group = self._groups.pop(start.instance_id, b"")
         spawn_all(starts, self._spawner)
         for start in starts:
             if start.error is None:
@@ -353,7 +369,12 @@ class Keeper:
         if not data:
             self._drop_link()
             return False
-        starts = [Start(fields) for fields in self._frames.feed(data) if fields[0] == b"start"]
+        starts: list[Start] = []
+        for kind, *fields in self._frames.feed(data):
+            if kind == b"group":
+                self._groups[fields[0]] = fields[1]
+            elif kind == b"start":
+                starts.append(Start(fields))
         if starts:
             self._start(starts)
         return True

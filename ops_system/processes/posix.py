@@ -12,21 +12,22 @@ import msgspec
 
 from ops_system.model.ids import InstanceId
 from ops_system.processes import procfs
-from ops_system.processes.accounts import as_user, user_env
-from ops_system.processes.base import MARKER, Exit, Handle, Identity, Launch, Member, OnExit, OnPid
+from ops_system.processes.accounts import as_user
+from ops_system.processes.base import Exit, Handle, Identity, Launch, Member, OnExit, OnPid
 from ops_system.processes.cgroups import Groups, find_hierarchies
-from ops_system.processes.keeper import Fields, pack
+from ops_system.processes.keeper import Fields
 from ops_system.processes.keepers import Keepers, end_half_born, end_keeper
 from ops_system.processes.notes import exit_of_status, read_note
 from ops_system.processes.oom import Explainer
-from ops_system.processes.prologue import full_argv
+from ops_system.processes.prologue import make_request
 from ops_system.processes.reaper import Reaper, become_subreaper
-from ops_system.processes.scan import Scanner
+from ops_system.processes.scan import Scanner, is_foreign, oldest
 from ops_system.processes.spec import LimitRules
 from ops_system.processes.watch import Watch, make_watch
 
 _log = logging.getLogger(__name__)
 
+GROUP_IDLE_S = 5.0
 KEEPER_ANSWER_S = 10.0  # a keeper silent for so long hangs: without it everything is learned from the kernel
 _END_S = 1.0
 _NOTE_TRIES = 20
@@ -73,6 +74,7 @@ class PosixPlatform:
         self._keepers = Keepers(state_dir, self._on_frame, self._on_keeper_lost)
         for fields in self._keepers.connect():
             self._told[InstanceId(fields[1].decode())] = fields
+        self._sweeping: asyncio.TimerHandle | None = None
         self._keeper: Identity | None = None
         self._know_keeper()
         self._groups = Groups(state_dir, find_hierarchies(state_dir))
@@ -80,11 +82,16 @@ class PosixPlatform:
 
     def close(self) -> None:
         """Stop watching."""
+        for start in self._starts.values():
+            start.cancel_deadline()
         pid, is_idle = self._keepers.pid, not self._starts
         is_child = self._keepers.is_child
         self._keepers.close()
         if pid is not None and is_child and is_idle:
             end_keeper(pid, _END_S)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._groups.remove_idle()
         self._reaper.close()
         self._watch.close()
         self._ends.close()
@@ -112,6 +119,7 @@ class PosixPlatform:
             _log.warning("the keeper cannot be started now: %s", error)
         else:
             self._know_keeper()
+        self._groups.make_ready()
 
     def spawn(self, launch: Launch, on_pid: OnPid, on_exit: OnExit) -> Handle:
         """See `base.Platform`. The keeper answers; until then the start has no leader."""
@@ -129,7 +137,7 @@ class PosixPlatform:
     def _make_request(self, launch: Launch) -> bytes:
         groups = self._groups.make(launch.instance_id, launch.limits)
         try:
-            return _request(launch, groups)
+            return make_request(launch, groups, self._groups.plain(launch.instance_id))
         except BaseException:
             self._groups.remove(launch.instance_id)
             raise
@@ -238,7 +246,7 @@ class PosixPlatform:
     def _look_for(self, start: _Start) -> None:
         members = self._scanner.members(start.handle)
         if members:
-            self._started(start, _oldest(members))
+            self._started(start, oldest(members))
         else:
             self._end_without_keeper(start)
 
@@ -271,8 +279,17 @@ class PosixPlatform:
         return None if status is None else self._ends.explain(instance_id, exit_of_status(status))
 
     def find_marked(self) -> dict[InstanceId, tuple[Member, ...]]:
-        """See `base.Platform`. The keeper's word counts beside: amid an exec a process shows no marker for a moment."""
+        """See `base.Platform`. The keeper's word counts beside: amid an exec a process shows no marker for a moment.
+
+        So does the group: who is in it belongs to the instance, whatever became of its environment.
+        """
         found = self._scanner.find_marked()
+        for instance_id, pids in self._groups.left().items():
+            marked = found.get(instance_id, ())
+            others = pids - {member.identity.pid for member in marked}
+            hidden = tuple(Member(identity) for pid in others if (identity := self._scanner.identity(pid)) is not None)
+            if hidden:
+                found[instance_id] = (*marked, *hidden)
         for instance_id in self._told:
             leader = self._told_leader(instance_id)
             members = found.get(instance_id, ())
@@ -283,7 +300,7 @@ class PosixPlatform:
 
     def find_start(self, instance_id: InstanceId, members: tuple[Member, ...]) -> Handle:
         """See `base.Platform`. The keeper tells the number; without it the oldest process is the start."""
-        leader = _oldest(tuple(member for member in members if member.is_leader) or members)
+        leader = oldest(tuple(member for member in members if member.is_leader) or members)
         number = int(self._told[instance_id][2]) if self._told_leader(instance_id) == leader else 0
         return Handle(instance_id, number, self._keeper or leader, leader, is_child=False)
 
@@ -294,7 +311,12 @@ class PosixPlatform:
         if start is not None:
             start.is_over = True
             self._let_go(start)
-        self._groups.remove(instance_id)
+        if not self._groups.release(instance_id) and self._sweeping is None:
+            self._sweeping = self._loop.call_later(GROUP_IDLE_S, self._sweep_groups)
+
+    def _sweep_groups(self) -> None:
+        self._sweeping = None
+        self._groups.remove_idle()
 
     # --- looking and signalling
     def identity(self, pid: int) -> Identity | None:
@@ -366,7 +388,7 @@ class PosixPlatform:
         children = procfs.read_children(self._keeper.pid)
         if children is None or self._groups.pids(handle.instance_id):
             return False
-        return all(_is_foreign(pid, handle.instance_id) for pid in children if pid not in self._own)
+        return all(is_foreign(pid, handle.instance_id) for pid in children if pid not in self._own)
 
     def _is_session(self, sid: int) -> bool:
         leaders = (start.handle.leader for start in self._starts.values())
@@ -375,32 +397,3 @@ class PosixPlatform:
     def unenforced_limits(self, limits: LimitRules) -> tuple[str, ...]:
         """See `base.Platform`. `nofile` and the like are set before the exec; the rest needs control groups."""
         return self._groups.unenforced(limits)
-
-
-def _request(launch: Launch, groups: tuple[str, ...]) -> bytes:
-    argv = full_argv(launch, groups)
-    env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
-    return pack(
-        "start",
-        launch.instance_id,
-        launch.number,
-        launch.run_dir,
-        launch.dir,
-        launch.stdout_path,
-        launch.stderr_path,
-        len(argv),
-        *argv,
-        *(f"{name}={value}" for name, value in env.items()),
-    )
-
-
-def _oldest(members: tuple[Member, ...]) -> Identity:
-    return min((member.identity for member in members), key=lambda identity: (identity.start_time, identity.pid))
-
-
-def _is_foreign(pid: int, instance_id: InstanceId) -> bool:
-    row = procfs.read_row(pid)
-    if row is None or row.is_dead:
-        return True
-    marker = procfs.read_marker(pid)
-    return marker is not None and marker != instance_id

@@ -1,4 +1,4 @@
-"""What must be set in the entrypoint's own process before it is executed: a shell does it and becomes the entrypoint.
+"""What the keeper is asked for a start, and what a shell must set in the process before it becomes the entrypoint.
 
 Only starts that ask for something take this way; it costs one more exec, setpriv and nice one more each. The shell puts
 itself into its control groups before anything else, so nothing the entrypoint starts is ever outside. Used by `posix`.
@@ -10,12 +10,35 @@ import shlex
 import shutil
 
 from ops_system.model.errors import Invalid
-from ops_system.processes.accounts import as_user
-from ops_system.processes.base import Launch
+from ops_system.processes.accounts import as_user, user_env
+from ops_system.processes.base import MARKER, Launch
+from ops_system.processes.keeper import pack
 from ops_system.processes.spec import LimitRules
 
 _SHELL = "/bin/sh"
 NAME = "ops-start"
+
+
+def make_request(launch: Launch, groups: tuple[str, ...], plain_group: str) -> bytes:
+    """Return what the keeper is asked. Raises Invalid for what cannot be had here, ValueError for a NUL or too much.
+
+    `groups` are files the process writes itself into before it is executed, `plain_group` one it is written into after.
+    """
+    argv = full_argv(launch, groups)
+    env = {**launch.env, **user_env(launch.user), MARKER: launch.instance_id}
+    join = pack("group", launch.instance_id, plain_group) if plain_group else b""
+    return join + pack(
+        "start",
+        launch.instance_id,
+        launch.number,
+        launch.run_dir,
+        launch.dir,
+        launch.stdout_path,
+        launch.stderr_path,
+        len(argv),
+        *argv,
+        *(f"{name}={value}" for name, value in env.items()),
+    )
 
 
 def full_argv(launch: Launch, groups: tuple[str, ...] = ()) -> tuple[str, ...]:

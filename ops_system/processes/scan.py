@@ -117,3 +117,17 @@ def _read_markers(table: Table) -> dict[int, str]:
     """Return the marker of each living process that has one; kernel threads (below pid 2) have none."""
     living = (row.pid for row in table.values() if not row.is_dead and row.ppid != 2 and row.pid != os.getpid())  # noqa: PLR2004
     return {pid: marker for pid in living if (marker := procfs.read_marker(pid)) is not None}
+
+
+def oldest(members: Iterable[Member]) -> Identity:
+    """Return the one that began first."""
+    return min((member.identity for member in members), key=lambda identity: (identity.start_time, identity.pid))
+
+
+def is_foreign(pid: int, instance_id: InstanceId) -> bool:
+    """True when `pid` is dead or carries another instance's marker; without any it may be anybody's."""
+    row = procfs.read_row(pid)
+    if row is None or row.is_dead:
+        return True
+    marker = procfs.read_marker(pid)
+    return marker is not None and marker != instance_id

@@ -1,6 +1,8 @@
 """Limits by the control groups of this machine. Where it has none, what is not enforced is said, and these are skipped."""
 
 import os
+import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.root  # or a delegated group
 
 NEVER = RestartRules(policy="never")
 MB = 1024 * 1024
+IN_GROUP = f"until grep -q {ID} /proc/self/cgroup; do sleep 0.01; done"
 CONTROLLERS = {"memory", "cpu", "pids"}
 
 
@@ -93,10 +96,11 @@ async def test_a_fork_bomb_stays_within_its_limit_and_is_killed_whole(tmp_path):
         assert groups_of(tmp_path) == []
 
 
-async def test_a_process_that_hides_is_found_by_its_group_also_after_a_new_worker(tmp_path):
+@pytest.mark.parametrize("limits", [LimitRules(pids=30), LimitRules()])
+async def test_a_process_that_hides_is_found_by_its_group_also_after_a_new_worker(tmp_path, limits):
     """It leaves the session and wipes its environment: nothing but the group tells whose it is."""
-    hide = f"setsid env -i {SH} -c 'echo $$ >{tmp_path}/hidden; exec sleep 1000' & wait; exec sleep 1000"
-    spec = make_spec(argv=(SH, "-c", hide), limits=LimitRules(pids=30))
+    hide = f"{IN_GROUP}; setsid env -i {SH} -c 'echo $$ >{tmp_path}/hidden; exec sleep 1000' & wait; exec sleep 1000"
+    spec = make_spec(argv=(SH, "-c", hide), limits=limits)
     async with running_rig(tmp_path, leave=True) as rig:
         await rig.supervisor.apply(spec)
         await until_true(lambda: (tmp_path / "hidden").exists() and (tmp_path / "hidden").read_text().endswith("\n"))
@@ -108,7 +112,26 @@ async def test_a_process_that_hides_is_found_by_its_group_also_after_a_new_worke
         await rig.until_state(State.STOPPED)
         row = procfs.read_row(pid)
         assert row is None or row.is_dead
-        assert groups_of(tmp_path) == []
+    assert groups_of(tmp_path) == []
+
+
+async def test_a_process_that_hides_is_in_care_also_when_all_that_was_noted_is_lost(tmp_path):
+    hidden = tmp_path / "hidden"
+    hide = f"{IN_GROUP}; setsid env -i {SH} -c 'echo $$ >{hidden}; exec sleep 1000'"
+    async with running_rig(tmp_path, leave=True) as rig:
+        await rig.supervisor.apply(make_spec(argv=(SH, "-c", f"{hide} & wait; exec sleep 1000")))
+        await until_true(lambda: hidden.exists() and hidden.read_text().endswith("\n"))
+    os.kill(rig.latest[ID].pid, signal.SIGKILL)
+    shutil.rmtree(tmp_path / "state")
+    async with running_rig(tmp_path) as rig:
+        await until_true(lambda: ID in rig.supervisor.unclaimed())
+        spec = make_spec(restart=NEVER)
+        await rig.supervisor.apply(spec)
+        assert await rig.until_pid() == int(hidden.read_text())
+        await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
+        await rig.until_state(State.STOPPED)
+        row = procfs.read_row(int(hidden.read_text()))
+        assert row is None or row.is_dead
 
 
 async def test_cpu_time_is_throttled(tmp_path):

@@ -33,8 +33,9 @@ def test_a_field_with_a_nul_or_too_much_is_refused():
 
 def test_a_request_is_read_as_it_was_written():
     frame = pack("start", "i1", 7, "/run/i1", "/home", "/out", "/err", 2, "/bin/a", "b c", "A=1", "B=x=y", "C=")
-    (fields,) = Frames().feed(frame)
+    ((kind, *fields),) = Frames().feed(frame)
     start = Start(fields)
+    assert kind == b"start"
     assert (start.instance_id, int(start.number), start.run_dir, start.dir) == (b"i1", 7, b"/run/i1", b"/home")
     assert start.argv == [b"/bin/a", b"b c"]
     assert start.env == {b"A": b"1", b"B": b"x=y", b"C": b""}
