@@ -35,9 +35,11 @@ from ops_system.master.nodes.rules import (
     check_name,
     free_name,
     is_in_scope,
+    needs_names_alone,
     patience_of,
     principal_of,
     select,
+    select_named,
     sorts_by_metric,
     status_of,
     view_of,
@@ -200,6 +202,9 @@ class Nodes:
 
     def list_page(self, query: NodeQuery, principal: Principal) -> Page[Node]:
         """Return one page of what the principal may see. The numbers of those on other pages are not looked up."""
+        if needs_names_alone(query):
+            records, total = select_named(self._within(principal), query)
+            return Page(items=[self._view(record, self._metrics_of(record.id)) for record in records], total=total)
         if sorts_by_metric(query):
             items, total = select(self.list_all(principal), query)
             return Page(items=items, total=total)

@@ -17,8 +17,10 @@ from ops_system.master.nodes.rules import (
     check_name,
     free_name,
     is_in_scope,
+    needs_names_alone,
     patience_of,
     select,
+    select_named,
     status_of,
     view_of,
 )
@@ -137,3 +139,28 @@ def test_the_address_is_the_peers_unless_it_is_loopback():
     assert address_of("198.51.100.3", ["192.0.2.7"]) == "198.51.100.3"
     assert address_of("127.0.0.1", ["192.0.2.7"]) == "192.0.2.7"
     assert address_of("::1", []) == "::1"
+
+
+NAMES = ("web-2", "Web-1", "a", "B", "web-10", "c", "ß", "b")
+
+
+@pytest.mark.parametrize("sort", ["", "name", "-name"])
+@pytest.mark.parametrize("label", ["", "zone=a", "zone"])
+@pytest.mark.parametrize("offset", [0, 3, 50])
+def test_a_page_found_by_names_alone_is_the_page_of_all_views(sort, label, offset):
+    records = [
+        msgspec.structs.replace(
+            ENROLLED, id=NodeId(name), name=name, labels={"zone": "ab"[place % 2]} if place % 3 else {}
+        )
+        for place, name in enumerate(NAMES)
+    ]
+    query = NodeQuery(limit=3, offset=offset, sort=sort, label=label)
+    assert needs_names_alone(query)
+    found, total = select_named(records, query)
+    views, all_of_them = select([view_of(record, None, NodeStatus.OFFLINE, {}) for record in records], query)
+    assert ([record.id for record in found], total) == ([node.id for node in views], all_of_them)
+
+
+@pytest.mark.parametrize("query", [NodeQuery(q="a"), NodeQuery(status="online"), NodeQuery(sort="cpu_cores")])
+def test_other_pages_need_more_than_names(query):
+    assert not needs_names_alone(query)
