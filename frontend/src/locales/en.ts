@@ -63,7 +63,12 @@ export default {
     chartLeft: 'Cross-hair or cell to the left',
     chartRight: 'Cross-hair or cell to the right',
     chartOpen: 'Open the node of the cell',
-    scope: { everywhere: 'Everywhere', table: 'In tables', log: 'In logs', chart: 'In charts and the fleet grid' },
+    scope: {
+      everywhere: 'Everywhere',
+      table: 'In tables',
+      log: 'In logs',
+      chart: 'In charts and the fleet grid',
+    },
     palette: 'Search or act',
     help: 'Show the keys',
     filter: 'Go to the filter',

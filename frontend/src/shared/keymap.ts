@@ -34,6 +34,10 @@ export const KEYMAP = [
   { id: 'wrapLog', keys: 'w', scope: 'log' },
   { id: 'nextHit', keys: 'n', scope: 'log' },
   { id: 'previousHit', keys: 'N', scope: 'log' },
+  // Theirs while they have the focus.
+  { id: 'chartLeft', keys: 'ArrowLeft', scope: 'chart' },
+  { id: 'chartRight', keys: 'ArrowRight', scope: 'chart' },
+  { id: 'chartOpen', keys: 'Enter', scope: 'chart' },
 ] as const satisfies readonly Binding[]
 
 export type KeyId = (typeof KEYMAP)[number]['id']

@@ -83,5 +83,5 @@ export function keysOf(id: KeyId): string {
 export function spellKeys(keys: string): string {
   const isMac = navigator.platform.startsWith('Mac')
   const named = keys.replace(/^mod\+(.)$/, (_all, key: string) => (isMac ? '⌘' : 'Ctrl+') + key.toUpperCase())
-  return named.replace('Escape', 'Esc')
+  return named.replace('Escape', 'Esc').replace('ArrowLeft', '←').replace('ArrowRight', '→')
 }
