@@ -95,6 +95,6 @@ async def _type(socket: web.WebSocketResponse, stream: Stream, traffic: Traffic,
 
 
 def _read_ready(data: bytes) -> TerminalReady | None:
-    with contextlib.suppress(msgspec.ValidationError):
+    with contextlib.suppress(msgspec.MsgspecError):
         return msgspec.json.decode(data, type=TerminalReady)
     return None

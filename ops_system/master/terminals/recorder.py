@@ -58,7 +58,11 @@ class Recorder:
 
     async def _hear(self, data: bytes) -> bool:
         """Take a control message; True when the session has ended."""
-        match msgspec.json.decode(data, type=ToTerminalViewer):
+        try:
+            word = msgspec.json.decode(data, type=ToTerminalViewer)
+        except msgspec.MsgspecError:  # a word of a newer worker
+            return False
+        match word:
             case TerminalReady() as ready:
                 self.size = (ready.cols, ready.rows)
                 await self._write(self._cast.header(self.size, self._at, self._title))

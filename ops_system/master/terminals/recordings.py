@@ -102,8 +102,8 @@ class Recordings:
     async def _record(self, wanted: Wanted) -> None:
         try:
             await self._record_one(wanted)
-        except OpsError as problem:
-            _log.warning("terminal %s is not recorded: %s", wanted.session, problem.message)
+        except (OpsError, OSError) as problem:
+            _log.warning("terminal %s is not recorded: %s", wanted.session, problem)
         finally:
             del self._running[wanted.node_id, wanted.session]
 
