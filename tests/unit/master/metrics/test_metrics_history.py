@@ -406,3 +406,25 @@ def test_a_reader_beside_the_writer_never_sees_damage(tmp_path):
         raw = found.path.read_bytes()
         for cut in range(max(16, len(raw) - 180), len(raw)):
             assert not scan(raw[:cut], 10).is_damaged
+
+
+def test_a_clock_set_back_writes_beside_newer_files_and_keeps_its_own(tmp_path):
+    store = SegmentStore(tmp_path)
+    for back_s in (0, -7200, -14_400, -21_600, 3 * 86_400):
+        group = Group(0, ("cpu_percent",), array("f", [1.0, 1.0]))
+        store.append("node:n1", Batch((START - back_s) // 10, [group]))
+    starts = [segment.start_s for segment in store.segments("node:n1", FINE)]
+    assert starts[0] == START - 3 * 86_400
+    assert len(starts) == FINE.keep + 1
+
+
+def test_what_found_no_room_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    store = SegmentStore(tmp_path)
+    group = Group(0, ("cpu_percent",), array("f", [1.0, 1.0]))
+    store.append("node:n1", Batch(START // 10, [group]))
+    [found] = store.segments("node:n1", FINE)
+    before = found.path.read_bytes()
+    monkeypatch.setattr(store_module, "_write_whole", fail_half)
+    with pytest.raises(OSError, match="No space left"):
+        store.append("node:n1", Batch(START // 10 + 1, [group]))
+    assert found.path.read_bytes() == before
