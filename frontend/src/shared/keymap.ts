@@ -1,6 +1,6 @@
 /** Every key of the console, in one list: the help shows it, a test refuses a key bound twice. */
 
-export type Scope = 'everywhere' | 'table' | 'log'
+export type Scope = 'everywhere' | 'table' | 'log' | 'chart'
 
 export interface Binding {
   id: string
