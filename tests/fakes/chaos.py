@@ -15,7 +15,6 @@ import itertools
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from ops_system.model.manifest import Manifest
 from ops_system.processes import procfs
 from tests.fakes.mastersend import MastersEnd
 from tests.fakes.packages import make_zip, service_json
+from tests.fakes.ports import free_port
 from tests.fakes.worker import eventually, kill_marked
 
 WITHIN_S = 30.0
@@ -196,9 +196,3 @@ async def open_node(root: Path) -> AsyncIterator[Node]:
         await master.stop()
         for instance_id in node.wishes:
             kill_marked(instance_id)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -9,7 +9,6 @@ with Fleet(folder) as fleet:
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.fakes.ports import free_port
 
 PROGRAMS = Path(sys.executable).parent
 READY_WITHIN_S = 30.0
@@ -32,13 +33,6 @@ class ApiError(Exception):
         super().__init__(f"{status} {body}")
         self.status = status
         self.body = body
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:

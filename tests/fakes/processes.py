@@ -206,7 +206,7 @@ def reap_keepers():
         os.waitpid(pid, os.WNOHANG)
 
 
-async def until_true(condition, within_s=10.0):
+async def until_true(condition, within_s=30.0):
     """Wait for a fact outside the supervisor, such as a file; looked at every 5 ms."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - nothing tells of facts outside this process

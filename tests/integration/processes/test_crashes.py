@@ -48,7 +48,7 @@ async def test_every_end_of_a_crash_loop_is_told(tmp_path):
 async def test_a_service_that_never_answers_is_remembered_too(tmp_path):
     crashes = []
     async with running_rig(tmp_path, on_crash=lambda _id, crash: crashes.append(crash)) as rig:
-        probe = ProbeRules("tcp", "127.0.0.1:1", start_timeout_s=0.3)
+        probe = ProbeRules("tcp", "127.0.0.1:1", start_timeout_s=1)
         await rig.supervisor.apply(make_spec(restart=ONCE, probe=probe))
         await rig.until_state(State.FAILED)
     assert [(crash.reason.code, crash.exit_signal) for crash in crashes] == [("start_timeout", "SIGKILL")]

@@ -42,7 +42,7 @@ async def test_a_signal_is_told_apart_from_a_code():
 
 async def test_out_of_time_everything_it_started_is_killed():
     ear = Ear()
-    end = await sh("sleep 1000 & echo $!; (trap '' TERM HUP; sleep 1000) & wait", ear, timeout_s=0.5)
+    end = await sh("sleep 1000 & echo $!; (trap '' TERM HUP; sleep 1000) & wait", ear, timeout_s=2)
     assert end == OneShotEnd(timed_out=True)
     assert_gone(int(ear.said[False]))
 

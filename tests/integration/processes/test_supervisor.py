@@ -11,6 +11,7 @@ from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.reasons import Reason
 from ops_system.processes.ports import is_free
 from ops_system.processes.spec import LimitRules, PrepareFailed, ProbeRules, RestartRules, StopRules
+from tests.fakes.ports import free_port
 from tests.fakes.processes import (
     ID,
     PYTHON,
@@ -47,12 +48,6 @@ open('daemon.pid', 'w').write(str(os.getpid()))
 while True:
     time.sleep(1000)
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def test_a_start_is_told_with_the_entrypoints_own_pid_and_proven_after_three_seconds(tmp_path):
@@ -322,7 +317,7 @@ async def test_the_tcp_probe_gates_running_and_a_dead_listener_restarts(tmp_path
 
 
 async def test_what_never_passes_its_probe_fails_the_start(tmp_path):
-    probe = ProbeRules("command", "sh -c 'echo not yet; exit 4'", interval_s=0.02, timeout_s=5, start_timeout_s=0.5)
+    probe = ProbeRules("command", "sh -c 'echo not yet; exit 4'", interval_s=0.02, timeout_s=5, start_timeout_s=2)
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(make_spec(probe=probe, restart=RestartRules(policy="never")))
         report = await rig.until_state(State.FAILED)
