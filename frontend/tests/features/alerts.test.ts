@@ -19,7 +19,7 @@ import { lastEvents, systemStates } from '@/features/overview/events'
 import { complaintsOf, KINDS, ofKind, ruleOf, textOf, wrongFields } from '@/features/alerts/ruleDraft'
 import * as silences from '@/features/alerts/silenceDraft'
 import { formatLevel, parseLevel, spellLevel, unitOf } from '@/shared/alerts/levels'
-import { byUrgency, fillText, isQuiet, pageOf, worstOf } from '@/shared/alerts/rules'
+import { byRule, byUrgency, fillText, isQuiet, pageOf, worstOf } from '@/shared/alerts/rules'
 import { parseSpan, spellSpan } from '@/shared/spans'
 
 const ALERT: Alert = {
@@ -119,6 +119,10 @@ describe('order and reach of alerts', () => {
   it('puts the values into the words of a rule, once', () => {
     const values = { name: '{value}', value: '93' }
     expect(fillText('{name} is {value} {{%}} {other}', values)).toBe('{value} is 93 {%} {other}')
+  })
+  it('puts those of one rule together', () => {
+    const all = [alert({ id: 'a' }), alert({ id: 'b', rule_id: 'r2' }), alert({ id: 'c' })]
+    expect(byRule(all).map((group) => group.map(({ id }) => id))).toEqual([['a', 'c'], ['b']])
   })
   it('names the worst', () => {
     expect(worstOf([])).toBeNull()

@@ -44,3 +44,14 @@ export function fillText(text: string, values: Record<string, string>): string {
     return name === undefined ? all : (values[name] ?? all)
   })
 }
+
+/** Alerts of one rule together, in the order of their first. */
+export function byRule(alerts: Iterable<Alert>): [first: Alert, ...others: Alert[]][] {
+  const groups = new Map<string, [Alert, ...Alert[]]>()
+  for (const alert of alerts) {
+    const group = groups.get(alert.rule_id)
+    if (group) group.push(alert)
+    else groups.set(alert.rule_id, [alert])
+  }
+  return [...groups.values()]
+}
