@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATED = 24
+WARM = {"name": "Warm", "condition": {"kind": "node_metric", "series": "cpu_percent", "op": ">=", "fire_level": 0}}
+LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 WIDTHS = {"wide": 1600, "narrow": 420}
 ALWAYS = {
     ("light", "en-US", "wide"),
@@ -40,6 +43,10 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         running.upload(pack(ROOT / "examples/noisy-logger", folder / "noisy.zip"))
         running.deploy(package, node_id, name="web", ports={"http": free_port()})
         running.operation(running.post("/exec", {"node_ids": [node_id], "command": "uname -a; df -h >&2; exit 3"}))
+        running.post("/alert-rules", WARM)
+        running.post(
+            "/silences", {"reason": "a rack is moved", "matchers": {"labels": {"rack": "7"}}, "ends_at": LATER}
+        )
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         token = running.master_command("join-token", "create", "--uses", str(SIMULATED)).strip()
         command = [sys.executable, "-m", "tests.bench.ops_sim", "--master", running.url, "--token", token]
@@ -49,6 +56,7 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
             )
         try:
             until(lambda: running.get("/nodes?status=online&limit=1")["total"] > SIMULATED, "simulated nodes online")
+            until(lambda: running.get("/alerts?state=firing&limit=1")["total"] > 0, "an alert")
             yield running
         finally:
             simulator.terminate()
@@ -64,9 +72,17 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "nodes": "/nodes",
         "node": f"/nodes/{node['id']}",
         "node-hardware": f"/nodes/{node['id']}?tab=hardware",
+        "node-events": f"/nodes/{node['id']}?tab=events",
         "systems": "/systems",
         "packages": "/packages",
         "instance": f"/instances/{instance['id']}",
+        "alerts": "/alerts",
+        "alert": f"/alerts/{fleet.get('/alerts?state=firing')['items'][0]['id']}",
+        "alert-history": "/alerts/history",
+        "alert-rules": "/alerts/rules",
+        "alert-rule-form": "/alerts/rules/new",
+        "silences": "/alerts/silences",
+        "silence-form": "/alerts/silences/new",
         "commands": f"/commands?nodes={node['id']}",
         "command-run": f"/commands/{fleet.get('/exec')['items'][0]['id']}",
         "operations": "/operations",
