@@ -9,6 +9,7 @@ from ops_system.master.addresses import KnownAddresses
 from ops_system.master.alerts import api as alerts_api
 from ops_system.master.alerts.desk import Desk
 from ops_system.master.alerts.fleet import Fleet
+from ops_system.master.alerts.loglines import LogLooker
 from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.service import Alerts
 from ops_system.master.alerts.silences import Silences
@@ -473,7 +474,8 @@ async def build_alerts(ground: Ground, book: Book, instances: Instances, channel
 
     silences = Silences(database=database, audit=audit, clock=clock, reached=reached)
     fleet = Fleet(ground.bus, book.nodes.list_all(), await instances.list_views())
-    watch = Watch(fleet, book.metrics, ground.trust.days_left, started_s=clock.monotonic_s())
+    lines = LogLooker(book.links, clock)
+    watch = Watch(fleet, book.metrics, ground.trust.days_left, lines, started_s=clock.monotonic_s())
     desk = Desk(
         database=database,
         bus=ground.bus,
@@ -489,7 +491,7 @@ async def build_alerts(ground: Ground, book: Book, instances: Instances, channel
     )
     fleet.on_change = alerts.look_soon
     await alerts.load()
-    ground.parts["alerts"] = alerts.run
+    ground.parts |= {"alerts": alerts.run, "log rules": lines.run}
     trials = Trials(rulebook=rulebook, fleet=fleet, watch=watch, history=book.metrics, clock=clock, reached=reached)
     ground.routes += alerts_api.routes(alerts, trials)
     return alerts

@@ -43,6 +43,7 @@ class ConditionKind(StrEnum):
     INSTANCE_RESTARTS = "instance_restarts"
     NO_DATA = "no_data"
     CERTIFICATE = "certificate"
+    LOG = "log"
 
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -57,7 +58,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `fire_level` begins it, `clear_level` ends it (absent: the same); between the two nothing changes. `window_s` 0
     looks at the newest sample; else `mode` says how the window is read: its mean, every sample, or at least
     `share_percent` of the samples. `certificate` counts days left, `instance_restarts` those that still count.
-    `no_data` fires when `series` (empty: any) has not come for `window_s` seconds.
+    `no_data` fires when `series` (empty: any) has not come for `window_s` seconds. `log` counts the lines of the named
+    log within `window_s` that contain `pattern`, or match it as a regular expression.
     """
 
     kind: ConditionKind
@@ -69,6 +71,9 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share_percent: float = 100.0
     window_s: int = 0
     states: tuple[str, ...] = ()
+    log: str = ""
+    pattern: str = ""
+    regex: bool = False
 
 
 class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

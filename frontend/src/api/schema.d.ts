@@ -63,7 +63,8 @@ export interface components {
      *         `fire_level` begins it, `clear_level` ends it (absent: the same); between the two nothing changes. `window_s` 0
      *         looks at the newest sample; else `mode` says how the window is read: its mean, every sample, or at least
      *         `share_percent` of the samples. `certificate` counts days left, `instance_restarts` those that still count.
-     *         `no_data` fires when `series` (empty: any) has not come for `window_s` seconds.
+     *         `no_data` fires when `series` (empty: any) has not come for `window_s` seconds. `log` counts the lines of the named
+     *         log within `window_s` that contain `pattern`, or match it as a regular expression.
      */
     Condition: {
       kind: components['schemas']['ConditionKind']
@@ -89,6 +90,12 @@ export interface components {
       window_s: number
       /** @default [] */
       states: string[]
+      /** @default  */
+      log: string
+      /** @default  */
+      pattern: string
+      /** @default false */
+      regex: boolean
     }
     /**
      * ConditionKind
@@ -101,6 +108,7 @@ export interface components {
       | 'instance_metric'
       | 'instance_restarts'
       | 'instance_state'
+      | 'log'
       | 'no_data'
       | 'node_metric'
       | 'node_status'
@@ -1553,7 +1561,7 @@ export interface components {
     }
     /**
      * Alert
-     * @description One rule on one subject. `value` is the newest that was judged; levels and days as the rule counts them.
+     * @description One rule on one subject. `value` is what was judged when its state last changed.
      *
      *         `silenced_by` lists silences that match now; `muted`: its node is silent, and that is told instead. `flapping`: it
      *         fired so often lately that it is held until it has been quiet for ten minutes.

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import string
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
@@ -23,6 +24,8 @@ MAX_TIMER_S = 86_400.0
 MAX_REPEAT_S = 30 * 86_400.0
 MIN_REPEAT_S = 60.0
 MIN_SILENCE_OF_DATA_S = 30
+MIN_LOG_WINDOW_S = 10
+MAX_PATTERN = 200
 MAX_SILENCE = timedelta(days=366)
 MAX_SERIES_NAME = 128
 PLACEHOLDERS = frozenset(
@@ -30,13 +33,14 @@ PLACEHOLDERS = frozenset(
 )
 
 METRIC_KINDS = frozenset({ConditionKind.NODE_METRIC, ConditionKind.INSTANCE_METRIC})
-LEVEL_KINDS = METRIC_KINDS | {ConditionKind.INSTANCE_RESTARTS, ConditionKind.CERTIFICATE}
+LEVEL_KINDS = METRIC_KINDS | {ConditionKind.INSTANCE_RESTARTS, ConditionKind.CERTIFICATE, ConditionKind.LOG}
 INSTANCE_KINDS = frozenset(
     {
         ConditionKind.INSTANCE_METRIC,
         ConditionKind.INSTANCE_STATE,
         ConditionKind.INSTANCE_HEALTH,
         ConditionKind.INSTANCE_RESTARTS,
+        ConditionKind.LOG,
     }
 )
 _STATES: Mapping[ConditionKind, tuple[str, ...]] = {
@@ -106,6 +110,7 @@ def has_series(kind: ConditionKind, series: str) -> bool:
 def _condition_problems(condition: Condition) -> list[str]:
     kind = condition.kind
     problems = [*_series_problems(condition), *_state_problems(condition), *_window_problems(condition)]
+    problems += _log_problems(condition)
     if kind in LEVEL_KINDS:
         return problems + _level_problems(condition)
     levels = [field for field in ("fire_level", "clear_level") if getattr(condition, field) is not None]
@@ -144,6 +149,8 @@ def _window_problems(condition: Condition) -> list[str]:
     problems = []
     if kind is ConditionKind.NO_DATA:
         problems += _span_problems(path, condition.window_s, MIN_SILENCE_OF_DATA_S, MAX_WINDOW_S)
+    elif kind is ConditionKind.LOG:
+        problems += _span_problems(path, condition.window_s, MIN_LOG_WINDOW_S, MAX_WINDOW_S)
     elif kind in METRIC_KINDS:
         problems += _span_problems(path, condition.window_s, 0, MAX_WINDOW_S)
     elif condition.window_s:
@@ -151,6 +158,22 @@ def _window_problems(condition: Condition) -> list[str]:
     problems += _span_problems("$.condition.share_percent", condition.share_percent, 1, 100)
     if kind in METRIC_KINDS and condition.mode != "mean" and not condition.window_s:
         problems.append("$.condition.mode: the newest sample alone has no mode; give window_s")
+    return problems
+
+
+def _log_problems(condition: Condition) -> list[str]:
+    if condition.kind is not ConditionKind.LOG:
+        given = [field for field in ("log", "pattern", "regex") if getattr(condition, field)]
+        return [f"$.condition.{field}: a condition on {condition.kind} has none" for field in given]
+    problems = _line_problems("$.condition.log", condition.log, MAX_NAME, is_required=True)
+    problems += _line_problems("$.condition.pattern", condition.pattern, MAX_PATTERN, is_required=True)
+    if condition.clear_level is not None or condition.op != ">=":
+        problems.append("$.condition.op: lines are counted upwards: >= and fire_level, no clear_level")
+    if condition.regex and not problems:
+        try:
+            re.compile(condition.pattern.encode())
+        except (re.error, OverflowError, RecursionError) as fault:
+            problems.append(f"$.condition.pattern: no regular expression: {fault}")
     return problems
 
 

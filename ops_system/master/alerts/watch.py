@@ -39,6 +39,18 @@ class Series(Protocol):
         ...
 
 
+class Lines(Protocol):
+    """What rules need of the logs."""
+
+    def watch(self, wanted: Iterable[tuple[StoredRule, str, str]]) -> None:
+        """Look at these logs from now on: rule, instance, its node."""
+        ...
+
+    def count(self, rule_id: str, instance_id: str, window_s: float) -> tuple[int, Reason | None]:
+        """Return the lines that matched lately, and the newest of them."""
+        ...
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What one look says of one subject."""
 
@@ -68,6 +80,7 @@ class Watch:
         fleet: Fleet,
         series: Series,
         certificates: Callable[[], Mapping[str, float]],
+        lines: Lines,
         *,
         started_s: float,
         settle_s: float = SETTLE_S,
@@ -75,6 +88,7 @@ class Watch:
         self._fleet = fleet
         self._series = series
         self._certificates = certificates
+        self._lines = lines
         self._settled_s = started_s + settle_s
         self._tick = 0
         self._plans: list[Plan] = []
@@ -84,6 +98,7 @@ class Watch:
     def plan(self, rules: Iterable[StoredRule]) -> list[Plan]:
         """Find the subjects of the rules that are on; `look` goes by them until the next call."""
         self._plans = [Plan(rule, tuple(self.subjects_of(rule.body))) for rule in rules if rule.body.enabled]
+        self._lines.watch(self.logs_of(self._plans))
         return self._plans
 
     def look(self, cases: Cases, now_s: float) -> Iterator[Finding]:
@@ -102,6 +117,8 @@ class Watch:
                     yield from self._silences(plan, known)
                 case ConditionKind.CERTIFICATE:
                     yield from self._ages(plan)
+                case ConditionKind.LOG:
+                    yield from self._logs(plan, known)
                 case _:
                     yield from self._instances(plan, known)
 
@@ -119,6 +136,14 @@ class Watch:
         for instance in self._fleet.instances.values():
             if instance.node_id in reached and _holds(scope, instance):
                 yield f"instance:{instance.id}"
+
+    def logs_of(self, plans: Iterable[Plan]) -> Iterator[tuple[StoredRule, str, str]]:
+        """Yield what `LogLooker.watch` wants: rule, instance, its node."""
+        for plan in plans:
+            if plan.rule.body.condition.kind is ConditionKind.LOG:
+                for subject in plan.subjects:
+                    facts = self._fleet.instances[subject[9:]]
+                    yield plan.rule, facts.id, facts.node_id
 
     # --- metrics --------------------------------------------------------------------------------------------------
     def _metrics(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
@@ -221,6 +246,17 @@ class Watch:
                         reading = judge_value(condition, value)
             if reading is Reading.BREACH or subject in cases:
                 yield Finding(plan.rule, subject, reading, value, facts.reason)
+
+    def _logs(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        condition, is_silent = plan.rule.body.condition, self._fleet.is_silent
+        for subject in plan.subjects:
+            facts = self._fleet.instances.get(subject[9:])
+            if facts is None:
+                continue
+            count, line = self._lines.count(plan.rule.id, facts.id, condition.window_s)
+            reading = Reading.UNKNOWN if is_silent(facts.node_id) else judge_value(condition, count)
+            if reading is Reading.BREACH or subject in cases:
+                yield Finding(plan.rule, subject, reading, float(count), line)
 
     def _ages(self, plan: Plan) -> Iterator[Finding]:
         condition = plan.rule.body.condition

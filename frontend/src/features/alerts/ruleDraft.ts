@@ -14,6 +14,7 @@ export const KINDS = [
   'instance_restarts',
   'no_data',
   'certificate',
+  'log',
 ] as const satisfies ConditionKind[]
 export const OPERATORS = ['>=', '>', '<=', '<'] as const
 export const READINGS = ['newest', 'mean', 'every', 'share'] as const
@@ -49,9 +50,9 @@ export const STATES: Partial<Record<ConditionKind, string[]>> = {
 }
 
 export const hasLevel = (kind: ConditionKind): boolean =>
-  ['node_metric', 'instance_metric', 'instance_restarts', 'certificate'].includes(kind)
+  ['node_metric', 'instance_metric', 'instance_restarts', 'certificate', 'log'].includes(kind)
 export const isMetric = (kind: ConditionKind): boolean => kind === 'node_metric' || kind === 'instance_metric'
-export const isOfInstances = (kind: ConditionKind): boolean => kind.startsWith('instance_')
+export const isOfInstances = (kind: ConditionKind): boolean => kind.startsWith('instance_') || kind === 'log'
 
 export interface RuleText {
   name: string
@@ -66,6 +67,9 @@ export interface RuleText {
   window: string
   share: string
   states: string[]
+  log: string
+  pattern: string
+  regex: boolean
   holds: string
   keeps: string
   noData: NewAlertRule['no_data']
@@ -103,6 +107,9 @@ export function textOf(rule: AlertRule | null): RuleText {
     window: spellSpan(condition?.window_s || 300),
     share: String(condition?.share_percent ?? 80),
     states: [...(condition?.states ?? [])],
+    log: condition?.log || 'stdout',
+    pattern: condition?.pattern ?? '',
+    regex: condition?.regex ?? false,
     holds: spellSpan(rule?.for_s ?? 60),
     keeps: spellSpan(rule?.keep_firing_for_s ?? 0),
     noData: rule?.no_data ?? 'ok',
@@ -132,6 +139,7 @@ export function ofKind(text: RuleText, kind: ConditionKind): RuleText {
     instance_state: { states: ['failed'] },
     instance_health: { states: ['unhealthy'] },
     no_data: { series: '', window: '1m' },
+    log: { pattern: 'ERROR', fire: '1', clear: '', window: '1m', holds: '0s' },
   }
   return isOfInstances(kind)
     ? { ...changed, ...start[kind] }
@@ -141,7 +149,7 @@ export function ofKind(text: RuleText, kind: ConditionKind): RuleText {
 export const unitOfText = ({ kind, series }: RuleText): Unit => unitOf(kind, isMetric(kind) ? series : '')
 
 const hasWindow = (text: RuleText): boolean =>
-  text.kind === 'no_data' || (isMetric(text.kind) && text.reading !== 'newest')
+  text.kind === 'no_data' || text.kind === 'log' || (isMetric(text.kind) && text.reading !== 'newest')
 
 function conditionOf(text: RuleText): NewAlertRule['condition'] {
   const { kind } = text
@@ -150,13 +158,16 @@ function conditionOf(text: RuleText): NewAlertRule['condition'] {
   return {
     kind,
     series: isMetric(kind) || kind === 'no_data' ? text.series.trim() : '',
-    op: text.op,
+    op: kind === 'log' ? '>=' : text.op,
     fire_level: level(text.fire),
-    clear_level: level(text.clear),
+    clear_level: kind === 'log' ? null : level(text.clear),
     mode: text.reading === 'newest' ? 'mean' : text.reading,
     share_percent: text.reading === 'share' ? Number(text.share) : 100,
     window_s: hasWindow(text) ? Math.round(parseSpan(text.window) ?? 0) : 0,
     states: STATES[kind] ? text.states : [],
+    log: kind === 'log' ? text.log.trim() : '',
+    pattern: kind === 'log' ? text.pattern.trim() : '',
+    regex: kind === 'log' && text.regex,
   }
 }
 
@@ -208,10 +219,12 @@ export function wrongFields(text: RuleText): Field[] {
     ['name', text.name.trim() !== '' && text.name.trim().length <= 64],
     ['series', !isMetric(kind) || text.series.trim() !== ''],
     ['fire', !hasLevel(kind) || parseLevel(unitOfText(text), text.fire) !== null],
-    ['clear', !hasLevel(kind) || isClearFine(text)],
-    ['window', !hasWindow(text) || span(text.window, kind === 'no_data' ? 30 : 1, 900)],
+    ['clear', !hasLevel(kind) || kind === 'log' || isClearFine(text)],
+    ['window', !hasWindow(text) || span(text.window, kind === 'no_data' ? 30 : kind === 'log' ? 10 : 1, 900)],
     ['share', text.reading !== 'share' || (share >= 1 && share <= 100)],
     ['states', !STATES[kind] || text.states.length > 0],
+    ['log', kind !== 'log' || text.log.trim() !== ''],
+    ['pattern', kind !== 'log' || text.pattern.trim() !== ''],
     ['holds', span(text.holds, 0, 86_400)],
     ['keeps', span(text.keeps, 0, 86_400)],
     ['labels', parseLabels(text.labels) !== null],
@@ -234,6 +247,8 @@ const PATHS: [start: string, field: Field][] = [
   ['condition.share_percent', 'share'],
   ['condition.window_s', 'window'],
   ['condition.states', 'states'],
+  ['condition.log', 'log'],
+  ['condition.pattern', 'pattern'],
   ['for_s', 'holds'],
   ['keep_firing_for_s', 'keeps'],
   ['no_data', 'noData'],

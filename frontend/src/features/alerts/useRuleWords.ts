@@ -53,6 +53,8 @@ export function useRuleWords(): RuleWords {
       reading: reading(condition),
       states: condition.states.map((state) => words.state(stateKind, state)).join(' / '),
       window: formatDuration(condition.window_s),
+      log: condition.log,
+      pattern: condition.regex ? `/${condition.pattern}/` : `“${condition.pattern}”`,
       holds: rule.for_s > 0 ? t('alerts.holds', { span: formatDuration(rule.for_s) }) : t('alerts.atOnce'),
     })
   }

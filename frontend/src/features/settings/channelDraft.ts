@@ -9,7 +9,12 @@ export const KINDS = [
   'feishu',
   'slack',
 ] as const satisfies ChannelKind[]
-export const EVENTS = ['instance_failed', 'node_offline', 'node_quarantined', 'alert'] as const satisfies EventKind[]
+export const EVENTS = [
+  'instance_failed',
+  'node_offline',
+  'node_quarantined',
+  'alert',
+] as const satisfies EventKind[]
 export const TLS_PORTS = { starttls: 587, tls: 465 }
 
 export interface ChannelText {

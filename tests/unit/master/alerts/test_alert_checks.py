@@ -62,6 +62,10 @@ def test_the_shipped_rules_are_fine():
         (on("instance_restarts"), ["fire_level"]),
         (on("no_data", window_s=5), ["window_s"]),
         (on("certificate", fire_level=1, series="x", window_s=3, share_percent=0), ["series", "window_s", "share_percent"]),
+        (on("log", fire_level=1, window_s=60), ["log", "pattern"]),
+        (on("log", fire_level=1, window_s=60, log="stdout", pattern="(", regex=True), ["pattern"]),
+        (on("log", fire_level=1, window_s=5, log="stdout", pattern="(", clear_level=0), ["window_s", "op"]),
+        (on("certificate", fire_level=1, pattern="x", regex=True), ["pattern", "regex"]),
     ],
     ids=str,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from ops_system.master.alerts.desk import Desk
 from ops_system.master.alerts.fleet import Fleet
+from ops_system.master.alerts.loglines import LogLooker
 from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.service import Alerts
 from ops_system.master.alerts.silences import Silences
@@ -44,7 +45,8 @@ class Site:
         self.rulebook = Rulebook(database=database, audit=audit, clock=clock, channels=self)
         self.silences = Silences(database=database, audit=audit, clock=clock, reached=self.reached)
         self.fleet = Fleet(self.bus, [], [])
-        watch = Watch(self.fleet, self, dict, started_s=clock.monotonic_s())
+        self.lines = LogLooker(self, clock)
+        watch = Watch(self.fleet, self, dict, self.lines, started_s=clock.monotonic_s())
         desk = Desk(
             database=database,
             bus=self.bus,
