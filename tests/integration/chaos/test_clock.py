@@ -66,6 +66,7 @@ class Watched:
         until(lambda: len(self.effects.read_text().splitlines()) >= self.starts, "the service has started")
 
 
+@pytest.mark.timeout(300)
 def test_clocks_that_jump_by_three_days_change_nothing_that_runs(tmp_path, fake_clock):
     offset, settings = fake_clock
     effects = tmp_path / "effects"
