@@ -219,6 +219,9 @@ export default {
     remove: 'remove',
   },
   reason: {
+    unhealthy: 'its probe fails',
+    returned: 'the rollout failed elsewhere; this instance went back',
+    busy: 'something else is under way with this instance; wait for it',
     recording_full: 'the recording reached its largest size; the session went on',
     recording_lost: 'the link to the node broke',
     recording_stopped: 'the master was stopped meanwhile',

@@ -216,6 +216,9 @@ const zh: typeof en = {
     remove: '移除',
   },
   reason: {
+    unhealthy: '探测失败',
+    returned: '发布在别处失败，该实例已回退',
+    busy: '该实例有其他操作正在进行，请等待',
     recording_full: '录像达到最大大小；会话继续进行',
     recording_lost: '与节点的连接中断',
     recording_stopped: '期间主控已停止',
