@@ -19,6 +19,7 @@ from ops_system.processes.supervisor import Supervisor
 from ops_system.runtime.tasks import running
 
 if sys.platform != "win32":
+    from ops_system.processes.cgroups import Groups, find_hierarchies
     from ops_system.processes.keepers import end_keeper, is_keeper
 
 ID = f"i1-{os.getpid()}"  # markers are seen by the whole machine
@@ -147,6 +148,8 @@ async def running_rig(root: Path, *, leave=False, **options):
         kill_marked(rig.latest)
         for pid in keepers:
             end_keeper(pid, 2.0)
+        if sys.platform != "win32":
+            Groups(root / "state", find_hierarchies(root / "state"))  # removes what is empty now
 
 
 def marked_pids(instance_id):
