@@ -16,8 +16,11 @@ COMPUTED = {
     "master/commands/service.py",  # the code of an error
     "master/instances/claims.py",  # a worker's own reason, cut to size
     "master/instances/rules.py",  # the state an instance ended in
+    "master/nodes/notes.py",  # why a link ended
     "master/rollouts/service.py",  # the code of an error
     "master/updates/service.py",  # the code of an error
+    "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal
+    "master/upgrades/service.py",  # the code of an error, or the reason in it
     "processes/adopt.py",  # `_WORDS`, and the three differences
     "worker/instances.py",  # a full disk, or a broken one
     "worker/fetch.py",  # `_failed(code, …)`, whose callers are read as well
@@ -37,6 +40,7 @@ FURTHER = {
     },
     *{"another_executable", "another_work_dir", "another_user"},
     *{"outbound_refused", "redirect_refused", "outbound_timeout", "unreachable", "tls_failed", "smtp_refused"},
+    *{"node_not_ready", "wrong_os", "wrong_arch", "no_package"},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
     *{
         "conflict",

@@ -219,6 +219,9 @@ export default {
     remove: 'remove',
   },
   reason: {
+    no_package: '{message}',
+    node_not_ready: '{message}',
+    ended_while_watched: 'it ended while it was watched, and was started again',
     unhealthy: 'its probe fails',
     returned: 'the rollout failed elsewhere; this instance went back',
     busy: 'something else is under way with this instance; wait for it',

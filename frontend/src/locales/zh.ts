@@ -216,6 +216,9 @@ const zh: typeof en = {
     remove: '移除',
   },
   reason: {
+    no_package: '{message}',
+    node_not_ready: '{message}',
+    ended_while_watched: '观察期间进程结束并被重新启动',
     unhealthy: '探测失败',
     returned: '发布在别处失败，该实例已回退',
     busy: '该实例有其他操作正在进行，请等待',

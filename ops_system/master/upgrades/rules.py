@@ -204,11 +204,11 @@ def _fault_of(target: Target, seen: InstanceReport | None) -> Reason | None:
     if seen is None:
         return None
     if seen.state is not State.RUNNING:
-        return seen.reason or Reason(seen.state, f"the instance is {seen.state}")
+        return seen.reason or Reason("not_running", f"the instance is {seen.state}", {"state": seen.state})
     if seen.health is HealthState.UNHEALTHY:
         return seen.reason or Reason("unhealthy", "its probe fails")
     if target.pid is not None and seen.pid is not None and seen.pid != target.pid:
-        return seen.reason or Reason("restarted", "it ended, and was started again")
+        return seen.reason or Reason("ended_while_watched", "it ended, and was started again")
     return None
 
 
