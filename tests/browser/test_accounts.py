@@ -86,7 +86,7 @@ def actions_on(page, address: str) -> set[str]:
     return {handle for handle in handles if ACTIONS.match(handle)}
 
 
-@pytest.mark.parametrize(("role", "acts"), [("viewer", False), ("operator", True)])
+@pytest.mark.parametrize(("role", "acts"), [pytest.param("viewer", False, marks=pytest.mark.long), ("operator", True)])
 def test_what_a_role_may_not_do_is_not_shown(browser, admin, fleet, role, acts):
     create_user(admin, fleet, f"eve-{role}", role)
     expect(admin.get_by_test_id(f"user-row-eve-{role}")).to_be_visible()

@@ -214,6 +214,7 @@ def test_a_program_that_draws_all_the_time_is_drawn_anew_after_a_resize(admin, f
     wait_for(admin, "calm-2")
 
 
+@pytest.mark.long
 def test_two_side_by_side_one_recorded_and_shared(admin, browser, fleet, test_output):
     folder = test_output / "terminal"
     folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_an_old_node_is_replaced_by_the_pinned_one(tmp_path):
     old = tmp_path / "old"

@@ -106,6 +106,7 @@ def test_a_version_that_gets_no_link_makes_way_by_itself(fleet, builds):
     until(lambda: is_untouched(fleet, service), "the service went on")
 
 
+@pytest.mark.long
 def test_a_version_that_ends_before_its_link_is_not_started_again(fleet, builds):
     node_id = fleet.start_worker("w1")
     before = version_of(fleet, node_id)

@@ -56,6 +56,7 @@ class CabledFleet(Fleet):
             5.0,
             10.0,  # this one is about what happens, not about when
             id="quick",
+            marks=pytest.mark.long,
         ),
         pytest.param({}, 15.0, 25.0, 2.0, id="as delivered", marks=pytest.mark.long),
     ],

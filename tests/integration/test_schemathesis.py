@@ -10,7 +10,7 @@ from tests.fakes.fleet import PASSWORD, Fleet
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance"
-SEED, EXAMPLES = 20, 15
+SEED, EXAMPLES = 20, 8
 LIMIT_S = 240  # a run takes a fifth of it
 ENDS_THE_RUN = ("log_out", "delete_token", "remove_node", "revoke_session")
 # It makes no zips (`security/test_attack_uploads.py` does), and reads `prefixItems` beside `items: false` wrongly.

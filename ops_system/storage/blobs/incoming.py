@@ -15,6 +15,7 @@ from ops_system.model.errors import OpsError, StorageFull, TooLarge, Unavailable
 from ops_system.storage.blobs.base import BlobInfo, check_match
 
 RESERVE_BYTES = 64 << 20  # stays free, so that the database beside it can go on writing
+LOW_BYTES = 1 << 20  # below this nothing is well any more
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 Settle = Callable[[Path, str], None]
@@ -46,6 +47,14 @@ class Incoming:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < expected_bytes + self._reserve_bytes:
+            raise _full(self._folder)
+
+    def check_alive(self) -> None:
+        """Raise StorageFull or Unavailable when not even a small file could be written. Blocking."""
+        with os_errors(self._folder):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < LOW_BYTES:
             raise _full(self._folder)
 
     async def sweep(self) -> int:

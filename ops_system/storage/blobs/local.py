@@ -79,8 +79,8 @@ class LocalBlobs:
         return 0
 
     async def check(self) -> None:
-        """Return when there is room. Raises StorageFull, Unavailable."""
-        await asyncio.to_thread(self._incoming.check_room)
+        """Return when the folder can be written. Raises StorageFull, Unavailable."""
+        await asyncio.to_thread(self._incoming.check_alive)
 
     def place_of(self, sha256: str) -> Path:
         """Where a blob of this hash belongs, there or not."""

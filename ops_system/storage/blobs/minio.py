@@ -147,7 +147,7 @@ class MinioBlobs:
 
     async def check(self) -> None:
         """Make the bucket when it is not there. Raises Unavailable: what is wrong, what to do."""
-        await asyncio.to_thread(self._incoming.check_room)
+        await asyncio.to_thread(self._incoming.check_alive)
         await self._run(self._bucket.check)
 
     def _settle(self, source: Path, sha256: str) -> None:
