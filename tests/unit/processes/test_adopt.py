@@ -244,7 +244,9 @@ def test_a_pid_file_of_before_the_boot_is_stale_but_nothing_is_started_beside_wh
     assert find_lookalike(by_file(path, learned=learned), make_guard({})).pid == other.pid
 
 
-@pytest.mark.parametrize(("pid", "code"), [(1, "init"), (os.getpid(), "worker"), (4194303, "pid_file_stale")])
+@pytest.mark.parametrize(
+    ("pid", "code"), [(1, "init"), (os.getpid(), "worker"), (4194303, "pid_file_stale")], ids=("init", "worker", "gone")
+)
 def test_a_pid_file_may_not_name_init_or_the_worker(tmp_path, pid, code):
     path = tmp_path / "x.pid"
     path.write_text(str(pid))
