@@ -184,10 +184,16 @@ class Flag:
 
 @dataclass(frozen=True)
 class Argument:
-    """A word that is no command. The last one of a command may be optional."""
+    """A word that is no command. The last one of a command may be optional, or take all words that are left."""
 
     name: str
     is_optional: bool = False
+    is_many: bool = False
+
+    def usage(self) -> str:
+        """Return it as help shows it: `NAME`, `[NAME]`, `NAME…`."""
+        shown = f"{self.name}…" if self.is_many else self.name
+        return f"[{shown}]" if self.is_optional else shown
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,7 @@ class Parsed:
     command: tuple[str, ...]
     arguments: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    many: tuple[str, ...] = ()  # the words of an argument that takes all that are left
 
     def text(self, name: str, default: str = "") -> str:
         """Return a flag's text or the default."""
@@ -275,7 +282,7 @@ def parse(program: Program, argv: Sequence[str]) -> Parsed:
         text = texts.get(canonical(flag.name))
         if text is not None and not text.startswith("@"):
             read_value(flag.kind, text, f"-{flag.name}")
-    return Parsed(command.words, _name_arguments(command, rest), texts)
+    return Parsed(command.words, _name_arguments(command, rest), texts, _many(command, rest))
 
 
 def _split(program: Program, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -348,7 +355,7 @@ def _takes(command: Command, name: str) -> bool:
 
 def _name_arguments(command: Command, rest: list[str]) -> dict[str, str]:
     shown = " ".join(command.words) or "this command"
-    if len(rest) > len(command.arguments):
+    if len(rest) > len(command.arguments) and not _takes_many(command):
         raise UsageError(f'unexpected "{rest[len(command.arguments)]}" after "{shown}"; --help explains it')
     named = dict(zip((argument.name for argument in command.arguments), rest, strict=False))
     for argument in command.arguments:
@@ -357,11 +364,19 @@ def _name_arguments(command: Command, rest: list[str]) -> dict[str, str]:
     return named
 
 
+def _takes_many(command: Command) -> bool:
+    return bool(command.arguments) and command.arguments[-1].is_many
+
+
+def _many(command: Command, rest: list[str]) -> tuple[str, ...]:
+    return tuple(rest[len(command.arguments) - 1 :]) if _takes_many(command) else ()
+
+
 def help_text(program: Program) -> str:
     """Return the help of a whole program: its commands, then every flag once with its default."""
     lines = [f"{program.name} {__version__}: {program.help}", "", "usage:"]
     for command in program.commands:
-        arguments = [f"[{a.name}]" if a.is_optional else a.name for a in command.arguments]
+        arguments = [argument.usage() for argument in command.arguments]
         usage = " ".join((program.name, *command.words, *arguments, *(["[flags]"] if command.flags else [])))
         lines += [f"  {usage}", f"        {command.help}"]
     flags = program.known_flags()

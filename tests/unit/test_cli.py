@@ -181,3 +181,15 @@ def test_a_bug_is_not_hidden():
 def test_version_goes_to_stdout(capsys):
     assert run_role("ops-master", lambda argv: parse(PROGRAM, argv) and 9, ["--version"]) == 0
     assert capsys.readouterr().out.startswith("ops-master 0.")
+
+
+def test_the_last_argument_may_take_every_word_that_is_left():
+    nodes = Argument("NODE", is_many=True)
+    program = Program("ops", "", (Command(("pause",), "", (nodes,)), Command(("run",), "", (Argument("A"), nodes))))
+    assert parse(program, ["pause", "n1", "n2"]).many == ("n1", "n2")
+    assert parse(program, ["run", "a", "--", "-x"]).many == ("-x",)
+    assert parse(program, ["run", "a", "b"]).arguments == {"A": "a", "NODE": "b"}
+    with pytest.raises(UsageError, match="needs NODE"):
+        parse(program, ["pause"])
+    with pytest.raises(Answered, match=r"ops pause NODE…"):
+        parse(program, ["--help"])
