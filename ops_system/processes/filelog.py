@@ -1,25 +1,41 @@
 """A log that a service writes and rotates itself: `NAME` with `NAME.1`, `NAME.2.gz`, `NAME-20260102.gz` as one log.
 
-Offsets go on through rotations: a file keeps its place by its inode, a packed one takes the place of the file of its
-size that has vanished, a truncated or recreated file goes on behind what there was. They are counted from the oldest
-file that is there at the first look, so they hold until the worker is restarted.
+Offsets go on through rotations (`logparts` tells how a file is known again), a truncated or recreated file goes on
+behind what there was. They are counted from the oldest file that is there at the first look ever: what is needed to go
+on after a restart of the worker is written to `kept` whenever a file comes or goes.
 Services own these files: only regular files are opened, and no part of the path below `folder` may be a link.
 Belongs to the worker's `logs`; everything blocks, `read_live` least.
 """
 
 import contextlib
+import logging
 import os
 import re
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+
+import msgspec
 
 from ops_system.model.errors import Invalid, NotFound
-from ops_system.processes.gzips import GzipText, plain_size
+from ops_system.processes.gzips import GzipText, plain_head, plain_size
+from ops_system.processes.logparts import (
+    HEAD_BYTES,
+    LOST_BYTES,
+    File,
+    Part,
+    Places,
+    identities,
+    is_lost,
+    placed,
+    read_places,
+)
 from ops_system.processes.packs import pread
 from ops_system.processes.rotate import Piece
+from ops_system.runtime.files import write_atomic
+
+_log = logging.getLogger(__name__)
 
 MAX_FILES = 32  # older ones are not looked at
 _OLD = re.compile(r"[.-](\d{1,10}|\d{4}-\d\d-\d\d(?:[-_T]?\d\d)?|\d{8}[-_T]\d{2,6})(\.gz)?")
@@ -28,32 +44,18 @@ _FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRE
 _HAS_AT = os.open in os.supports_dir_fd
 
 
-class Part(NamedTuple):
-    """One file and which bytes of the log it holds, unpacked."""
-
-    name: str
-    key: tuple[int, int]  # device and inode
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        """The offset after it."""
-        return self.start + self.size
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether it is a gzip file."""
-        return self.name.endswith(".gz")
-
-
 class FileLog:
-    """The log `folder/inner`. A missing file is an empty one. Raises NotFound or Invalid for what may not be read."""
+    """The log `folder/inner`. A missing file is an empty one. Raises NotFound or Invalid for what may not be read.
 
-    def __init__(self, folder: Path, inner: PurePosixPath) -> None:
+    `kept` is where its places are kept over restarts; None: they are not.
+    """
+
+    def __init__(self, folder: Path, inner: PurePosixPath, kept: Path | None = None) -> None:
         self.path = folder / inner
         self._folder = folder
         self._inner = inner
+        self._kept = kept
+        self._is_loaded = kept is None
         self._lock = threading.Lock()
         self._parts: list[Part] = []
         self._end = 0
@@ -84,11 +86,12 @@ class FileLog:
             return self._read(offset, length)
 
     def read_live(self, offset: int, length: int) -> Piece | None:
-        """Return like `read`, at once; None when that would have to wait or to unpack."""
+        """Return like `read`, at once; None when that would have to wait, to unpack, or to look at other files."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            self._look()
+            if not self._is_current():
+                return None
             part = self._part_at(offset)
             return None if part is not None and part.is_packed else self._read(offset, length)
         finally:
@@ -139,49 +142,87 @@ class FileLog:
             self._packed = None
 
     # --- which files there are
+    def _is_current(self) -> bool:
+        """Take in what was added to the live file; False when files came or went."""
+        with contextlib.suppress(FileNotFoundError), self._parent() as parent:
+            now = _stat(self.path, parent)
+            return now is not None and self._listing(parent) == self._known_listing and self._has_grown(now)
+        return False
+
+    def _listing(self, parent: int | None) -> tuple[int, int, int]:
+        folder = self.path.parent.stat() if parent is None else os.fstat(parent)
+        return folder.st_dev, folder.st_ino, folder.st_mtime_ns
+
     def _look(self) -> None:
         """Bring the list of parts up to date; a quick look when no name in the folder has changed."""
+        if self._is_current():
+            return
         try:
             with self._parent() as parent:
-                now = _stat(self.path, parent)
-                folder = self.path.parent.stat() if parent is None else os.fstat(parent)
-                listing = (folder.st_dev, folder.st_ino, folder.st_mtime_ns)
-                if now is not None and listing == self._known_listing and self._has_grown(now):
-                    return
-                self._parts = placed(self._parts, self._list(parent, now), self._end)
+                listing = self._listing(parent)
+                self._take(self._list(parent, _stat(self.path, parent)))
                 self._known_listing = listing
         except FileNotFoundError:
             self._parts, self._known_listing = [], None
+
+    def _take(self, found: list[File]) -> None:
+        """Give the files their places, and keep these."""
+        if not self._is_loaded:
+            self._load()
+            self._end += LOST_BYTES if is_lost(self._parts, found) else 0
+        before, self._parts = identities(self._parts), placed(self._parts, found, self._end)
         self._end = self._parts[-1].end if self._parts else self._end
+        if self._kept is not None and identities(self._parts) != before:
+            self._keep(self._kept)
+
+    def _load(self) -> None:
+        self._is_loaded = True
+        assert self._kept is not None
+        try:
+            places = read_places(self._kept.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as problem:
+            _log.warning("the places of %s are lost, links to its lines with them: %s", self.path, problem)
+            return
+        self._parts, self._end = list(places.parts), places.end
+
+    def _keep(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomic(path, Places(self._end, tuple(self._parts)).as_json())
+        except OSError as problem:
+            _log.warning(
+                "the places of %s cannot be kept; links to its lines end with this process: %s", self.path, problem
+            )
 
     def _has_grown(self, now: os.stat_result) -> bool:
-        """Take in what was added to the live file; False when it is another one or was truncated."""
+        """Take in what was added; False when it is another file or was truncated."""
         live = self._parts[-1] if self._parts else None
         if live is None or live.name != self.path.name or live.key != _key(now) or now.st_size < live.size:
             return False
+        if live.head_size < HEAD_BYTES <= now.st_size:
+            return False  # by now it can be known by its beginning
         self._parts[-1] = live._replace(size=now.st_size)
         self._end = self._parts[-1].end
         return True
 
-    def _list(self, parent: int | None, now: os.stat_result | None) -> list[Part]:
-        """Return the files in order, the live one last; their places are not known yet."""
+    def _list(self, parent: int | None, now: os.stat_result | None) -> list[File]:
+        """Return the files in order, the live one last."""
         name = self.path.name
-        old: list[tuple[int, str, Part]] = []
+        old: list[tuple[int, str, File]] = []
         for other in os.listdir(self.path.parent if parent is None else parent):  # noqa: PTH208 - by descriptor
             match = _OLD.fullmatch(other, len(name)) if other.startswith(name) else None
             if match is None:
                 continue
             with contextlib.suppress(NotFound, Invalid, OSError):
-                fd = _open_file(self.path.with_name(other), parent)
-                try:
-                    found = os.fstat(fd)
-                    size = plain_size(fd) if match[2] else found.st_size
-                finally:
-                    os.close(fd)
-                old.append((found.st_mtime_ns, match[1].zfill(10), Part(other, _key(found), 0, size)))
+                mtime_ns, file = _describe(self.path.with_name(other), parent)
+                old.append((mtime_ns, match[1].zfill(10), file))
         newest_first = sorted(old, key=_newest_first)[:MAX_FILES]
-        live = [] if now is None else [Part(name, _key(now), 0, now.st_size)]
-        return [part for _, _, part in reversed(newest_first)] + live
+        with contextlib.suppress(NotFound):
+            live = [] if now is None else [_describe(self.path, parent)[1]]
+            return [file for _, _, file in reversed(newest_first)] + live
+        return [file for _, _, file in reversed(newest_first)]
 
     @contextlib.contextmanager
     def _parent(self) -> Iterator[int | None]:
@@ -206,40 +247,22 @@ class FileLog:
             yield fd
 
 
-def _newest_first(item: tuple[int, str, Part]) -> tuple[int, str]:
+def _describe(path: Path, parent: int | None) -> tuple[int, File]:
+    """Return when a file was changed (Unix nanoseconds), and what is to be known of it."""
+    fd = _open_file(path, parent)
+    try:
+        found = os.fstat(fd)
+        is_packed = path.name.endswith(".gz")
+        head = plain_head(fd, HEAD_BYTES) if is_packed else pread(fd, HEAD_BYTES, 0)
+        size = plain_size(fd) if is_packed else found.st_size
+    finally:
+        os.close(fd)
+    return found.st_mtime_ns, File(path.name, _key(found), size, head[:size])
+
+
+def _newest_first(item: tuple[int, str, File]) -> tuple[int, str]:
     """Order by time; of files of one time the smaller number is the newer."""
     return -item[0], item[1]
-
-
-def placed(before: list[Part], found: list[Part], end: int) -> list[Part]:
-    """Give every file its place in the log: the one it had, or behind its predecessor. `end` is that of the log.
-
-    A packed file that is new takes the place of the one of its size that has vanished; a new file just before a live
-    one that was truncated is the copy of what that held.
-    """
-    known = {part.key: part for part in before}
-    gone = {part.size: part for part in before if part.key not in {part.key for part in found}}
-    shrunk = next((known[part.key] for part in found[-1:] if part.size < known.get(part.key, part).size), None)
-    done: list[Part] = []
-    for index, part in enumerate(found):
-        old = known.get(part.key) or (gone.get(part.size) if part.is_packed else None)
-        if old is None and shrunk is not None and index == len(found) - 2 and part.size >= shrunk.size:
-            old = shrunk
-        is_last = index == len(found) - 1
-        behind = max(done[-1].end, end if is_last else 0) if done else end
-        is_kept = old is not None and old.size <= part.size
-        done.append(part._replace(start=old.start if old is not None and is_kept else behind))
-    return _without_overlap(done)
-
-
-def _without_overlap(done: list[Part]) -> list[Part]:
-    """Cut off what was written to an old file after its successor had begun, and drop what is out of order."""
-    kept: list[Part] = []
-    for part in reversed(done):
-        if kept and part.start >= kept[-1].start:
-            continue
-        kept.append(part._replace(size=min(part.size, kept[-1].start - part.start)) if kept else part)
-    return kept[::-1]
 
 
 def _key(found: os.stat_result) -> tuple[int, int]:

@@ -26,6 +26,14 @@ def plain_size(fd: int) -> int:
     return int(_TAIL.unpack(pread(fd, _TAIL.size, size - _TAIL.size))[0])
 
 
+def plain_head(fd: int, length: int) -> bytes:
+    """Return the first plain bytes, at most `length`; none where the file is damaged or no gzip file."""
+    try:
+        return _fresh().decompress(pread(fd, READ_BYTES, 0), length)
+    except zlib.error:
+        return b""
+
+
 class _Mark(NamedTuple):
     plain_at: int
     packed_at: int

@@ -20,6 +20,7 @@ from ops_system.model.instances import InstanceSpec
 from ops_system.model.logtimes import LineTimes
 from ops_system.model.reasons import Reason
 from ops_system.processes.filelog import FileLog
+from ops_system.processes.logparts import digest
 from ops_system.processes.logsearch import search
 from ops_system.processes.matching import open_matcher
 from ops_system.processes.rotate import OutputLog, RotateRules, Rotation
@@ -104,7 +105,8 @@ class InstanceLogs:
         check_inside(inner)
         found = self._files.get((instance_id, name))
         if found is None or found.path != folder / inner:
-            found = FileLog(folder, inner)
+            places = self._work_dir / "logs" / instance_id / "places" / f"{digest(f'{name}:{inner}'.encode())}.json"
+            found = FileLog(folder, inner, places)
             self._files[instance_id, name] = found
         found.check()
         return found

@@ -19,8 +19,19 @@ def home(tmp_path):
     return tmp_path
 
 
-def log_of(home, name="logs/access.log"):
-    return FileLog(home, PurePosixPath(name))
+def log_of(home, name="logs/access.log", kept=None):
+    return FileLog(home, PurePosixPath(name), kept)
+
+
+def offset_of(log, text):
+    return next(line.offset for line in read_lines(log, 2000).lines if line.text == text)
+
+
+def line_at(log, offset):
+    return next((line.text for line in read_lines(log, 10, Place(around=offset)).lines if line.offset == offset), None)
+
+
+LONG = "x" * 300 + "\n"
 
 
 def write(path, text, mode="a", mtime_s=None):
@@ -212,3 +223,73 @@ def test_any_place_of_a_gzip_file_in_members(tmp_path_factory, members, reads):
                 assert text.read(offset, length) == data[offset : offset + length]
         finally:
             text.close()
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "written", "renamed", "packed", "copied", "swept"])
+def test_places_hold_over_a_restart_whatever_happened_meanwhile(home, meanwhile):
+    kept, live = home / "places.json", home / "logs/access.log"
+    old, packed = live.with_name("access.log.1"), live.with_name("access.log.2")
+    write(packed, "first\n", mtime_s=50)
+    pack(packed, 50)
+    write(old, "one\n" + LONG, mtime_s=100)
+    write(live, "two\n" + LONG)
+    places = {text: offset_of(log_of(home, kept=kept), text) for text in ("first", "one", "two")}
+    write(live, "three\n")
+    match meanwhile:
+        case "written":
+            write(live, "more\n")
+        case "renamed" | "packed" | "swept":
+            packed.with_name("access.log.2.gz").rename(live.with_name("access.log.3.gz"))
+            old.rename(packed)
+            live.rename(old)
+            write(live, "four\n")
+            if meanwhile != "renamed":
+                pack(packed, 100)
+                pack(old, 150)
+            if meanwhile == "swept":
+                live.with_name("access.log.3.gz").unlink()
+        case "copied":
+            old.rename(packed)
+            packed.with_name("access.log.2.gz").rename(live.with_name("access.log.3.gz"))
+            write(old, live.read_text(), mtime_s=200)
+            write(live, "four\n", "w")
+    log = log_of(home, kept=kept)
+    found = {text: line_at(log, offset) for text, offset in places.items()}
+    assert found == {"first": None if meanwhile == "swept" else "first", "one": "one", "two": "two"}
+    assert texts(log)[-1] in {"three", "more", "four"}
+    assert offset_of(log, "three") == places["two"] + 4 + len(LONG)
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_no_place_is_given_twice_when_a_log_was_replaced_meanwhile(home, size):
+    kept, live = home / "places.json", home / "logs/access.log"
+    write(live, "one\ntwo\n")
+    place = offset_of(log_of(home, kept=kept), "two")
+    write(live, "three\n" * 10)
+    live.unlink()
+    write(live, "other\n" * size)
+    log = log_of(home, kept=kept)
+    assert line_at(log, place) is None
+    assert log.spans()[0][0] > place
+    again = log_of(home, kept=kept)
+    assert again.spans() == log.spans()
+
+
+def test_a_log_that_began_empty_is_known_by_what_it_holds_later(home):
+    kept, live = home / "places.json", home / "logs/access.log"
+    write(live, "")
+    log = log_of(home, kept=kept)
+    assert log.spans() == []
+    write(live, LONG + "two\n")
+    place = offset_of(log, "two")
+    live.rename(live.with_name("access.log.1"))
+    pack(live.with_name("access.log.1"), 50)
+    assert line_at(log_of(home, kept=kept), place) == "two"
+
+
+def test_damaged_places_begin_anew_and_a_folder_that_takes_none_is_no_end(home):
+    kept, live = home / "places.json", home / "logs/access.log"
+    write(live, "one\n")
+    kept.write_text("no places")
+    assert texts(log_of(home, kept=kept)) == ["one"]
+    assert texts(log_of(home, kept=live / "places.json")) == ["one"]
