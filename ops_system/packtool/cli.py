@@ -32,9 +32,10 @@ from ops_system.model.quantities import format_size
 from ops_system.packtool import sign
 from ops_system.packtool.archive import Built, write_package
 from ops_system.packtool.progress import Bar
-from ops_system.packtool.push import Master, push_package
+from ops_system.packtool.push import push_package
 from ops_system.packtool.sources import read_folder
 from ops_system.packtool.starter import write_starter
+from ops_system.packtool.wire import Master
 from ops_system.packtool.words import Words
 from ops_system.runtime.archives import ArchiveListing, hash_file, inspect_zip, read_manifest
 from ops_system.runtime.config import expand_value

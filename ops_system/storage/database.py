@@ -19,6 +19,7 @@ from ops_system.storage.connection import Connection, Synchronous, Work, connect
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.lock import hold
 from ops_system.storage.migrations import Migration, copy_database, migrate
+from ops_system.storage.restore import finish_restore
 from ops_system.storage.writer import Turn, Writer
 
 T = TypeVar("T")
@@ -109,8 +110,8 @@ class Database:
     ) -> Self:
         """Check, migrate and open `folder.database`; the folder exists.
 
-        Raises SafetyRefusal for a damaged, missing or newer database and changes nothing then; StorageFull,
-        Unavailable.
+        A restore that was cut short is finished first. Raises SafetyRefusal for a damaged, missing or newer database
+        and changes nothing then; StorageFull, Unavailable.
         """
         path = folder.database
         await asyncio.to_thread(_prepare, folder, migrations, now_ms())
@@ -194,6 +195,7 @@ def _prepare(folder: DataFolder, migrations: tuple[Migration, ...], now_ms: int)
     path = folder.database
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hold(folder.init_lock):
+        finish_restore(folder)
         check_database(folder)
         try:
             if not path.exists():

@@ -36,6 +36,11 @@ class DataFolder:
         return self.root / "init.lock"
 
     @property
+    def restore_marker(self) -> Path:
+        """Exists from the commit of a restore until everything is in its place."""
+        return self.root / "restore.ready"
+
+    @property
     def initialized(self) -> Path:
         """Exists once database and keys were made; from then on a missing one is damage, not a first start."""
         return self.root / ".initialized"
@@ -64,6 +69,11 @@ class DataFolder:
     def backups(self) -> Path:
         """Folder of the hourly copies of the database."""
         return self.root / "backups"
+
+    @property
+    def archives(self) -> Path:
+        """Folder of the backups kept on this machine."""
+        return self.backups / "archives"
 
     @property
     def recordings(self) -> Path:

@@ -4,11 +4,13 @@ import hashlib
 import pytest
 
 from ops_system.master.packages.rules import PackageQuery
-from ops_system.model.errors import Conflict, Invalid, NotFound, StorageFull, TooLarge
+from ops_system.master.web.route import Principal
+from ops_system.model.errors import Conflict, Invalid, NotFound, StorageFull, TooLarge, Unavailable
 from ops_system.model.packages import signed_text
 from tests.fakes.evil_archives import BAD_PACKAGES, EVIL, EVIL_CONTENT, Member, good_zip
 from tests.fakes.orchestration import ANN, FakeSigner, chunks, open_desk
 
+BOB = Principal(kind="user", id="usr_2", name="bob")
 BAD = EVIL | EVIL_CONTENT | BAD_PACKAGES
 
 
@@ -104,7 +106,7 @@ async def test_a_deleted_package_takes_its_bytes_along(desk):
 
 async def test_an_upload_in_parts_goes_on_after_a_break(desk):
     data = good_zip(name="web", version="2")
-    upload = await desk.packages.begin_upload(len(data), hashlib.sha256(data).hexdigest(), ANN)
+    upload, _ = await desk.packages.begin_upload(len(data), hashlib.sha256(data).hexdigest(), ANN)
 
     async def broken():
         yield data[:70]
@@ -130,7 +132,7 @@ async def test_an_upload_in_parts_goes_on_after_a_break(desk):
 
 async def test_a_damaged_upload_in_parts_is_gone_after_the_check(desk):
     data = good_zip()
-    upload = await desk.packages.begin_upload(len(data), "0" * 64, ANN)
+    upload, _ = await desk.packages.begin_upload(len(data), "0" * 64, ANN)
     await desk.packages.add_part(upload.id, 0, chunks(data))
     with pytest.raises(Invalid, match="announced"):
         await desk.packages.complete_upload(upload.id, ANN)
@@ -138,11 +140,11 @@ async def test_a_damaged_upload_in_parts_is_gone_after_the_check(desk):
 
 
 async def test_abandoned_uploads_are_swept_after_a_day(desk):
-    old = await desk.packages.begin_upload(10, None, ANN)
+    old, _ = await desk.packages.begin_upload(10, None, ANN)
     await desk.packages.add_part(old.id, 0, chunks(b"12345"))
     (desk.folder.uploads / "parts" / "stray").write_bytes(b"x")
     desk.clock.advance(23 * 3600)
-    young = await desk.packages.begin_upload(10, None, ANN)
+    young, _ = await desk.packages.begin_upload(10, None, ANN)
     await desk.packages.sweep()
     assert [path.name for path in files_in(desk)] == [old.id]
     desk.clock.advance(2 * 3600)
@@ -152,3 +154,35 @@ async def test_abandoned_uploads_are_swept_after_a_day(desk):
         await desk.packages.get_upload(old.id)
     assert (await desk.packages.get_upload(young.id)).received_bytes == 0
     await desk.packages.abort_upload(young.id, ANN)
+
+
+async def test_the_same_bytes_announced_again_are_the_same_upload(desk):
+    data = good_zip(name="web", version="3")
+    sha256 = hashlib.sha256(data).hexdigest()
+    upload, is_new = await desk.packages.begin_upload(len(data), sha256, ANN)
+    assert is_new
+    await desk.packages.add_part(upload.id, 0, chunks(data[:50]))
+    again, is_new = await desk.packages.begin_upload(len(data), sha256, ANN)
+    assert (again.id, again.received_bytes, is_new) == (upload.id, 50, False)
+    other, is_new = await desk.packages.begin_upload(len(data), sha256, BOB)
+    assert (other.id != upload.id, is_new) == (True, True)
+    desk.packages._parts._digests.clear()  # as after a restart of the master: the beginning is hashed again
+    await desk.packages.add_part(upload.id, 50, chunks(data[50:]))
+    package, _ = await desk.packages.complete_upload(upload.id, ANN)
+    assert package.sha256 == sha256
+
+
+async def test_an_upload_outlives_a_store_that_is_away(desk, monkeypatch):
+    data = good_zip(name="web", version="4")
+    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
+    await desk.packages.add_part(upload.id, 0, chunks(data))
+
+    async def refuse(*_args, **_options):
+        raise Unavailable("the store is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(desk.packages._blobs, "put", refuse)
+        with pytest.raises(Unavailable):
+            await desk.packages.complete_upload(upload.id, ANN)
+    assert (await desk.packages.complete_upload(upload.id, ANN))[1]
+    assert [path.name for path in files_in(desk)] == [hashlib.sha256(data).hexdigest()]

@@ -162,8 +162,9 @@ def _package_routes(service: Packages) -> list[Route]:
 
 
 def _upload_routes(service: Packages) -> list[Route]:
-    async def create_upload(call: Call) -> UploadView:
-        return await service.begin_upload(call.body.size_bytes, call.body.sha256, call.principal)
+    async def create_upload(call: Call) -> Reply:
+        upload, is_new = await service.begin_upload(call.body.size_bytes, call.body.sha256, call.principal)
+        return Reply(upload, status=201 if is_new else 200)
 
     async def get_upload(call: Call) -> UploadView:
         return await service.get_upload(call.params["id"])
@@ -184,11 +185,12 @@ def _upload_routes(service: Packages) -> list[Route]:
             "/uploads",
             Permission.OPERATE,
             create_upload,
-            "Announce an upload in parts; unfinished ones are swept after 24 h",
+            "Announce an upload in parts; one of the same bytes that was begun is answered with 200. Swept after 24 h",
             "create_upload",
             answer=UploadView,
             body=NewUpload,
             status=201,
+            other_answers=((200, UploadView),),
             tag="packages",
             errors=("invalid", "too_large", "storage_full"),
         ),

@@ -27,13 +27,14 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._digests: dict[str, _Digest] = {}
 
     def sweep(self, keep: Collection[str]) -> None:
         """Make the folder and remove every file that belongs to no upload in `keep`. Blocking."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._folder.iterdir():
             if path.name not in keep:
-                path.unlink(missing_ok=True)
+                self.remove(path.name)
 
     def path_of(self, upload_id: str) -> Path:
         """Return where an upload's bytes lie."""
@@ -67,7 +68,7 @@ class Parts:
         try:
             file = await asyncio.to_thread(_open_end, self.path_of(upload_id))
             try:
-                await _copy(stream, file, limit_bytes)
+                await _copy(stream, file, limit_bytes, self._digest_of(upload_id, file.tell()))
             finally:
                 await asyncio.to_thread(_close, file)
         except OSError as problem:
@@ -75,18 +76,60 @@ class Parts:
                 raise
             raise StorageFull("the disk became full while the part was written; make room and go on") from problem
 
+    def digest(self, upload_id: str) -> str:
+        """Return the sha256 of what arrived: known already, unless the master was started anew meanwhile. Blocking."""
+        known = self._digests.get(upload_id)
+        if known is not None and known.size_bytes == self.received_bytes(upload_id):
+            return known.hash.hexdigest()
+        return digest_file(self.path_of(upload_id))
+
+    def _digest_of(self, upload_id: str, size_bytes: int) -> "_Digest | None":
+        """Return the hash to go on with; None when its beginning was heard by an earlier process."""
+        if size_bytes == 0:
+            self._digests[upload_id] = _Digest()
+        known = self._digests.get(upload_id)
+        return known if known is not None and known.size_bytes == size_bytes else None
+
     def remove(self, upload_id: str) -> None:
         """Remove an upload's bytes. Blocking."""
+        self._digests.pop(upload_id, None)
         self.path_of(upload_id).unlink(missing_ok=True)
 
 
-async def _copy(stream: AsyncIterable[bytes], file: BinaryIO, limit_bytes: int) -> None:
-    size_bytes = file.tell()
-    async for piece in pieces(stream):
-        size_bytes += len(piece)
-        if size_bytes > limit_bytes:
-            raise TooLarge(f"the upload was announced with {limit_bytes} bytes; more came", limit_bytes=limit_bytes)
-        await asyncio.to_thread(file.write, piece)
+class _Digest:
+    """The running hash of an upload."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """Go on by a piece. Blocking for about a millisecond a MiB; releases the interpreter."""
+        self.hash.update(piece)
+        self.size_bytes += len(piece)
+
+
+async def _copy(stream: AsyncIterable[bytes], file: BinaryIO, limit_bytes: int, digest: _Digest | None) -> None:
+    """Write and hash in a thread while the next piece comes in."""
+    loop, size_bytes = asyncio.get_running_loop(), file.tell()
+    under_way: asyncio.Future[None] | None = None
+    try:
+        async for piece in pieces(stream):
+            size_bytes += len(piece)
+            if size_bytes > limit_bytes:
+                raise TooLarge(f"the upload was announced with {limit_bytes} bytes; more came", limit_bytes=limit_bytes)
+            if under_way is not None:
+                await under_way
+            under_way = loop.run_in_executor(None, _take, file, piece, digest)
+    finally:
+        if under_way is not None:
+            await asyncio.shield(under_way)
+
+
+def _take(file: BinaryIO, piece: bytes, digest: _Digest | None) -> None:
+    file.write(piece)
+    if digest is not None:
+        digest.add(piece)
 
 
 async def pieces(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

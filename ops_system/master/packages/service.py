@@ -19,7 +19,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages import store
 from ops_system.master.packages.download import StoredZip
-from ops_system.master.packages.parts import Parts, digest_file, pieces, read_package
+from ops_system.master.packages.parts import Parts, pieces, read_package
 from ops_system.master.packages.rules import (
     MAX_PACKAGE_BYTES,
     UPLOAD_LIFE_S,
@@ -32,7 +32,7 @@ from ops_system.master.packages.rules import (
 from ops_system.master.publishers.rules import Presented
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.web.route import Page, Principal
-from ops_system.model.errors import Conflict, NotAllowed, NotFound
+from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import spell_id
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import Package, PackageRef, signed_text
@@ -176,10 +176,17 @@ class Packages:
             package = self._describe(manifest, draft.sha256, draft.size_bytes, actor)
             return await self._shelve(package, draft.keep, actor, presented)
 
-    async def begin_upload(self, size_bytes: int, sha256: str | None, actor: Principal) -> UploadView:
-        """Announce an upload in parts. Raises `TooLarge`, `Invalid`, `StorageFull`."""
+    async def begin_upload(self, size_bytes: int, sha256: str | None, actor: Principal) -> tuple[UploadView, bool]:
+        """Announce an upload in parts; return it and whether it is new.
+
+        The same bytes (by `sha256`) announced again by the same actor are the same upload: that is how a sender that
+        was killed goes on. Raises `TooLarge`, `Invalid`, `StorageFull`.
+        """
         check_size(size_bytes)
         check_announced_digest(sha256)
+        begun = await store.find_begun(self._database, size_bytes, sha256, actor.name) if sha256 else None
+        if begun is not None:
+            return self._upload_view(begun), False
         self._parts.check_room(size_bytes)
         upload = store.Upload(
             spell_id("up", secrets.token_bytes(10)), size_bytes, sha256, to_ms(self._clock.now()), actor.name
@@ -188,7 +195,7 @@ class Packages:
             await store.insert_upload(tx, upload)
             details = {"size_bytes": size_bytes}
             await self._audit.record(tx, actor, "upload.begin", f"upload:{upload.id}", "done", details)
-        return self._upload_view(upload)
+        return self._upload_view(upload), True
 
     async def get_upload(self, upload_id: str) -> UploadView:
         """Return how far an upload is. Raises `NotFound`."""
@@ -207,7 +214,10 @@ class Packages:
         return self._upload_view(upload)
 
     async def complete_upload(self, upload_id: str, actor: Principal, signature: str = "") -> tuple[Package, bool]:
-        """Make a package of a whole upload; as `upload`. `Conflict` while bytes are missing, else it is gone."""
+        """Make a package of a whole upload; as `upload`. `Conflict` while bytes are missing.
+
+        Accepted or refused, the upload is gone afterwards; it stays while the store is away or full: complete it later.
+        """
         presented = self._publishers.read(signature)
         upload = await self._find_upload(upload_id)
         with self._in_use(upload_id):
@@ -216,20 +226,25 @@ class Packages:
                 missing_bytes = upload.size_bytes - received_bytes
                 raise Conflict(f"{missing_bytes} bytes are missing: send them first", received_bytes=received_bytes)
             try:
-                return await self._accept_upload(upload, actor, presented)
-            finally:
+                made = await self._accept_upload(upload, actor, presented)
+            except (Unavailable, StorageFull):
+                raise
+            except OpsError:
                 await self._drop_upload(upload_id)
+                raise
+            await self._drop_upload(upload_id)
+            return made
 
     async def _accept_upload(
         self, upload: store.Upload, actor: Principal, presented: Presented | None
     ) -> tuple[Package, bool]:
         path = self._parts.path_of(upload.id)
-        sha256 = await asyncio.to_thread(digest_file, path)
+        sha256 = await asyncio.to_thread(self._parts.digest, upload.id)
         check_digest(upload.sha256, sha256)
         manifest = await asyncio.to_thread(read_package, path)
 
         async def keep() -> BlobInfo:
-            return await self._blobs.put(path, sha256)
+            return await self._blobs.put(path, sha256, is_hashed=True)
 
         package = self._describe(manifest, sha256, upload.size_bytes, actor)
         return await self._shelve(package, keep, actor, presented)

@@ -128,6 +128,15 @@ async def find_upload(reader: Queries, upload_id: str) -> Upload | None:
     return None if row is None else _upload(row)
 
 
+async def find_begun(reader: Queries, size_bytes: int, sha256: str, actor_name: str) -> Upload | None:
+    """Return the latest unfinished upload of these bytes by this actor."""
+    row = await reader.fetch_one(
+        "SELECT * FROM uploads WHERE size_bytes = ? AND sha256 = ? AND created_by = ? ORDER BY created_ms DESC",
+        (size_bytes, sha256, actor_name),
+    )
+    return None if row is None else _upload(row)
+
+
 async def list_uploads(reader: Queries) -> list[Upload]:
     """Return every announced upload."""
     return [_upload(row) for row in await reader.fetch_all("SELECT * FROM uploads")]

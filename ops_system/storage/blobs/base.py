@@ -61,8 +61,13 @@ class BlobStore(Protocol):
         """Begin to receive a blob. Raises StorageFull when `expected_bytes` cannot fit."""
         ...
 
-    async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
-        """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch."""
+    async def put(
+        self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None, *, is_hashed: bool = False
+    ) -> BlobInfo:
+        """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch.
+
+        `is_hashed`: the caller has hashed this file as it was written; `expected_sha256` is what it found.
+        """
         ...
 
     def open_read(self, sha256: str, offset: int = 0) -> AsyncIterator[bytes]:

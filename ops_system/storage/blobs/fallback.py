@@ -26,9 +26,11 @@ class FallbackBlobs:
         """Begin to receive a blob into the first store."""
         return self._first.draft(expected_bytes=expected_bytes, limit_bytes=limit_bytes)
 
-    async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
+    async def put(
+        self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None, *, is_hashed: bool = False
+    ) -> BlobInfo:
         """Store into the first."""
-        return await self._first.put(source, expected_sha256)
+        return await self._first.put(source, expected_sha256, is_hashed=is_hashed)
 
     async def open_read(self, sha256: str, offset: int = 0) -> AsyncIterator[bytes]:
         """Iterate over the bytes from `offset` on, from the store that has them. Raises NotFound, Unavailable."""

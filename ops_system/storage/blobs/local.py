@@ -32,10 +32,12 @@ class LocalBlobs:
         """Begin to receive a blob. Raises StorageFull when `expected_bytes` and the reserve cannot fit."""
         return self._incoming.draft(expected_bytes=expected_bytes, limit_bytes=limit_bytes)
 
-    async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
+    async def put(
+        self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None, *, is_hashed: bool = False
+    ) -> BlobInfo:
         """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch."""
         if isinstance(source, Path):
-            return await self._move_in(source, expected_sha256)
+            return await self._move_in(source, expected_sha256, is_hashed=is_hashed)
         async with self.draft() as draft:
             async for chunk in source:
                 await draft.write(chunk)
@@ -92,8 +94,9 @@ class LocalBlobs:
             raise NotFound(f"no blob {sha256} in {self._folder}", sha256=sha256)
         return path
 
-    async def _move_in(self, source: Path, expected_sha256: str | None) -> BlobInfo:
-        sha256 = await asyncio.to_thread(sync_and_hash, source)
+    async def _move_in(self, source: Path, expected_sha256: str | None, *, is_hashed: bool) -> BlobInfo:
+        known = expected_sha256 if is_hashed else None
+        sha256 = await asyncio.to_thread(sync_and_hash, source, known)
         check_match(sha256, expected_sha256)
         size_bytes = source.stat().st_size
         try:
@@ -136,10 +139,12 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_and_hash(path: Path) -> str:
-    """Bring a file's bytes to the disk and return their SHA-256. Blocking."""
+def sync_and_hash(path: Path, known: str | None = None) -> str:
+    """Bring a file's bytes to the disk and return their SHA-256, or `known` where they were hashed. Blocking."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+        if known is not None:
+            return known
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -81,10 +81,12 @@ class MinioBlobs:
         """Begin to receive a blob. Raises StorageFull when `expected_bytes` do not fit into the spool."""
         return self._incoming.draft(expected_bytes=expected_bytes, limit_bytes=limit_bytes)
 
-    async def put(self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None) -> BlobInfo:
+    async def put(
+        self, source: AsyncIterable[bytes] | Path, expected_sha256: str | None = None, *, is_hashed: bool = False
+    ) -> BlobInfo:
         """Store a stream, or move a local file in (it is gone from where it was). Raises Invalid on a mismatch."""
         if isinstance(source, Path):
-            sha256 = await asyncio.to_thread(sync_and_hash, source)
+            sha256 = await asyncio.to_thread(sync_and_hash, source, expected_sha256 if is_hashed else None)
             check_match(sha256, expected_sha256)
             size_bytes = source.stat().st_size
             await self._run(self._bucket.put, source, sha256)
