@@ -28,6 +28,7 @@ from ops_system.master.commands import api as commands_api
 from ops_system.master.commands.library import Library
 from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
+from ops_system.master.configs.foresight import Foresight
 from ops_system.master.gatekeeper import InstanceOwners
 from ops_system.master.gauges import channel_gauges, fleet_text, node_gauges
 from ops_system.master.instances import adopt_api
@@ -66,6 +67,7 @@ from ops_system.master.rollouts import api as rollouts_api
 from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems import api as systems_api
+from ops_system.master.systems.applying import Applier
 from ops_system.master.systems.service import Systems
 from ops_system.master.terminals import api as terminals_api
 from ops_system.master.terminals.recordings import Recordings
@@ -76,6 +78,7 @@ from ops_system.master.updates import api as updates_api
 from ops_system.master.updates.service import Updates
 from ops_system.master.upgrades import api as upgrades_api
 from ops_system.master.upgrades.driver import Driver
+from ops_system.master.upgrades.meter import Meter
 from ops_system.master.upgrades.service import Upgrades
 from ops_system.master.web.health import Check, Gauges, Texts
 from ops_system.master.web.route import Principal, Route
@@ -123,11 +126,12 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground)
-    systems = await build_systems(ground, packages)
+    systems, applier = await build_systems(ground, packages)
     metrics, history = build_metrics(ground, nodes, links)
     ground.gauges.append(lambda: node_gauges(nodes, links, metrics, history))
     book = Book(operations, nodes, links, packages, systems, metrics)
     instances = await build_instances(ground, book)
+    applier.foresee = Foresight(book.nodes, book.systems, instances).of_system
     ground.texts.append(fleet_text(nodes, metrics, instances))
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
@@ -267,7 +271,7 @@ async def build_packages(ground: Ground) -> Packages:
     return packages
 
 
-async def build_systems(ground: Ground, packages: Packages) -> Systems:
+async def build_systems(ground: Ground, packages: Packages) -> tuple[Systems, Applier]:
     """Definitions of systems and modules."""
     systems = Systems(
         database=ground.database,
@@ -278,8 +282,9 @@ async def build_systems(ground: Ground, packages: Packages) -> Systems:
         sealer=ground.trust,
     )
     await systems.load()
-    ground.routes += systems_api.routes(systems)
-    return systems
+    applier = Applier(systems=systems, database=ground.database, audit=ground.audit, clock=ground.clock)
+    ground.routes += [*systems_api.routes(systems), *systems_api.document_routes(applier)]
+    return systems, applier
 
 
 def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> tuple[MetricsBook, History]:
@@ -375,6 +380,7 @@ def build_upgrades(ground: Ground, book: Book, instances: Instances, rollouts: R
         instances=instances,
         operations=book.operations,
         links=book.links,
+        meter=Meter(book.metrics, ground.clock),
         bus=ground.bus,
         clock=ground.clock,
     )

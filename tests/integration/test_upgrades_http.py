@@ -14,6 +14,9 @@ from tests.fakes.worker import kill_marked, running_worker, worker_config
 ZIP = {"Content-Type": "application/zip"}
 WELL = b"#!/bin/sh\necho version $VERSION\nexec sleep 600\n"
 BAD = b"#!/bin/sh\necho out of paper >&2\nexit 7\n"
+GREEDY = b"""#!/bin/sh
+exec python3 -c 'import time; held = bytearray(60_000_000); time.sleep(600)'
+"""
 SICK = b"#!/bin/sh\nsleep 1\nexit 3\n"
 AT_ONCE = {"type": "command", "target": "/bin/true", "interval": "1s", "start_timeout": "20s"}
 NOW = {"bake_s": 0.3, "max_parallel": 4, "canary": 1}
@@ -243,3 +246,28 @@ async def test_a_package_is_on_the_node_before_its_service_stops(field, tmp_path
     assert any(folder.is_dir() for folder in folders)
     await field.api.post(f"/operations/{operation['id']}/cancel")
     await field.ended(operation)
+
+
+async def test_a_version_that_takes_too_much_does_not_pass_its_gate(tmp_path):
+    """It starts, its probe passes, and then it degrades: the live series tell."""
+    gates = [
+        {"series": "mem_bytes", "growth": 4, "window_s": 2},
+        {"series": "cpu_percent", "above": 400, "window_s": 2},
+    ]
+    async with open_field(tmp_path, "w1", "w2") as field:
+        await field.settled()
+        await field.upload("2.0.0", GREEDY)
+        page = await field.instances()
+        await until(
+            lambda: field.api.get(f"/instances/{page[0]['id']}/metrics?series=mem_bytes"),
+            lambda found: found["series"]["mem_bytes"],
+        )
+        ended = await field.ended(await field.rollout("2.0.0", bake_s=6, gates=gates))
+        assert (ended["state"], ended["reverted"]) == ("failed", True)
+        history = (await field.api.get(f"/modules/{field.module_id}/rollouts"))["items"]
+        assert history[0]["failure"]["code"] == "gate_above"
+        assert history[0]["failure"]["params"]["series"] == "mem_bytes"
+        assert await field.versions() == ["1.0.0", "1.0.0"]
+        await field.settled()
+        with pytest.raises(ApiError, match=r"gates\[0\].series"):
+            await field.rollout("2.0.0", gates=[{"series": "mem", "above": 1}])

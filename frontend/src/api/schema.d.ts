@@ -493,16 +493,23 @@ export interface components {
     /**
      * Placement
      * @description Where a module may run: on nodes that carry all these labels; none means everywhere.
+     *
+     *         `spread_by`: a label key; the replicas are spread evenly over its values, and nodes without it take none.
      */
     Placement: {
       /** @default {} */
       labels: {
         [key: string]: string
       }
+      /** @default  */
+      spread_by: string
     }
     /**
      * ConfigMount
      * @description A file put into the instance's folder; placeholders in `content` are expanded by the worker.
+     *
+     *         `template`: the name of a config template that stands in place of `content`, in `template_version`; None: in its
+     *         newest approved version.
      */
     ConfigMount: {
       path: string
@@ -510,6 +517,10 @@ export interface components {
       content: string
       /** @default 0640 */
       mode: string
+      /** @default  */
+      template: string
+      /** @default null */
+      template_version: number | null
     }
     /**
      * HealthOverride
@@ -548,14 +559,15 @@ export interface components {
        *       "max_parallel": 1,
        *       "canary": 1,
        *       "bake_s": 10,
-       *       "auto_revert": true
+       *       "auto_revert": true,
+       *       "gates": []
        *     }
        */
       strategy: components['schemas']['Strategy']
     }
     /**
      * Strategy
-     * @description How a rollout goes on. `canary`: how many instances go first; 0: none do.
+     * @description How a rollout goes on. `canary`: how many instances go first; 0: none do. `gates`: what each may use then.
      */
     Strategy: {
       /** @default 1 */
@@ -566,6 +578,25 @@ export interface components {
       bake_s: number
       /** @default true */
       auto_revert: boolean
+      /** @default [] */
+      gates: components['schemas']['Gate'][]
+    }
+    /**
+     * Gate
+     * @description One limit; one of `above`, `below` (the series' unit) or `growth` is given.
+     *
+     *         `growth`: times the mean of the last minute before this instance was touched; 1.5 is half as much again.
+     */
+    Gate: {
+      series: string
+      /** @default null */
+      above: number | null
+      /** @default null */
+      below: number | null
+      /** @default null */
+      growth: number | null
+      /** @default 10 */
+      window_s: number
     }
     /**
      * RolloutBody
@@ -578,7 +609,8 @@ export interface components {
        *       "max_parallel": 1,
        *       "canary": 1,
        *       "bake_s": 10,
-       *       "auto_revert": true
+       *       "auto_revert": true,
+       *       "gates": []
        *     }
        */
       strategy: components['schemas']['Strategy']
@@ -802,7 +834,8 @@ export interface components {
       replicas: number | null
       /**
        * @default {
-       *       "labels": {}
+       *       "labels": {},
+       *       "spread_by": ""
        *     }
        */
       placement: components['schemas']['Placement']
@@ -3015,7 +3048,7 @@ export interface components {
     }
     /**
      * System
-     * @description A business group of modules.
+     * @description A business group of modules. `env` goes to every module; `env_secrets`: names of values that nobody is shown.
      */
     System: {
       id: string
@@ -3024,6 +3057,12 @@ export interface components {
       created_at: string
       /** @default 0 */
       modules: number
+      /** @default {} */
+      env: {
+        [key: string]: string
+      }
+      /** @default [] */
+      env_secrets: string[]
     }
     /**
      * Page[Module]

@@ -47,6 +47,7 @@ export type Manifest = Schemas['Manifest']
 export type Package = Schemas['Package']
 
 export type RolloutStrategy = Schemas['Strategy']
+export type RolloutGate = Schemas['Gate']
 export type RolloutPlan = Schemas['Plan']
 export type RolloutPlanItem = Schemas['PlanItem']
 export type ModuleRollout = Schemas['ModuleRollout']

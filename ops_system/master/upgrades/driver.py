@@ -24,6 +24,7 @@ from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.service import Systems
 from ops_system.master.upgrades import store
+from ops_system.master.upgrades.meter import Meter
 from ops_system.master.upgrades.rules import Move, Outcome, Phase, Target, Upgrade, next_move, regress_of
 from ops_system.model.errors import NodeOffline, NotFound, OpsError, TimedOut
 from ops_system.model.operations import ENDED, Operation, OperationState
@@ -82,6 +83,7 @@ class Driver:
         instances: Instances,
         operations: Operations,
         links: Asker,
+        meter: Meter,
         bus: Bus,
         clock: Clock,
     ) -> None:
@@ -92,6 +94,7 @@ class Driver:
         self._instances = instances
         self._operations = operations
         self._links = links
+        self._meter = meter
         self._clock = clock
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -191,7 +194,7 @@ class Driver:
             return msgspec.structs.replace(target, phase=Phase.FAILED, reason=_SILENT)
         if target.phase is Phase.RETURNING and not is_heard:
             return msgspec.structs.replace(target, phase=Phase.STUCK, reason=target.reason or _WILL_RETURN)
-        fault = regress_of(target, record, is_heard=is_heard)
+        fault = regress_of(target, record, is_heard=is_heard) or self._meter.fault(upgrade, target, record)
         return target if fault is None else msgspec.structs.replace(target, phase=Phase.FAILED, reason=fault)
 
     async def _do(
@@ -256,7 +259,8 @@ class Driver:
             await self._set(tx, upgrade, target, Phase.FAILED, after, reason=reason)
             self.look_at(upgrade.operation_id)
             return
-        await self._set(tx, upgrade, target, Phase.UPGRADING, after, is_touched=True)
+        baseline = self._meter.baseline(upgrade, target.instance_id)
+        await self._set(tx, upgrade, target, Phase.UPGRADING, after, is_touched=True, baseline=baseline)
 
     def _check_node(self, upgrade: Upgrade, record: Record) -> None:
         if not reaches(self._nodes, upgrade.scope, record.node_id):

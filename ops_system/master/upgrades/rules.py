@@ -20,6 +20,7 @@ from enum import StrEnum
 import msgspec
 
 from ops_system.master.instances.rules import Record
+from ops_system.master.upgrades.gates import Gate, find_gate_problems
 from ops_system.model.errors import Invalid
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import Desired, HealthState, InstanceReport, InstanceSpec, State
@@ -29,15 +30,17 @@ SECOND_WAVE = 0.25  # of what is left after the canary
 MAX_BAKE_S = 86_400.0
 MAX_PARALLEL = 1000
 MAX_NOTE = 500
+GATE_LOOK_MS = 1000
 
 
 class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a rollout goes on. `canary`: how many instances go first; 0: none do."""
+    """How a rollout goes on. `canary`: how many instances go first; 0: none do. `gates`: what each may use then."""
 
     max_parallel: int = 1
     canary: int = 1
     bake_s: float = 10.0
     auto_revert: bool = True
+    gates: tuple[Gate, ...] = ()
 
 
 class Phase(StrEnum):
@@ -57,7 +60,11 @@ class Phase(StrEnum):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One instance of a rollout. `before`: the definition to go back to; `pid`: of the process that was proven."""
+    """One instance of a rollout.
+
+    `before`: the definition to go back to; `pid`: of the process that was proven; `baseline`: the mean of each series
+    in the last minute before it was touched, where gates are set.
+    """
 
     instance_id: InstanceId
     node_id: NodeId
@@ -67,6 +74,7 @@ class Target(msgspec.Struct, frozen=True):
     is_touched: bool = False
     pid: int | None = None
     reason: Reason | None = None
+    baseline: dict[str, float] = {}
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -119,6 +127,7 @@ def check_strategy(strategy: Strategy) -> None:
         )
         if not low <= value <= high
     ]
+    problems += find_gate_problems(strategy.gates, strategy.bake_s)
     if problems:
         raise Invalid("; ".join(problems), problems=problems)
 
@@ -157,7 +166,8 @@ def _bake(upgrade: Upgrade, wave: Sequence[Target], now_ms: int) -> Move:
     if upgrade.bake_until_ms is None:
         return Move(watch=tuple(target for target in wave if target.phase in _WATCHED))
     if now_ms < upgrade.bake_until_ms:
-        return Move(wait_ms=upgrade.bake_until_ms - now_ms)
+        left_ms = upgrade.bake_until_ms - now_ms
+        return Move(wait_ms=min(left_ms, GATE_LOOK_MS) if upgrade.strategy.gates else left_ms)
     return Move(settle=_in_phase(wave, Phase.PROVEN))
 
 
@@ -200,6 +210,13 @@ def regress_of(target: Target, record: Record | None, *, is_heard: bool) -> Reas
     return _fault_of(target, record.observed)
 
 
+def is_gated(upgrade: Upgrade, target: Target, record: Record | None) -> bool:
+    """Return whether the gates look at this instance now: it runs the new version and a watch goes on."""
+    if upgrade.bake_until_ms is None or target.phase not in _WATCHED or record is None or record.action is not None:
+        return False
+    return bool(upgrade.strategy.gates) and record.spec.desired is Desired.RUNNING
+
+
 def _fault_of(target: Target, seen: InstanceReport | None) -> Reason | None:
     if seen is None:
         return None
@@ -221,11 +238,15 @@ class Change(msgspec.Struct, frozen=True):
 
 
 MAX_CHANGE = 2000
+_BYTES_OF_A_VERSION = frozenset({"package.sha256", "package.size_bytes", "package.signature"})
 _FIELDS = ("package", "service", "config_files", "depends_on", "secret_env", "start_order")
 
 
 def changes_of(before: InstanceSpec, after: InstanceSpec) -> list[Change]:
-    """Return every field of the definition that differs, `service.args` style; secrets are not among the values."""
+    """Return every field of the definition that differs, `service.args` style; secrets are not among the values.
+
+    What follows from the version (its hash, size, signature) is no change of its own.
+    """
     found: list[Change] = []
     old, new = msgspec.to_builtins(before), msgspec.to_builtins(after)
     for name in _FIELDS:
@@ -237,7 +258,7 @@ def changes_of(before: InstanceSpec, after: InstanceSpec) -> list[Change]:
             ]
         elif one != other:
             found.append(_change(name, one, other))
-    return found
+    return [change for change in found if change.field not in _BYTES_OF_A_VERSION]
 
 
 def _change(field: str, before: object, after: object) -> Change:

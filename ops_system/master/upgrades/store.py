@@ -50,6 +50,7 @@ def _target(row: Row) -> Target:
         is_touched=bool(row["is_touched"]),
         pid=row["pid"],
         reason=_reason(row["reason"]),
+        baseline=msgspec.json.decode(row["baseline"], type=dict[str, float]),
     )
 
 
@@ -95,9 +96,17 @@ async def save(tx: Transaction, upgrade: Upgrade) -> None:
 async def save_target(tx: Transaction, operation_id: str, target: Target) -> None:
     """Write where an instance stands."""
     await tx.execute(
-        "UPDATE upgrade_targets SET phase = ?, is_touched = ?, pid = ?, reason = ?"
+        "UPDATE upgrade_targets SET phase = ?, is_touched = ?, pid = ?, reason = ?, baseline = ?"
         " WHERE operation_id = ? AND instance_id = ?",
-        (target.phase, int(target.is_touched), target.pid, _text(target.reason), operation_id, target.instance_id),
+        (
+            target.phase,
+            int(target.is_touched),
+            target.pid,
+            _text(target.reason),
+            msgspec.json.encode(target.baseline).decode(),
+            operation_id,
+            target.instance_id,
+        ),
     )
 
 
