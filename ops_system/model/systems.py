@@ -9,27 +9,39 @@ from ops_system.model.manifest import HealthOverride, RestartOverride
 
 
 class System(msgspec.Struct, frozen=True):
-    """A business group of modules."""
+    """A business group of modules. `env` goes to every module; `env_secrets`: names of values that nobody is shown."""
 
     id: SystemId
     name: str
     description: str
     created_at: datetime
     modules: int = 0  # how many it has
+    env: dict[str, str] = {}
+    env_secrets: tuple[str, ...] = ()
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a module may run: on nodes that carry all these labels; none means everywhere."""
+    """Where a module may run: on nodes that carry all these labels; none means everywhere.
+
+    `spread_by`: a label key; the replicas are spread evenly over its values, and nodes without it take none.
+    """
 
     labels: dict[str, str] = {}
+    spread_by: str = ""
 
 
 class ConfigMount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file put into the instance's folder; placeholders in `content` are expanded by the worker."""
+    """A file put into the instance's folder; placeholders in `content` are expanded by the worker.
+
+    `template`: the name of a config template that stands in place of `content`, in `template_version`; None: in its
+    newest approved version.
+    """
 
     path: str
     content: str = ""
     mode: str = "0640"  # octal
+    template: str = ""
+    template_version: int | None = None
 
 
 class ModulePlan(msgspec.Struct, frozen=True):

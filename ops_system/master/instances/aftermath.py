@@ -1,7 +1,7 @@
 """What a transaction on instances leads to once it is on disk: pictures, operations, frames. Used by the service."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -13,7 +13,7 @@ from ops_system.master.instances.views import Instance, TimelineEvent, view_of
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.model.errors import Unavailable
-from ops_system.model.ids import InstanceId, ModuleId, NodeId
+from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import Desired, InstanceSpec
 from ops_system.model.operations import Operation
 from ops_system.protocol.codec import Frame
@@ -26,7 +26,7 @@ APPLY_LIFE = timedelta(minutes=10)  # trust S15: an older command is refused; th
 
 _log = logging.getLogger(__name__)
 
-SecretsOf = Callable[[ModuleId, Iterable[str]], Mapping[str, str]]
+SecretsOf = Callable[[InstanceSpec], Mapping[str, str]]
 MetricsOf = Callable[[InstanceId], Mapping[str, float]]
 
 
@@ -88,7 +88,7 @@ class Announcer:
         self._clock = clock
         self.heard: set[NodeId] = set()
         self.metrics_of: MetricsOf = lambda _instance_id: {}
-        self.secrets_of: SecretsOf = lambda _module_id, _names: {}
+        self.secrets_of: SecretsOf = lambda _spec: {}
 
     def view(self, record: Record) -> Instance:
         """Return the instance as it is shown now."""
@@ -124,5 +124,5 @@ class Announcer:
         """Return the frame that tells a worker this wish, secrets filled in, good from now. Raises `Unavailable`."""
         now = self._clock.now()
         if spec.secret_env and spec.desired is not Desired.ABSENT:
-            spec = with_secrets(spec, self.secrets_of(spec.module_id, spec.secret_env))
+            spec = with_secrets(spec, self.secrets_of(spec))
         return Apply(node_id=node_id, issued_at=now, expires_at=now + APPLY_LIFE, spec=spec)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.rules import Record
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.packages.service import Packages
+from ops_system.master.systems.environment import hidden_of, plain_of, settle_values
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
 from ops_system.model.errors import NotAllowed, OpsError
@@ -34,7 +37,10 @@ class Definitions:
         ref = await self._packages.get_ref(module.package, module.version, tx)
         on_node = {neighbour.module_id: neighbour.instance_id for neighbour in neighbours}
         depends_on = [on_node[wanted] for wanted in module.depends_on if wanted in on_node]
-        return placing.build_spec(instance_id, module, ref, merged_manifest(package.manifest, module), depends_on)
+        env = settle_values(await self._systems.env_shares(tx, module, instance_id))
+        service = merged_manifest(package.manifest, module, plain_of(env))
+        spec = placing.build_spec(instance_id, module, ref, service, depends_on)
+        return msgspec.structs.replace(spec, secret_env=hidden_of(env))
 
     async def foresee(
         self, tx: Transaction, record: Record, module: Module, neighbours: Iterable[InstanceSpec]

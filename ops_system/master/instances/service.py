@@ -85,7 +85,7 @@ class Instances:
         self._loaded_s = clock.monotonic_s()
         self._changed_nodes: set[NodeId] = set()
         self._wake = asyncio.Event()
-        announcer.secrets_of = systems.secrets.values
+        announcer.secrets_of = systems.secret_values
         packages.ask_before_delete(store.list_names_by_package)
         systems.ask_before_delete(store.list_names_by_modules)
         nodes.guard_removal(self.names_on_node)

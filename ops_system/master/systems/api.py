@@ -1,16 +1,76 @@
 """HTTP of systems and modules: parse, call, answer."""
 
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ops_system.master.systems.applying import Applier, ApplyBody, DiffBody, SystemDiff
 from ops_system.master.systems.rules import ModulePatch, NewModule, NewSystem, SystemPatch
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
 from ops_system.model.systems import Module, System
 
 _WRITE_ERRORS = ("invalid", "conflict")
+_YAML = "application/yaml"
 
 
 def routes(service: Systems) -> list[Route]:
     """Return the routes of `/systems` and `/modules`."""
     return [*_system_routes(service), *_module_routes(service)]
+
+
+def document_routes(applier: Applier) -> list[Route]:
+    """Return the routes of systems as YAML."""
+
+    async def export(call: Call) -> web.StreamResponse:
+        name, text = await applier.export(call.params["id"], call.principal)
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.yaml"}
+        return web.Response(body=text.encode(), content_type=_YAML, charset="utf-8", headers=headers)
+
+    async def diff(call: Call) -> SystemDiff:
+        return await applier.apply(ApplyBody(call.body.document, dry_run=True), call.principal)
+
+    async def apply(call: Call) -> SystemDiff:
+        return await applier.apply(call.body, call.principal)
+
+    return [
+        Route(
+            "GET",
+            "/systems/{id}/export",
+            Permission.VIEW,
+            export,
+            "A system with its modules as a YAML document; secrets by name alone",
+            "export_system",
+            answer=web.StreamResponse,
+            media=_YAML,
+            tag="systems",
+            errors=("not_found", "forbidden"),
+        ),
+        Route(
+            "POST",
+            "/systems/diff",
+            Permission.OPERATE,
+            diff,
+            "Show what a YAML document would change, and which instances it touches; nothing is written",
+            "diff_system",
+            answer=SystemDiff,
+            body=DiffBody,
+            tag="systems",
+            errors=("not_allowed", *_WRITE_ERRORS),
+        ),
+        Route(
+            "POST",
+            "/systems/apply",
+            Permission.OPERATE,
+            apply,
+            "Make a system what a YAML document says, all of it or nothing",
+            "apply_system",
+            answer=SystemDiff,
+            body=ApplyBody,
+            tag="systems",
+            errors=("not_allowed", *_WRITE_ERRORS),
+        ),
+    ]
 
 
 def _system_routes(service: Systems) -> list[Route]:

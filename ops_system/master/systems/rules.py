@@ -14,30 +14,36 @@ from ops_system.model.ids import ModuleId, SystemId
 from ops_system.model.manifest import HealthOverride, Manifest, RestartOverride
 from ops_system.model.manifest_rules import is_env_name, merge_overrides
 from ops_system.model.packages import NAME
-from ops_system.model.systems import ConfigMount, Module, ModulePlan, Placement
+from ops_system.model.placeholders import find_problems
+from ops_system.model.systems import ConfigMount, Module, ModulePlan, Placement, System
 
 MAX_NAME = 64
 MAX_MODULES = 200
 MAX_REPLICAS = 10_000
 MAX_ORDER = 1_000_000
 MAX_SECRETS = 100
+MAX_ENV = 500
 MAX_SECRET_BYTES = 8192
 
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 
 
 class NewSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A system to create."""
+    """A system to create. `env` goes to every module; `env_secrets` as with modules."""
 
     name: str
     description: str = ""
+    env: dict[str, str] = {}
+    env_secrets: dict[str, str] = {}
 
 
 class SystemPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a system changes; absent keys stay."""
+    """What of a system changes; absent keys stay. `env` replaces the whole; `env_secrets` as with modules."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
+    env: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    env_secrets: dict[str, str | None] | msgspec.UnsetType = msgspec.UNSET
 
 
 class NewModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +136,14 @@ def patched_module(module: Module, patch: ModulePatch, siblings: Sequence[Module
     return msgspec.structs.replace(module, **fields)
 
 
+def patched_system(system: System, patch: SystemPatch) -> System:
+    """Return the system with the patch's keys laid over it."""
+    fields = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not msgspec.UNSET}
+    if isinstance(patch.env_secrets, dict):
+        fields["env_secrets"] = merged_names(system.env_secrets, patch.env_secrets)
+    return msgspec.structs.replace(system, **fields)
+
+
 def merged_names(names: Iterable[str], changes: Mapping[str, str | None]) -> tuple[str, ...]:
     """Return the names of secrets after `changes`; None removes one."""
     removed = {name for name, value in changes.items() if value is None}
@@ -154,7 +168,7 @@ def resolve(wanted: Iterable[str], siblings: Sequence[Module]) -> tuple[ModuleId
 
 def check_module(module: Module, siblings: Sequence[Module]) -> None:
     """Raise `Invalid` with every fault of a module's own fields; what its package says is checked apart."""
-    problems = [*_field_problems(module), *_mount_problems(module.config_mounts)]
+    problems = [*_field_problems(module), *_placement_problems(module), *_mount_problems(module.config_mounts)]
     others = [sibling for sibling in siblings if sibling.id != module.id]
     cycle = find_cycle({sibling.id: sibling.depends_on for sibling in [*others, module]})
     if cycle:
@@ -199,21 +213,44 @@ def _field_problems(module: Module) -> list[str]:
     return problems
 
 
-def check_secrets(module: Module, changes: Mapping[str, str | None]) -> None:
+def check_env(env: Mapping[str, str]) -> None:
+    """Raise `Invalid` with every fault of plain environment values."""
+    problems = [f"$.env: at most {MAX_ENV}"] if len(env) > MAX_ENV else []
+    for name, value in env.items():
+        if not is_env_name(name):
+            problems.append(f"$.env.{name}: letters, digits and underscores, the first no digit; not OPS_INSTANCE")
+        if "\0" in value or len(value.encode()) > MAX_SECRET_BYTES:
+            problems.append(f"$.env.{name}: at most {MAX_SECRET_BYTES} bytes and no NUL")
+        problems += [f"$.env.{name}: {fault}" for fault in find_problems(value)]
+    if problems:
+        raise Invalid("; ".join(problems), problems=problems)
+
+
+def check_secrets(owner: Module | System, changes: Mapping[str, str | None]) -> None:
     """Raise `Invalid` with every fault of secret environment values; no message repeats a value."""
-    problems = [f"$.env_secrets: at most {MAX_SECRETS}"] if len(module.env_secrets) > MAX_SECRETS else []
-    for name in module.env_secrets:
+    problems = [f"$.env_secrets: at most {MAX_SECRETS}"] if len(owner.env_secrets) > MAX_SECRETS else []
+    for name in owner.env_secrets:
         if not is_env_name(name):
             problems.append(
                 f"$.env_secrets.{name}: letters, digits and underscores, the first no digit; not OPS_INSTANCE"
             )
-        if name in module.env:
+        if name in owner.env:
             problems.append(f"$.env_secrets.{name}: stands in env as well; take it out there")
     for name, value in changes.items():
         if value is not None and ("\0" in value or len(value.encode()) > MAX_SECRET_BYTES):
             problems.append(f"$.env_secrets.{name}: at most {MAX_SECRET_BYTES} bytes and no NUL")
     if problems:
         raise Invalid("; ".join(problems), problems=problems)
+
+
+def _placement_problems(module: Module) -> list[str]:
+    """A spread counts replicas; where every matching node has one, it would have no effect."""
+    problems = []
+    if module.placement.spread_by and module.replicas is None:
+        problems.append("$.placement.spread_by: wants replicas; without them every matching node has an instance")
+    if len(module.placement.spread_by) > MAX_NAME:
+        problems.append(f"$.placement.spread_by: at most {MAX_NAME} characters")
+    return problems
 
 
 def _mount_problems(mounts: Sequence[ConfigMount]) -> list[str]:
@@ -229,15 +266,20 @@ def _mount_problems(mounts: Sequence[ConfigMount]) -> list[str]:
         seen.add(path)
         if not _MODE.match(mount.mode):
             problems.append(f"{where}.mode: octal, such as 0640")
+        if mount.template and mount.content:
+            problems.append(f"{where}.content: leave it empty: template {mount.template} stands in its place")
+        if mount.template_version is not None and not (mount.template and mount.template_version > 0):
+            problems.append(f"{where}.template_version: a number from 1 on, beside the name of a template")
     return problems
 
 
-def merged_manifest(manifest: Manifest, module: Module) -> Manifest:
+def merged_manifest(manifest: Manifest, module: Module, env: Mapping[str, str] | None = None) -> Manifest:
     """Return the package's manifest as the module runs it. Raises `Invalid` with every fault of the whole.
 
-    Secret environment values are empty in it: they are filled in on the way to the worker.
+    `env`: the environment over the package's, where more than the module has a say. Secret values are empty in it:
+    they are filled in on the way to the worker.
     """
-    env = module.env | dict.fromkeys(module.env_secrets, "")
+    env = module.env | dict.fromkeys(module.env_secrets, "") if env is None else env
     return merge_overrides(
         manifest, args=module.args, env=env, ports=module.ports, health=module.health, restart=module.restart
     )

@@ -9,11 +9,13 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems import store
+from ops_system.master.systems.environment import LayeredValue, Share, settle_values
 from ops_system.master.systems.rules import (
     ModulePatch,
     NewModule,
     NewSystem,
     SystemPatch,
+    check_env,
     check_external,
     check_module,
     check_secrets,
@@ -24,11 +26,14 @@ from ops_system.master.systems.rules import (
     merged_manifest,
     new_module,
     patched_module,
+    patched_system,
 )
 from ops_system.master.systems.secrets import ModuleSecrets, Sealer
+from ops_system.master.templates.values import Kind, LayeredValues, Sealed
 from ops_system.master.web.route import ListQuery, Page, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.ids import ModuleId, SystemId, spell_id
+from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module, Placement, System
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Queries, Transaction
@@ -52,6 +57,7 @@ class Systems:
         self._bus = bus
         self._clock = clock
         self.secrets = ModuleSecrets(sealer)
+        self.values = LayeredValues(sealer)
         self._instances: list[InstanceQuestion] = []
         self._placements: dict[str, dict[str, Placement]] = {}  # by system and module: who is told of changes
         packages.ask_before_delete(store.list_package_users)
@@ -63,6 +69,7 @@ class Systems:
     async def load(self) -> None:
         """Learn the placements and the sealed values that are there."""
         await self.secrets.load(self._database)
+        await self.values.load(self._database)
         for module in await store.list_all_modules(self._database):
             self._placements.setdefault(module.system_id, {})[module.id] = module.placement
 
@@ -93,30 +100,59 @@ class Systems:
 
     async def create_system(self, body: NewSystem, actor: Principal) -> System:
         """Make an empty system. Raises `Invalid`, `Conflict` for a name in use."""
-        check_system_name(body.name)
-        now = self._clock.now()
-        system = System(SystemId(spell_id("sys", secrets.token_bytes(10))), body.name, body.description, now)
+        check_grant(actor, body.env_secrets)
+        system = System(
+            id=SystemId(spell_id("sys", secrets.token_bytes(10))),
+            name=body.name,
+            description=body.description,
+            created_at=self._clock.now(),
+            env=body.env,
+            env_secrets=tuple(sorted(body.env_secrets)),
+        )
+        self._check_system(system, body.env_secrets)
         async with self._database.transaction() as tx:
             await self._check_name(tx, system)
             await store.insert_system(tx, system)
+            written = await self.write_env(tx, system, {}, body.env_secrets)
             await self._audit.record(tx, actor, "system.create", f"system:{system.id}", "done", {"name": system.name})
+        self.values.keep(written)
         self._bus.publish(Changed(TOPIC, system.id, system))
         return system
 
     async def patch_system(self, system_id: str, patch: SystemPatch, actor: Principal) -> System:
-        """Change name or description. Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope)."""
+        """Change name, description or environment. What runs takes an environment with its next start.
+
+        Raises `NotFound`, `Invalid`, `Conflict`, `Forbidden` (beyond the scope, grant for secrets).
+        """
+        hidden = patch.env_secrets if isinstance(patch.env_secrets, dict) else {}
+        check_grant(actor, hidden)
         async with self._database.transaction() as tx:
             old = await self.get_system(system_id, tx, actor)
-            _check_whole(old, await store.list_modules(tx, system_id), actor)
-            name = patch.name if isinstance(patch.name, str) else old.name
-            description = patch.description if isinstance(patch.description, str) else old.description
-            system = System(old.id, name, description, old.created_at, old.modules)
-            check_system_name(name)
+            check_whole(old, await store.list_modules(tx, system_id), actor)
+            system = patched_system(old, patch)
+            self._check_system(system, hidden)
             await self._check_name(tx, system)
             await store.update_system(tx, system)
-            await self._audit.record(tx, actor, "system.change", f"system:{system.id}", "done", {"name": name})
+            written = await self.write_env(tx, system, old.env, hidden)
+            details: dict[str, object] = {"name": system.name}
+            if hidden:
+                details["hidden_env"] = sorted(hidden)  # the names
+            await self._audit.record(tx, actor, "system.change", f"system:{system.id}", "done", details)
+        self.values.keep(written)
         self._bus.publish(Changed(TOPIC, system.id, system))
         return system
+
+    def _check_system(self, system: System, hidden: Mapping[str, str | None]) -> None:
+        check_system_name(system.name)
+        check_env(system.env)
+        check_secrets(system, hidden)
+
+    async def write_env(
+        self, tx: Transaction, system: System, before: Mapping[str, str], hidden: Mapping[str, str | None]
+    ) -> Sealed:
+        """Write a system's environment; tell `values.keep` of the answer after the commit."""
+        plain = dict.fromkeys(before, None) | dict(system.env)
+        return await self.values.write(tx, Kind.ENV, system.id, plain, hidden)
 
     async def delete_system(self, system_id: str, actor: Principal) -> None:
         """Remove a system and its modules.
@@ -126,8 +162,8 @@ class Systems:
         async with self._database.transaction() as tx:
             system = await self.get_system(system_id, tx, actor)
             modules = await store.list_modules(tx, system_id)
-            _check_whole(system, modules, actor)
-            await self._check_no_instances(tx, [module.id for module in modules], f"system {system.name}")
+            check_whole(system, modules, actor)
+            await self.check_no_instances(tx, [module.id for module in modules], f"system {system.name}")
             await store.delete_system(tx, system_id)
             await self._audit.record(tx, actor, "system.delete", f"system:{system_id}", "done", {"name": system.name})
         self._placements.pop(system_id, None)
@@ -139,6 +175,30 @@ class Systems:
     async def _check_name(self, tx: Transaction, system: System) -> None:
         if await store.is_name_taken(tx, system.name, system.id):
             raise Conflict(f"another system is called {system.name!r}; choose another name", name=system.name)
+
+    # --- environment ----------------------------------------------------------------------------------------------
+    async def env_shares(self, reader: Queries, module: Module, instance_id: str | None = None) -> list[Share]:
+        """Return what system, module and instance say of the environment, in this order."""
+        owners = [module.system_id, *([] if instance_id is None else [instance_id])]
+        layers = await self.values.layers(reader, Kind.ENV, owners)
+        of_module = Share("module", module.env, module.env_secrets)
+        shares = [Share("system", layers[0].plain, layers[0].hidden), of_module]
+        return [*shares, *(Share("instance", layer.plain, layer.hidden) for layer in layers[1:])]
+
+    async def environment(self, module: Module, instance_id: str | None = None) -> list[LayeredValue]:
+        """Return every value of the environment that counts, the package's too, and where it comes from."""
+        shares = await self.env_shares(self._database, module, instance_id)
+        if module.package:
+            package = await self._packages.get(module.package, module.version)
+            shares.insert(0, Share("package", package.manifest.env))
+        return settle_values(shares)
+
+    def secret_values(self, spec: InstanceSpec) -> dict[str, str]:
+        """Return the plain values of the secrets in an instance's environment. Raises `Unavailable`."""
+        names = spec.secret_env
+        above = self.values.secrets(Kind.ENV, [spec.system_id], names)
+        own = self.values.secrets(Kind.ENV, [spec.instance_id], names)
+        return above | self.secrets.values(spec.module_id, names) | own
 
     # --- modules --------------------------------------------------------------------------------------------------
     async def list_modules(self, system_id: str, reader: Queries | None = None) -> list[Module]:
@@ -168,7 +228,7 @@ class Systems:
 
         Raises `NotFound`, `Invalid` (every fault), `Conflict` (name in use), `Forbidden` (scope, grant for secrets).
         """
-        _check_grant(actor, body.env_secrets)
+        check_grant(actor, body.env_secrets)
         module_id = ModuleId(spell_id("mod", secrets.token_bytes(10)))
         async with self._database.transaction() as tx:
             await self.get_system(system_id, tx, actor)
@@ -176,7 +236,7 @@ class Systems:
             module = new_module(module_id, SystemId(system_id), body, siblings, self._clock.now())
             check_within(module.placement, actor.scope, f"module {module.name}")
             check_secrets(module, body.env_secrets)
-            await self._check(tx, module, siblings)
+            await self.check(tx, module, siblings)
             await store.insert_module(tx, module)
             sealed = await self.secrets.write(tx, module_id, body.env_secrets)
             await self._record(tx, actor, "module.create", module, body.env_secrets)
@@ -219,7 +279,7 @@ class Systems:
         `NotAllowed` for another package while instances exist.
         """
         changes = patch.env_secrets if isinstance(patch.env_secrets, dict) else {}
-        _check_grant(actor, changes)
+        check_grant(actor, changes)
         async with self._database.transaction() as tx:
             old = await self.get_module(module_id, tx, actor)
             siblings = await store.list_modules(tx, old.system_id)
@@ -227,9 +287,9 @@ class Systems:
             for placed in (old, module):
                 check_within(placed.placement, actor.scope, f"module {old.name}")
             if module.package != old.package:
-                await self._check_no_instances(tx, [old.id], f"the package of module {old.name}")
+                await self.check_no_instances(tx, [old.id], f"the package of module {old.name}")
             check_secrets(module, changes)
-            await self._check(tx, module, siblings)
+            await self.check(tx, module, siblings)
             await store.update_module(tx, module)
             sealed = await self.secrets.write(tx, module.id, changes)
             await self._record(tx, actor, "module.change", module, changes)
@@ -250,19 +310,18 @@ class Systems:
         async with self._database.transaction() as tx:
             module = await self.get_module(module_id, tx, actor)
             check_within(module.placement, actor.scope, f"module {module.name}")
-            await self._check_no_instances(tx, [module.id], f"module {module.name}")
+            await self.check_no_instances(tx, [module.id], f"module {module.name}")
             siblings = await store.list_modules(tx, module.system_id)
             users = [sibling.name for sibling in siblings if module.id in sibling.depends_on]
             if users:
                 raise NotAllowed(f"{', '.join(users)} depend on module {module.name}; change them first", users=users)
             await store.delete_module(tx, module_id)
             await self._record(tx, actor, "module.delete", module)
-        self._placements.get(module.system_id, {}).pop(module_id, None)
-        self.secrets.keep(module.id, {})
-        self._bus.publish(Changed(MODULE_TOPIC, module_id, None))
-        self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
+        self.forget(module)
+        await self.show_system(module.system_id)
 
-    async def _check(self, tx: Transaction, module: Module, siblings: list[Module]) -> None:
+    async def check(self, tx: Transaction, module: Module, siblings: list[Module]) -> None:
+        """Raise `Conflict`, or `Invalid` with every fault of a module among its siblings, its package's too."""
         if any(sibling.name == module.name and sibling.id != module.id for sibling in siblings):
             raise Conflict(f"the system has a module called {module.name!r}; choose another name", name=module.name)
         check_module(module, siblings)
@@ -276,7 +335,8 @@ class Systems:
             raise Invalid(problem, problems=[problem], package=module.package, version=module.version) from missing
         merged_manifest(package.manifest, module)
 
-    async def _check_no_instances(self, tx: Transaction, modules: list[ModuleId], what: str) -> None:
+    async def check_no_instances(self, tx: Transaction, modules: list[ModuleId], what: str) -> None:
+        """Raise `NotAllowed` while instances of these modules exist."""
         names = [name for question in self._instances for name in await question(tx, modules)]
         if names:
             raise NotAllowed(f"{what}: {len(names)} instances exist; destroy them first", instances=names[:100])
@@ -295,9 +355,24 @@ class Systems:
         await self._audit.record(tx, actor, action, f"module:{module.id}", "done", details)
 
     async def _publish(self, module: Module) -> None:
+        self.show(module)
+        await self.show_system(module.system_id)
+
+    # --- after a commit -------------------------------------------------------------------------------------------
+    def show(self, module: Module) -> None:
+        """Show a module as it was written."""
         self._placements.setdefault(module.system_id, {})[module.id] = module.placement
         self._bus.publish(Changed(MODULE_TOPIC, module.id, module))
-        self._bus.publish(Changed(TOPIC, module.system_id, await self.get_system(module.system_id)))
+
+    def forget(self, module: Module) -> None:
+        """Show that a module was removed."""
+        self._placements.get(module.system_id, {}).pop(module.id, None)
+        self.secrets.keep(module.id, {})
+        self._bus.publish(Changed(MODULE_TOPIC, module.id, None))
+
+    async def show_system(self, system_id: str) -> None:
+        """Show a system as it was written."""
+        self._bus.publish(Changed(TOPIC, system_id, await self.get_system(system_id)))
 
 
 def _scope_of(principal: Principal | None) -> dict[str, str]:
@@ -308,13 +383,13 @@ async def _placements(reader: Queries, system_id: str) -> list[Placement]:
     return [module.placement for module in await store.list_modules(reader, system_id)]
 
 
-def _check_whole(system: System, modules: list[Module], actor: Principal) -> None:
+def check_whole(system: System, modules: list[Module], actor: Principal) -> None:
     """Raise `Forbidden` unless every module of the system lies within the actor's scope."""
     for module in modules:
         check_within(module.placement, actor.scope, f"system {system.name} has a module {module.name}; it")
 
 
-def _check_grant(actor: Principal, hidden: Mapping[str, str | None]) -> None:
+def check_grant(actor: Principal, hidden: Mapping[str, str | None]) -> None:
     """Raise `Forbidden` unless who sets secret values has the grant for it."""
     if hidden and Permission.SECRETS not in actor.permissions:
         raise Forbidden(

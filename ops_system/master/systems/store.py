@@ -12,7 +12,13 @@ from ops_system.model.stamps import from_ms, to_ms
 from ops_system.model.systems import Module, ModulePlan, System
 from ops_system.storage.database import Queries, Row, Transaction
 
-_SYSTEM = "SELECT s.*, (SELECT count(*) FROM modules m WHERE m.system_id = s.id) AS modules FROM systems s"
+_SYSTEM = (
+    "SELECT s.*, (SELECT count(*) FROM modules m WHERE m.system_id = s.id) AS modules,"
+    " (SELECT json_group_object(v.name, v.value) FROM layered_values v"
+    " WHERE v.kind = 'env' AND v.owner = s.id AND v.sealed IS NULL) AS env,"
+    " (SELECT json_group_array(v.name) FROM layered_values v"
+    " WHERE v.kind = 'env' AND v.owner = s.id AND v.sealed IS NOT NULL) AS env_secrets FROM systems s"
+)
 _SYSTEM_SORTS: Mapping[str, str] = {"name": "name", "created_at": "created_ms", "modules": "modules"}
 _MODULE_SORTS: Mapping[str, str] = {
     "name": "name",
@@ -31,6 +37,8 @@ def _system(row: Row) -> System:
         created_at=from_ms(row["created_ms"]),
         modules=row["modules"],
     )
+        env=msgspec.json.decode(row["env"], type=dict[str, str]),
+        env_secrets=tuple(sorted(msgspec.json.decode(row["env_secrets"], type=list[str]))),
 
 
 def _module(row: Row) -> Module:
@@ -76,6 +84,12 @@ async def find_system(reader: Queries, system_id: str) -> System | None:
 
 
 async def list_systems(reader: Queries, query: ListQuery, scope: Mapping[str, str]) -> tuple[list[System], int]:
+async def find_system_by_name(reader: Queries, name: str) -> System | None:
+    """Return the system of this name."""
+    row = await reader.fetch_one(f"{_SYSTEM} WHERE s.name = ?", (name,))
+    return None if row is None else _system(row)
+
+
     """Return one page of what a scope sees and how many match in all."""
     pattern = like(query.q)
     order = order_by(query.sort, _SYSTEM_SORTS, "name")

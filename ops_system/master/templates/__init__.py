@@ -1,0 +1,1 @@
+"""Config templates with their versions, and the values that go down from the master to an instance."""
