@@ -40,10 +40,9 @@ class PieceReader:
 
     def feed(self, data: bytes) -> list[tuple[Channel, bytes]]:
         """Return the pieces that `data` completes. Raises `Invalid` for a channel or a length that cannot be."""
-        if not self._rest and len(data) >= _HEAD.size:
-            number, size = _HEAD.unpack_from(data)
-            if len(data) == _HEAD.size + size:  # one piece, whole: the usual case of a flood, and no copy of a copy
-                return [(_channel(number, size), data[_HEAD.size :])]
+        whole = self.take_whole(data)
+        if whole is not None:
+            return [whole]
         self._rest += data
         found: list[tuple[Channel, bytes]] = []
         while len(self._rest) >= _HEAD.size:
@@ -55,6 +54,15 @@ class PieceReader:
             found.append((channel, bytes(self._rest[_HEAD.size : end])))
             del self._rest[:end]
         return found
+
+    def take_whole(self, data: bytes) -> tuple[Channel, bytes] | None:
+        """Return the piece when `data` is exactly one and nothing waits before it, as is usual: no copy of a copy."""
+        if self._rest or len(data) < _HEAD.size:
+            return None
+        number, size = _HEAD.unpack_from(data)
+        if len(data) != _HEAD.size + size or number not in _CHANNELS or size > MAX_PIECE_BYTES:
+            return None
+        return Channel(number), data[_HEAD.size :]
 
 
 def _channel(number: int, size: int) -> Channel:

@@ -5,7 +5,8 @@
     end = await link.run(on_frame)                           until either end closes, falls silent, or breaks the rules
 
 `run` holds three tasks: a reader (answers, streams and questions are dealt with at once), a dispatcher that awaits
-`on_frame` for everything else in order, and a writer that empties the `Outbox`.
+`on_frame` for everything else in order, and a writer that empties the `Outbox`. What somebody waits for (`_PROMPT`)
+does not wait for the writer while nothing else does.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from ops_system.protocol.outbox import Outbox
 from ops_system.protocol.requests import Alive
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.silence import Silence
-from ops_system.runtime.sockets import Socket, transport_of
+from ops_system.runtime.sockets import Socket, has_room, send_at_once, transport_of
 from ops_system.runtime.streams import Stream
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ MAX_WAITING_FRAMES = 256
 MAX_HANDLERS = 64
 HEARTBEATS_A_DEADLINE = 4
 _TIMER_SLACK_S = 0.01
+_PROMPT = (StreamData, StreamAck, StreamOpen, StreamClose, Request, Reply)
 _SOCKET_CODES = {"invalid": 1008, "internal": 1011, "overloaded": 1013}
 
 Side = Literal["master", "worker"]
@@ -84,6 +86,7 @@ class Link:
         self._outbox = Outbox() if outbox is None else outbox
         self._inbox: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING_FRAMES)
         self._wake = asyncio.Event()
+        self._is_idle = False  # the writer waits for something to do
         self._calls = session.Calls()
         self._answers: dict[int, asyncio.Future[Reply]] = {}
         self._streams: dict[int, Stream] = {}
@@ -145,12 +148,24 @@ class Link:
         """Queue a frame by its class, never waiting; False when the link is over."""
         if self.end is not None:
             return False
+        if self._is_idle and isinstance(frame, _PROMPT) and self._send_through(frame):
+            return True
         self._outbox.put(frame)
         if self._outbox.is_overfull:
             self._finish(LinkEnd("overloaded", f"the {self._peer} does not read"))
             self._abort()
             return False
         self._wake.set()
+        return True
+
+    def _send_through(self, frame: Frame) -> bool:
+        """Send past the outbox while that is empty and the peer keeps up; False: queue it."""
+        if self._outbox or not has_room(self._transport):
+            return False
+        try:
+            send_at_once(self._socket, encode(frame))
+        except (ConnectionError, RuntimeError):  # the writer meets the same, and ends the link
+            return False
         return True
 
     def close(self, code: str = "closed", message: str = "") -> None:
@@ -302,7 +317,9 @@ class Link:
             except (ConnectionError, RuntimeError) as problem:
                 self._stop(LinkEnd("lost", str(problem)))
             self._wake.clear()
+            self._is_idle = True
             await self._wake.wait()
+            self._is_idle = False
 
     def _frame_in(self, message: WSMessage) -> Frame | None:
         """Return the frame, None when the socket is closed. Raises `Invalid`."""

@@ -35,6 +35,8 @@ class Stream:
         self._credit_bytes = WINDOW_BYTES
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
+        self._is_awaited = False
+        self._taker: Callable[[bytes], bool] | None = None
         self._end: StreamClose | None = None
 
     @property
@@ -56,6 +58,23 @@ class Stream:
             size = min(len(rest), chunk_bytes, self._credit_bytes)
             self._put(bytes(rest[:size]))
             rest = rest[size:]
+
+    def write_now(self, data: bytes) -> bool:
+        """Send `data` in one frame when there is credit for all of it; False: nothing was sent, `write` may wait.
+
+        Not while a `write` is under way.
+        """
+        if self._end is not None or len(data) > min(MAX_CHUNK_BYTES, self._credit_bytes):
+            return False
+        self._put(data)
+        return True
+
+    def offer_to(self, taker: Callable[[bytes], bool]) -> None:
+        """Offer chunks to `taker` as they come, while whoever iterates has dealt with all before: no task wakes.
+
+        It must not raise; False: it did nothing, and the chunk is iterated over.
+        """
+        self._taker = taker
 
     def _put(self, data: bytes) -> None:
         if data:
@@ -84,7 +103,11 @@ class Stream:
             if self._end is not None:
                 raise error_from(self._end.code, self._end.message) if self._end.code else StopAsyncIteration
             self._readable.clear()
-            await self._readable.wait()
+            self._is_awaited = True
+            try:
+                await self._readable.wait()
+            finally:
+                self._is_awaited = False
         data = self._chunks.popleft()
         self._acknowledge(len(data))
         return data
@@ -94,8 +117,11 @@ class Stream:
         self._unacked_bytes += len(frame.data)
         if self._unacked_bytes > WINDOW_BYTES or len(frame.data) > MAX_CHUNK_BYTES:
             return False
-        self._chunks.append(frame.data)
-        self._readable.set()
+        if self._is_awaited and not self._chunks and self._taker is not None and self._taker(frame.data):
+            self._acknowledge(len(frame.data))
+        else:
+            self._chunks.append(frame.data)
+            self._readable.set()
         return True
 
     def on_ack(self, frame: StreamAck) -> None:

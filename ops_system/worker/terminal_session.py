@@ -2,13 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from ops_system.model.errors import Invalid, RateLimited
 from ops_system.model.ids import spell_id
 from ops_system.processes.platforms import open_pty
 from ops_system.processes.pty import MAX_CELLS, Pty, PtyEnd
+from ops_system.protocol.pieces import Channel, encode_piece
 from ops_system.protocol.requests import (
     TERMINAL_WINDOW_BYTES,
     FromTerminalViewer,
@@ -22,6 +23,7 @@ from ops_system.protocol.requests import (
 )
 
 REPLAY_BYTES = 1024 * 1024
+CHUNK_BYTES = 48 * 1024  # what is read from the terminal in one go is one piece and one frame
 IDLE_S = 8 * 3600.0  # nobody looks and nothing is said: the session ends
 
 
@@ -53,9 +55,22 @@ class Replay:
 
 
 class Viewer:
-    """Somebody who looks at a session: how far they are, and how large their window is."""
+    """Somebody who looks at a session: how far they are, and how large their window is.
 
-    def __init__(self, place: int, size: tuple[int, int], *, is_read_only: bool, is_recorder: bool = False) -> None:
+    `send_now` sends a piece without waiting, or tells that it cannot; used while `is_waiting` for news.
+    """
+
+    def __init__(
+        self,
+        place: int,
+        size: tuple[int, int],
+        send_now: Callable[[bytes], bool],
+        *,
+        is_read_only: bool,
+        is_recorder: bool = False,
+    ) -> None:
+        self._send_now = send_now
+        self.is_waiting = False
         self.sent = place
         self.acked = place
         self.size = size
@@ -69,6 +84,19 @@ class Viewer:
         """Queue a control message."""
         self.words.append(word)
         self.news.set()
+
+    def hear(self, data: bytes, end: int) -> None:
+        """Something was said, up to `end`: show it at once where nothing waits before it, else leave it to the task."""
+        is_next = self.is_waiting and not self.words and self.sent + len(data) == end
+        if (
+            is_next
+            and not self.is_full
+            and len(data) <= CHUNK_BYTES
+            and self._send_now(encode_piece(Channel.STDOUT, data))
+        ):
+            self.sent = end
+        else:
+            self.news.set()
 
     @property
     def is_full(self) -> bool:
@@ -140,7 +168,7 @@ class Session:
         self._note_life()
         self.replay.add(data)
         for viewer in self.viewers:
-            viewer.news.set()
+            viewer.hear(data, self.replay.end)
         self._steer()
 
     def _steer(self) -> None:

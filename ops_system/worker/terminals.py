@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
-from ops_system.model.errors import Conflict, Invalid, NotFound, RateLimited
+from ops_system.model.errors import Conflict, Invalid, NotFound, OpsError, RateLimited
 from ops_system.processes.pty import PtyEnd
 from ops_system.protocol.pieces import Channel, PieceReader, encode_piece
 from ops_system.protocol.requests import (
@@ -32,18 +32,13 @@ from ops_system.protocol.requests import (
 from ops_system.runtime.streams import MAX_CHUNK_BYTES, Stream
 from ops_system.runtime.tasks import running
 from ops_system.worker.policy import Policy
-from ops_system.worker.terminal_session import (
-    Session,
-    Viewer,
-    check_size,
-)
+from ops_system.worker.terminal_session import CHUNK_BYTES, Session, Viewer, check_size
 
 _log = logging.getLogger(__name__)
 
 STALL_S = 30.0
 MAX_SESSIONS = 32
 MAX_NAME_CHARS = 64
-CHUNK_BYTES = 48 * 1024  # what is read from the terminal in one go is one piece and one frame
 
 
 class TerminalSessions:
@@ -123,8 +118,13 @@ class TerminalSessions:
         check_size(body.cols, body.rows)
         self._policy.check_terminal(body.user)
         session = self._find(body.session) if body.session else self._begin(body)
-        size = (body.cols, body.rows)
-        viewer = Viewer(session.replay.start, size, is_read_only=body.is_read_only, is_recorder=body.is_recorder)
+        viewer = Viewer(
+            session.replay.start,
+            (body.cols, body.rows),
+            stream.write_now,
+            is_read_only=body.is_read_only,
+            is_recorder=body.is_recorder,
+        )
         viewer.words.append(
             TerminalReady(
                 session=session.id,
@@ -202,25 +202,44 @@ class TerminalSessions:
 async def _wait_for_news(viewer: Viewer) -> None:
     """Wait until there is something to do. Raises `RateLimited` when the viewer shows nothing for too long."""
     limit = viewer.acked_at_s + STALL_S if viewer.is_full else None
+    viewer.is_waiting = True
     try:
         async with asyncio.timeout_at(limit):
             await viewer.news.wait()
     except TimeoutError:
         raise RateLimited(f"nothing was shown for {STALL_S:.0f} s; look at the session again") from None
+    finally:
+        viewer.is_waiting = False
 
 
 async def _listen(stream: Stream, session: Session, viewer: Viewer) -> None:
     """Take what the viewer types and says, until it leaves."""
     reader = PieceReader()
+
+    def take(chunk: bytes) -> bool:
+        piece = reader.take_whole(chunk)
+        if piece is None:
+            return False
+        with contextlib.suppress(OpsError):  # heard again below, where it ends the look
+            _hear(session, viewer, *piece)
+            return True
+        return False
+
+    stream.offer_to(take)
     try:
         async for chunk in stream:
             for channel, data in reader.feed(chunk):
-                if channel is Channel.CONTROL:
-                    session.on_word(viewer, _read_word(data))
-                else:
-                    session.on_typed(viewer, data)
+                _hear(session, viewer, channel, data)
     finally:
         viewer.news.set()
+
+
+def _hear(session: Session, viewer: Viewer, channel: Channel, data: bytes) -> None:
+    """Take one piece. Raises `Invalid`, `RateLimited`; nothing was done then."""
+    if channel is Channel.CONTROL:
+        session.on_word(viewer, _read_word(data))
+    else:
+        session.on_typed(viewer, data)
 
 
 def _read_word(data: bytes) -> FromTerminalViewer:

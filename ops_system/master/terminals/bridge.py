@@ -1,6 +1,7 @@
 """From a worker's stream to a browser's WebSocket and back: bytes as binary frames, control as JSON text frames.
 
-Nothing is kept here: the worker sends what the browser has acknowledged room for, so this end never fills up.
+Nothing is kept here: the worker sends what the browser has acknowledged room for, so this end never fills up. What the
+terminal says goes on in the very turn of the loop in which it came, while the browser's socket has room.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from ops_system.model.errors import OpsError
 from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, PieceReader, encode_piece
 from ops_system.protocol.requests import TerminalReady
+from ops_system.runtime.sockets import has_room, send_at_once, transport_of
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running
 
@@ -62,7 +64,21 @@ async def _show(
 ) -> None:
     """Worker to browser."""
     reader = PieceReader()
+    transport = transport_of(socket)
     end = TerminalClosed("", "the terminal is not shown any more")
+
+    def pass_on(chunk: bytes) -> bool:
+        piece = reader.take_whole(chunk) if has_room(transport) else None
+        if piece is None or piece[0] is Channel.CONTROL:
+            return False
+        try:
+            send_at_once(socket, piece[1])
+        except (ConnectionError, RuntimeError):  # met again below, where it ends the bridge
+            return False
+        traffic.shown_bytes += len(piece[1])
+        return True
+
+    stream.offer_to(pass_on)
     with contextlib.suppress(ConnectionError):
         try:
             async for chunk in stream:

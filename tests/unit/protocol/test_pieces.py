@@ -35,3 +35,14 @@ def test_a_piece_has_a_limit():
 def test_bytes_of_a_stranger_raise_nothing_else(data):
     with contextlib.suppress(Invalid):
         PieceReader().feed(data)
+
+
+def test_one_whole_piece_is_taken_only_when_nothing_waits_before_it():
+    reader, piece = PieceReader(), encode_piece(Channel.STDOUT, b"data")
+    assert reader.take_whole(piece) == (Channel.STDOUT, b"data")
+    assert reader.take_whole(piece[:-1]) is None
+    assert reader.take_whole(piece + piece) is None
+    assert reader.take_whole(b"\x07\0\0\0\x01x") is None
+    reader.feed(piece[:3])
+    assert reader.take_whole(piece) is None
+    assert reader.feed(piece[3:]) == [(Channel.STDOUT, b"data")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.protocol import frames
 from ops_system.protocol.outbox import Outbox
 from ops_system.protocol.requests import FollowLog, ListLogs, LogFiles
+from ops_system.runtime import link as link_module
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.link import Link, LinkEnd
 from ops_system.runtime.streams import WINDOW_BYTES
@@ -315,6 +317,41 @@ async def test_a_stream_carries_bytes_both_ways_and_ends_well():
         assert not stream.is_open
         with pytest.raises(Unavailable):
             await stream.write(b"late")
+
+
+async def test_what_somebody_waits_for_leaves_at_once_and_in_order_however_full_the_socket_is(monkeypatch):
+    pieces = [bytes([number]) * size for number in range(50) for size in (1, 60_000)]
+    waited: list[bool] = []
+    rooms = itertools.cycle([True, True, False])
+    monkeypatch.setattr(link_module, "has_room", lambda _transport: next(rooms))
+
+    async def speak(stream, _body: FollowLog):
+        for piece in pieces:
+            if not stream.write_now(piece):
+                await stream.write(piece)
+            waited.append(bool(end[1].link._outbox))
+
+    handlers = Handlers()
+    handlers.on_stream("log", FollowLog, speak)
+    async with pair(handlers) as end, asyncio.timeout(LONG_S):
+        stream = end[0].link.open_stream("log", FollowLog(InstanceId("i"), "x"))
+        assert b"".join([data async for data in stream]) == b"".join(pieces)
+    assert not waited[0], "the first piece waited for a task"
+    assert any(waited)
+
+
+async def test_what_leaves_at_once_goes_behind_what_waits():
+    async with sockets() as (server, client), asyncio.timeout(LONG_S):
+        master, worker = Link(server, "master"), Link(client, "worker")
+        async with asyncio.TaskGroup() as group:
+            ends = start(master, group), start(worker, group)
+            assert await master.ping(LONG_S)
+            worker.send(frames.Ping(1, NOW))
+            worker.send(frames.Reply(7, error_code="x"))
+            assert len(worker._outbox._control) == 2, "a frame overtook another"
+            await ends[0].until(lambda: ends[0].heard)
+            for end in ends:
+                end.run.cancel()
 
 
 async def test_a_stream_nobody_reads_stops_its_writer_and_nothing_else():
