@@ -60,6 +60,7 @@ from ops_system.master.operations.service import Operations
 from ops_system.master.outbound.client import Outbound
 from ops_system.master.packages import api as packages_api
 from ops_system.master.packages.parts import Parts as UploadParts
+from ops_system.master.packages.retention import Retention
 from ops_system.master.packages.service import Packages
 from ops_system.master.publishers import api as publishers_api
 from ops_system.master.publishers.service import Publishers
@@ -125,7 +126,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     nodes, links = await build_nodes(ground, auth)
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)
-    packages = await build_packages(ground)
+    packages = await build_packages(ground, operations)
     systems, applier = await build_systems(ground, packages)
     metrics, history = build_metrics(ground, nodes, links)
     ground.gauges.append(lambda: node_gauges(nodes, links, metrics, history))
@@ -248,7 +249,7 @@ def build_channels(ground: Ground, nodes: Nodes) -> Channels:
     return channels
 
 
-async def build_packages(ground: Ground) -> Packages:
+async def build_packages(ground: Ground, operations: Operations) -> Packages:
     """The catalogue, and the store below it."""
     watch = StoreWatch(ground.store, ground.config.storage.type)
     await ground.store.sweep()
@@ -264,10 +265,14 @@ async def build_packages(ground: Ground) -> Packages:
         bus=ground.bus,
         clock=ground.clock,
     )
-    ground.parts |= {"packages": packages.run, "storage": watch.run}
+    retention = Retention(
+        database=ground.database, packages=packages, operations=operations, audit=ground.audit, clock=ground.clock
+    )
+    ground.parts |= {"packages": packages.run, "package retention": retention.run, "storage": watch.run}
     ground.checks["storage"] = watch.check
     ground.gauges.append(watch.gauges)
     ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
+    ground.routes += packages_api.retention_routes(retention)
     return packages
 
 
@@ -395,6 +400,7 @@ def build_upgrades(ground: Ground, book: Book, instances: Instances, rollouts: R
         driver=driver,
         audit=ground.audit,
     )
+    upgrades.guard(book.packages.usage)
     ground.parts["upgrades"] = driver.run
     ground.routes += upgrades_api.routes(upgrades)
 
@@ -511,6 +517,7 @@ def build_live(ground: Ground, book: Book, instances: Instances, owners: Instanc
     topics.register_operations(hub, book.operations)
     topics.register_commands(hub, commands, book.nodes)
     sight = topics.Sight(book.nodes, owners.owner_of)
+    book.packages.usage.limit(lambda who, user: topics.sees_user(sight, book.systems, who, user))
     topics.register_instances(hub, instances, sight)
     topics.register_metrics(hub, book.metrics, book.nodes, instances, sight)
     ground.bus.subscribe(SessionsRevoked, lambda event: hub.close_sessions(event.ids))

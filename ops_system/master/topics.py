@@ -17,7 +17,7 @@ from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.operations.service import Operations
-from ops_system.master.packages.rules import PackageQuery
+from ops_system.master.packages.rules import PackageQuery, PackageUser
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.decode import MAX_PAGE
@@ -46,6 +46,13 @@ class Sight:
     def sees_instance(self, principal: Principal, instance_id: str) -> bool:
         """Whether an instance lies within the scope."""
         return reaches(self._nodes, principal.scope, self._node_of(InstanceId(instance_id)) or "")
+
+
+def sees_user(sight: Sight, systems: Systems, principal: Principal, user: PackageUser) -> bool:
+    """Whether a principal may be told that this module, instance or rollout uses a package."""
+    if user.kind == "instance":
+        return sight.sees_instance(principal, user.id)
+    return systems.sees_module(principal, user.id)
 
 
 def register_nodes(hub: Hub, nodes: Nodes) -> None:

@@ -37,7 +37,7 @@ class PackageRef(msgspec.Struct, frozen=True):
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A package as the API shows it."""
+    """A package as the API shows it. `tags`, `note` and `is_pinned` are what people wrote on it, `marked_*` the last."""
 
     name: str
     version: str
@@ -47,6 +47,11 @@ class Package(msgspec.Struct, frozen=True):
     created_at: datetime
     created_by: str
     publisher: PublisherSignature | None = None
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    is_pinned: bool = False
+    marked_at: datetime | None = None
+    marked_by: str = ""
 
 
 def signed_text(name: str, version: str, sha256: str, size_bytes: int) -> bytes:

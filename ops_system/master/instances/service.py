@@ -86,7 +86,7 @@ class Instances:
         self._changed_nodes: set[NodeId] = set()
         self._wake = asyncio.Event()
         announcer.secrets_of = systems.secret_values
-        packages.ask_before_delete(store.list_names_by_package)
+        packages.usage.ask_before_delete(store.list_package_users)
         systems.ask_before_delete(store.list_names_by_modules)
         nodes.guard_removal(self.names_on_node)
         operations.control("instance.", self)

@@ -7,6 +7,7 @@ import msgspec
 
 from ops_system.master.instances.rules import Action, EventMark, Record
 from ops_system.master.instances.views import InstanceQuery, TimelineEvent
+from ops_system.master.packages.rules import PackageUser
 from ops_system.master.web.paging import like, order_by
 from ops_system.master.web.route import ListQuery
 from ops_system.model.ids import InstanceId, ModuleId, NodeId
@@ -127,14 +128,13 @@ async def list_names_by_modules(reader: Queries, modules: Iterable[ModuleId]) ->
     return [row["name"] for row in rows]
 
 
-async def list_names_by_package(reader: Queries, package: str, version: str) -> list[str]:
-    """Return `instance NAME` of every instance of this package version."""
+async def list_package_users(reader: Queries, package: str, version: str) -> list[PackageUser]:
+    """Return every instance of this package version."""
     rows = await reader.fetch_all(
-        "SELECT 'instance ' || name || ' on ' || node_id AS name FROM instances"
-        " WHERE package = ? AND version = ? ORDER BY 1",
+        "SELECT id, name, node_id FROM instances WHERE package = ? AND version = ? ORDER BY name, node_id",
         (package, version),
     )
-    return [row["name"] for row in rows]
+    return [PackageUser("instance", row["id"], row["name"], row["node_id"]) for row in rows]
 
 
 async def insert(tx: Transaction, record: Record) -> None:

@@ -6,14 +6,17 @@ import msgspec
 from aiohttp import web
 
 from ops_system.master.packages.download import ZIP, send_zip
-from ops_system.master.packages.rules import PackageQuery
+from ops_system.master.packages.retention import Retention, RetentionPreview, RetentionView
+from ops_system.master.packages.rules import PackageDiff, PackagePatch, PackageQuery, PackageUsage, RetentionPolicy
 from ops_system.master.packages.service import Packages, UploadView
 from ops_system.master.publishers.rules import SIGNATURE_HEADER
 from ops_system.master.web.reply import Reply
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
+from ops_system.model.operations import Operation
 from ops_system.model.packages import Package
 
 PART = "application/octet-stream"
+_ONE = "/packages/{name}/{version}"
 _UPLOAD_ERRORS = ("invalid", "conflict", "too_large", "unsupported_media", "storage_full", "unavailable")
 
 
@@ -42,6 +45,25 @@ class DownloadQuery(msgspec.Struct, frozen=True):
     direct: bool = False
 
 
+class DiffQuery(msgspec.Struct, frozen=True):
+    """`against`: the version to compare with."""
+
+    against: str
+
+
+class RetentionQuery(msgspec.Struct, frozen=True):
+    """A policy to try: both left out, the one that is set."""
+
+    keep_versions: int | None = None
+    keep_days: int | None = None
+
+
+class RetentionRun(msgspec.Struct, frozen=True):
+    """The run is on record; the operation tells how far it is."""
+
+    operation: Operation
+
+
 def _created(made: tuple[Package, bool]) -> Reply:
     package, is_new = made
     return Reply(package, status=201 if is_new else 200)
@@ -53,7 +75,12 @@ def _chunks(call: Call) -> AsyncIterator[bytes]:
 
 def routes(service: Packages) -> list[Route]:
     """Return the routes of `/packages` and `/uploads`, and the workers' download."""
-    return [*_package_routes(service), *_upload_routes(service)]
+    return [
+        *_package_routes(service),
+        *_version_routes(service),
+        *_download_routes(service),
+        *_upload_routes(service),
+    ]
 
 
 def _package_routes(service: Packages) -> list[Route]:
@@ -71,18 +98,6 @@ def _package_routes(service: Packages) -> list[Route]:
         await service.delete(call.params["name"], call.params["version"], call.principal)
         return Nothing()
 
-    async def download_package(call: Call) -> web.StreamResponse:
-        name, version = call.params["name"], call.params["version"]
-        url = await service.presign(name, version) if call.query.direct else None
-        if url is not None:
-            return web.Response(status=307, headers={"Location": url, "Cache-Control": "no-store"})
-        return await send_zip(call.request, await service.zip_of(name, version), f"{name}-{version}.zip")
-
-    async def fetch_package(call: Call) -> web.StreamResponse:
-        sha256 = call.params["sha256"]
-        return await send_zip(call.request, await service.zip_by_sha256(sha256), f"{sha256}.zip")
-
-    one = "/packages/{name}/{version}"
     return [
         Route(
             "GET",
@@ -112,7 +127,7 @@ def _package_routes(service: Packages) -> list[Route]:
         ),
         Route(
             "GET",
-            one,
+            _ONE,
             Permission.VIEW,
             get_package,
             "Show one package",
@@ -123,7 +138,7 @@ def _package_routes(service: Packages) -> list[Route]:
         ),
         Route(
             "DELETE",
-            one,
+            _ONE,
             Permission.OPERATE,
             delete_package,
             "Delete a package that no module and no instance uses",
@@ -131,9 +146,74 @@ def _package_routes(service: Packages) -> list[Route]:
             tag="packages",
             errors=("not_found", "not_allowed"),
         ),
+    ]
+
+
+def _version_routes(service: Packages) -> list[Route]:
+    async def mark_package(call: Call) -> Package:
+        return await service.mark(call.params["name"], call.params["version"], call.body, call.principal)
+
+    async def show_usage(call: Call) -> PackageUsage:
+        return await service.show_usage(call.params["name"], call.params["version"], call.principal)
+
+    async def diff_packages(call: Call) -> PackageDiff:
+        return await service.diff(call.params["name"], call.params["version"], call.query.against)
+
+    return [
+        Route(
+            "PATCH",
+            _ONE,
+            Permission.OPERATE,
+            mark_package,
+            "Change tags, note or pin of a version; its bytes never change",
+            "mark_package",
+            answer=Package,
+            body=PackagePatch,
+            tag="packages",
+            errors=("not_found", "invalid"),
+        ),
         Route(
             "GET",
-            f"{one}/download",
+            f"{_ONE}/usage",
+            Permission.VIEW,
+            show_usage,
+            "Show which modules plan a version, which instances have it, which rollouts could return to it",
+            "show_package_usage",
+            answer=PackageUsage,
+            tag="packages",
+            errors=("not_found",),
+        ),
+        Route(
+            "GET",
+            f"{_ONE}/diff",
+            Permission.VIEW,
+            diff_packages,
+            "Compare with the version `against`: service.json value by value, and the files",
+            "diff_packages",
+            answer=PackageDiff,
+            query=DiffQuery,
+            tag="packages",
+            errors=("not_found", "unavailable"),
+        ),
+    ]
+
+
+def _download_routes(service: Packages) -> list[Route]:
+    async def download_package(call: Call) -> web.StreamResponse:
+        name, version = call.params["name"], call.params["version"]
+        url = await service.presign(name, version) if call.query.direct else None
+        if url is not None:
+            return web.Response(status=307, headers={"Location": url, "Cache-Control": "no-store"})
+        return await send_zip(call.request, await service.zip_of(name, version), f"{name}-{version}.zip")
+
+    async def fetch_package(call: Call) -> web.StreamResponse:
+        sha256 = call.params["sha256"]
+        return await send_zip(call.request, await service.zip_by_sha256(sha256), f"{sha256}.zip")
+
+    return [
+        Route(
+            "GET",
+            f"{_ONE}/download",
             Permission.VIEW,
             download_package,
             "Download the zip (Range is understood)",
@@ -242,5 +322,73 @@ def _upload_routes(service: Packages) -> list[Route]:
             "abort_upload",
             tag="packages",
             errors=("not_found", "conflict"),
+        ),
+    ]
+
+
+def retention_routes(retention: Retention) -> list[Route]:
+    """Return the routes of `/package-retention`."""
+
+    async def get_retention(_call: Call) -> RetentionView:
+        return await retention.get()
+
+    async def set_retention(call: Call) -> RetentionView:
+        return await retention.set(call.body, call.principal)
+
+    async def preview_retention(call: Call) -> RetentionPreview:
+        query = call.query
+        is_asked = query.keep_versions is not None or query.keep_days is not None
+        return await retention.preview(RetentionPolicy(query.keep_versions, query.keep_days) if is_asked else None)
+
+    async def run_retention(call: Call) -> RetentionRun:
+        return RetentionRun(operation=await retention.begin(call.principal))
+
+    path = "/package-retention"
+    return [
+        Route(
+            "GET",
+            path,
+            Permission.VIEW,
+            get_retention,
+            "Show which versions of packages are kept",
+            "get_package_retention",
+            answer=RetentionView,
+            tag="packages",
+        ),
+        Route(
+            "PUT",
+            path,
+            Permission.ADMIN,
+            set_retention,
+            "Set which versions of packages are kept",
+            "set_package_retention",
+            answer=RetentionView,
+            body=RetentionPolicy,
+            tag="packages",
+            errors=("invalid",),
+        ),
+        Route(
+            "GET",
+            f"{path}/preview",
+            Permission.VIEW,
+            preview_retention,
+            "Show what a run would remove now, and what stays although it is old; nothing is written",
+            "preview_package_retention",
+            answer=RetentionPreview,
+            query=RetentionQuery,
+            tag="packages",
+            errors=("invalid",),
+        ),
+        Route(
+            "POST",
+            f"{path}/run",
+            Permission.ADMIN,
+            run_retention,
+            "Remove what the policy does not keep; what is used, pinned, tagged or could be returned to stays",
+            "run_package_retention",
+            answer=RetentionRun,
+            status=202,
+            tag="packages",
+            errors=("not_allowed",),
         ),
     ]

@@ -8,6 +8,7 @@ Only the last step makes anything visible; every earlier failure removes the dra
 import asyncio
 import base64
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from datetime import datetime
@@ -18,17 +19,26 @@ import msgspec
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages import store
+from ops_system.master.packages.contents import read_contents
 from ops_system.master.packages.download import StoredZip
 from ops_system.master.packages.parts import Parts, pieces, read_package
 from ops_system.master.packages.rules import (
     MAX_PACKAGE_BYTES,
+    MAX_SHOWN_FILES,
     UPLOAD_LIFE_S,
+    PackageDiff,
+    PackagePatch,
     PackageQuery,
+    PackageUsage,
     check_announced_digest,
     check_digest,
     check_part,
     check_size,
+    diff_fields,
+    diff_files,
+    marked,
 )
+from ops_system.master.packages.usage import Usage
 from ops_system.master.publishers.rules import Presented
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.web.route import Page, Principal
@@ -45,8 +55,10 @@ from ops_system.storage.database import Database, Queries
 SWEEP_INTERVAL_S = 3600.0
 TOPIC = "packages"
 
-UsageQuestion = Callable[[Queries, str, str], Awaitable[list[str]]]
-"""Who uses package `name`, `version`: names for a person, empty when nobody does."""
+SpareQuestion = Callable[[Queries, Package], Awaitable[None]]
+"""Raises `NotAllowed` when a package must stay."""
+
+_log = logging.getLogger(__name__)
 
 
 class Signer(Protocol):
@@ -90,20 +102,16 @@ class Packages:
         self._audit = audit
         self._bus = bus
         self._clock = clock
-        self._usage: list[UsageQuestion] = []
+        self.usage = Usage()
         self._shelf = asyncio.Lock()  # a row and its blob come and go together
         self._busy_uploads: set[str] = set()
-
-    def ask_before_delete(self, question: UsageQuestion) -> None:
-        """Refuse deletions while `question` names users of the package."""
-        self._usage.append(question)
 
     async def run(self) -> None:
         """Sweep abandoned uploads, now and every hour."""
         await every(SWEEP_INTERVAL_S, self.sweep, "sweep uploads")
 
     async def sweep(self) -> None:
-        """Forget uploads older than a day, and files that belong to none."""
+        """Forget uploads older than a day, files that belong to none, and bytes that are still to be freed."""
         oldest_ms = to_ms(self._clock.now()) - int(UPLOAD_LIFE_S * 1000)
         async with self._database.transaction() as tx:
             for upload in await store.list_uploads(tx):
@@ -111,6 +119,8 @@ class Packages:
                     await store.delete_upload(tx, upload.id)
         keep = {upload.id for upload in await store.list_uploads(self._database)} | self._busy_uploads
         await asyncio.to_thread(self._parts.sweep, keep)
+        async with self._shelf:
+            await self._free()
 
     # --- reading --------------------------------------------------------------------------------------------------
     async def list_page(self, query: PackageQuery) -> Page[Package]:
@@ -321,23 +331,68 @@ class Packages:
                 {"sha256": package.sha256, "size_bytes": package.size_bytes, "publisher": publisher},
             )
 
-    async def delete(self, name: str, version: str, actor: Principal) -> None:
-        """Remove a package nobody uses. Raises `NotFound`, `NotAllowed` naming its users."""
+    async def mark(self, name: str, version: str, patch: PackagePatch, actor: Principal) -> Package:
+        """Change tags, note or pin of a version. Raises `NotFound`, `Invalid`."""
+        async with self._database.transaction() as tx:
+            before = await self.get(name, version, tx)
+            package = marked(before, patch, self._clock.now(), actor.name)
+            await store.save_marks(tx, package)
+            details = {"tags": list(package.tags), "note": package.note, "is_pinned": package.is_pinned}
+            await self._audit.record(tx, actor, "package.mark", f"package:{name}/{version}", "done", details)
+        self._bus.publish(Changed(TOPIC, f"{name}/{version}", package))
+        return package
+
+    async def show_usage(self, name: str, version: str, actor: Principal) -> PackageUsage:
+        """Return who uses a version, as far as the actor sees. Raises `NotFound`."""
+        await self.get(name, version)
+        return await self.usage.show(self._database, name, version, actor)
+
+    async def diff(self, name: str, version: str, from_version: str) -> PackageDiff:
+        """Return what `version` changes against `from_version`. Raises `NotFound`, `Unavailable`."""
+        before, after = await self.get(name, from_version), await self.get(name, version)
+        one = await read_contents(await self._stored(before.sha256))
+        other = await read_contents(await self._stored(after.sha256))
+        files = diff_files(one, other)
+        fields = diff_fields(msgspec.to_builtins(before.manifest), msgspec.to_builtins(after.manifest))
+        same_files = len(one.keys() | other.keys()) - len(files)
+        shown = files[:MAX_SHOWN_FILES]
+        return PackageDiff(name, from_version, version, fields, shown, same_files, len(files) - len(shown))
+
+    async def delete(self, name: str, version: str, actor: Principal, *, spare: SpareQuestion | None = None) -> None:
+        """Remove a package nobody uses; its bytes go with the last version that names them.
+
+        `spare` is asked in the same transaction, and raises what the deletion is refused with. Raises `NotFound`,
+        `NotAllowed` naming its users or its pin.
+        """
         async with self._shelf:
             async with self._database.transaction() as tx:
                 package = await self.get(name, version, tx)
-                await self._check_unused(tx, name, version)
+                if package.is_pinned:
+                    raise NotAllowed(f"package {name} {version} is pinned; take the pin off first", reason="pinned")
+                await self.usage.check_unused(tx, name, version)
+                if spare is not None:
+                    await spare(tx, package)
                 await store.delete(tx, name, version)
-                await self._audit.record(tx, actor, "package.delete", f"package:{name}/{version}", "done", {})
-            if not await store.has_sha256(self._database, package.sha256):
-                await self._blobs.delete(package.sha256)
+                await store.note_to_free(tx, package.sha256)
+                details = {"sha256": package.sha256, "size_bytes": package.size_bytes}
+                await self._audit.record(tx, actor, "package.delete", f"package:{name}/{version}", "done", details)
+            await self._free()
         self._bus.publish(Changed(TOPIC, f"{name}/{version}", None))
 
-    async def _check_unused(self, reader: Queries, name: str, version: str) -> None:
-        users = [user for question in self._usage for user in await question(reader, name, version)]
-        if users:
-            shown = ", ".join(users[:5]) + (" and more" if len(users) > 5 else "")  # noqa: PLR2004 - enough for a line
-            raise NotAllowed(f"package {name} {version} is used by {shown}; remove these first", users=users[:100])
+    async def _free(self) -> None:
+        """Remove bytes that no package names any more, also what a master left that was killed before it did.
+
+        Holds the shelf. A store that is away keeps them until the next sweep.
+        """
+        for sha256 in await store.list_to_free(self._database):
+            if not await store.has_sha256(self._database, sha256):
+                try:
+                    await self._blobs.delete(sha256)
+                except Unavailable as away:
+                    _log.warning("the bytes %s, which no package names, stay for now: %s", sha256, away.message)
+                    return
+            async with self._database.transaction() as tx:
+                await store.forget_to_free(tx, sha256)
 
 
 def _same_or_conflict(known: Package, sha256: str) -> Package:

@@ -1,10 +1,11 @@
 """The SQL of packages and unfinished uploads. Used by the packages service alone."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
-from ops_system.master.packages.rules import PackageQuery
+from ops_system.master.packages.rules import PackageQuery, RetentionPolicy
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import Package, PackageRef, PublisherSignature
@@ -40,6 +41,11 @@ def _package(row: Row) -> Package:
         created_at=from_ms(row["created_ms"]),
         created_by=row["created_by"],
         publisher=_publisher(row),
+        tags=msgspec.json.decode(row["tags"], type=tuple[str, ...]),
+        note=row["note"],
+        is_pinned=bool(row["is_pinned"]),
+        marked_at=None if row["marked_ms"] is None else from_ms(row["marked_ms"]),
+        marked_by=row["marked_by"],
     )
 
 
@@ -91,6 +97,77 @@ async def insert(tx: Transaction, package: Package, signature: str) -> None:
             package.created_by,
             None if package.publisher is None else msgspec.json.encode(package.publisher).decode(),
         ),
+    )
+
+
+async def save_marks(tx: Transaction, package: Package) -> None:
+    """Write what people wrote on a version."""
+    await tx.execute(
+        "UPDATE packages SET tags = ?, note = ?, is_pinned = ?, marked_ms = ?, marked_by = ?"
+        " WHERE name = ? AND version = ?",
+        (
+            msgspec.json.encode(package.tags).decode(),
+            package.note,
+            int(package.is_pinned),
+            None if package.marked_at is None else to_ms(package.marked_at),
+            package.marked_by,
+            package.name,
+            package.version,
+        ),
+    )
+
+
+async def list_all(reader: Queries) -> list[Package]:
+    """Return every version of every package."""
+    return [_package(row) for row in await reader.fetch_all("SELECT * FROM packages ORDER BY name, version_key")]
+
+
+async def note_to_free(tx: Transaction, sha256: str) -> None:
+    """Remember that bytes are to be removed from the store, unless a package still names them."""
+    await tx.execute(
+        "INSERT OR IGNORE INTO blobs_to_free (sha256) SELECT ?1 WHERE NOT EXISTS"
+        " (SELECT 1 FROM packages WHERE sha256 = ?1)",
+        (sha256,),
+    )
+
+
+async def list_to_free(reader: Queries) -> list[str]:
+    """Return the hashes of bytes that are to be removed from the store."""
+    return [row["sha256"] for row in await reader.fetch_all("SELECT sha256 FROM blobs_to_free ORDER BY sha256")]
+
+
+async def forget_to_free(tx: Transaction, sha256: str) -> None:
+    """They are gone, or named again."""
+    await tx.execute("DELETE FROM blobs_to_free WHERE sha256 = ?", (sha256,))
+
+
+class RetentionRow(msgspec.Struct, frozen=True):
+    """The policy, who set it, and when it was last carried out."""
+
+    policy: RetentionPolicy
+    changed_at: datetime
+    changed_by: str
+    ran_at: datetime | None
+
+
+async def find_retention(reader: Queries) -> RetentionRow | None:
+    """Return what was set; None: nothing was."""
+    row = await reader.fetch_one("SELECT * FROM package_retention")
+    if row is None:
+        return None
+    policy = RetentionPolicy(row["keep_versions"], row["keep_days"], bool(row["is_daily"]))
+    ran_at = None if row["ran_ms"] is None else from_ms(row["ran_ms"])
+    return RetentionRow(policy, from_ms(row["changed_ms"]), row["changed_by"], ran_at)
+
+
+async def save_retention(tx: Transaction, row: RetentionRow) -> None:
+    """Write the policy."""
+    values = (row.policy.keep_versions, row.policy.keep_days, int(row.policy.is_daily))
+    ran_ms = None if row.ran_at is None else to_ms(row.ran_at)
+    await tx.execute(
+        "INSERT OR REPLACE INTO package_retention"
+        " (id, keep_versions, keep_days, is_daily, changed_ms, changed_by, ran_ms) VALUES (1, ?, ?, ?, ?, ?, ?)",
+        (*values, to_ms(row.changed_at), row.changed_by, ran_ms),
     )
 
 

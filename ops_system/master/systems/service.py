@@ -60,7 +60,7 @@ class Systems:
         self.values = LayeredValues(sealer)
         self._instances: list[InstanceQuestion] = []
         self._placements: dict[str, dict[str, Placement]] = {}  # by system and module: who is told of changes
-        packages.ask_before_delete(store.list_package_users)
+        packages.usage.ask_before_delete(store.list_package_users)
 
     def ask_before_delete(self, question: InstanceQuestion) -> None:
         """Refuse deletions, and another package under a module, while `question` names instances."""

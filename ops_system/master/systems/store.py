@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ops_system.master.packages.rules import PackageUser
 from ops_system.master.systems.rules import plan_of
 from ops_system.master.web.paging import like, order_by
 from ops_system.master.web.route import ListQuery
@@ -176,14 +177,14 @@ async def list_module_page(
     return [_module(row) for row in rows], int(total["n"])
 
 
-async def list_package_users(reader: Queries, package: str, version: str) -> list[str]:
-    """Return `system/module` of the modules that plan this package version."""
+async def list_package_users(reader: Queries, package: str, version: str) -> list[PackageUser]:
+    """Return the modules that plan this package version."""
     rows = await reader.fetch_all(
-        "SELECT s.name || '/' || m.name AS name FROM modules m JOIN systems s ON s.id = m.system_id"
-        " WHERE m.package = ? AND m.version = ? ORDER BY 1",
+        "SELECT m.id, s.name || '/' || m.name AS name FROM modules m JOIN systems s ON s.id = m.system_id"
+        " WHERE m.package = ? AND m.version = ? ORDER BY 2",
         (package, version),
     )
-    return [row["name"] for row in rows]
+    return [PackageUser("module", row["id"], row["name"]) for row in rows]
 
 
 async def insert_module(tx: Transaction, module: Module) -> None:

@@ -14,6 +14,7 @@ from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.operations.service import Operations
+from ops_system.master.packages.usage import Usage
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems.service import Systems
 from ops_system.master.upgrades import store
@@ -118,6 +119,11 @@ class Upgrades:
         self._audit = audit
         operations.control(KIND, self)
         rollouts.ask_before_act(self._open_in_system)
+
+    def guard(self, usage: Usage) -> None:
+        """Keep the versions that rollouts under way need, and from retention those that an ended one came from."""
+        usage.ask_before_delete(store.list_package_rollouts)
+        usage.ask_before_retention(store.list_package_returns)
 
     # --- reading --------------------------------------------------------------------------------------------------
     async def plan(self, module_id: str, version: str, strategy: Strategy, actor: Principal) -> Plan:

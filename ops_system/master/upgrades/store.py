@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ops_system.master.packages.rules import PackageUser
 from ops_system.master.upgrades.rules import Phase, Strategy, Target, Upgrade
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import InstanceSpec
@@ -119,6 +120,25 @@ async def find(reader: Queries, operation_id: str) -> Upgrade | None:
 async def list_open(reader: Queries) -> list[Upgrade]:
     """Return every rollout whose operation has not ended, the oldest first."""
     return [upgrade_of(row) for row in await reader.fetch_all(_OPEN)]
+
+
+_ROLLED = (
+    "SELECT DISTINCT m.id, s.name || '/' || m.name AS name FROM upgrades u JOIN modules m ON m.id = u.module_id"
+    " JOIN systems s ON s.id = m.system_id JOIN operations o ON o.id = u.operation_id"
+    " WHERE m.package = ?1 AND (u.from_version = ?2 OR u.to_version = ?2)"
+)
+
+
+async def list_package_returns(reader: Queries, package: str, version: str) -> list[PackageUser]:
+    """Return the modules whose kept rollouts went from or to this package version; the id is the module's."""
+    rows = await reader.fetch_all(f"{_ROLLED} ORDER BY 2", (package, version))
+    return [PackageUser("rollout", row["id"], row["name"]) for row in rows]
+
+
+async def list_package_rollouts(reader: Queries, package: str, version: str) -> list[PackageUser]:
+    """Return the modules that are being rolled out from or to this package version; the id is the module's."""
+    rows = await reader.fetch_all(f"{_ROLLED} AND o.ended_ms IS NULL ORDER BY 2", (package, version))
+    return [PackageUser("rollout", row["id"], row["name"]) for row in rows]
 
 
 async def find_target(reader: Queries, operation_id: str, instance_id: str) -> Target | None:
