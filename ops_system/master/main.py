@@ -8,7 +8,6 @@ master storage migrate --to local|minio [--remove 1]
 """
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
+from ops_system.runtime.collector import calm_the_collector, collect_rarely
 from ops_system.service.autostart import make_unit
 from ops_system.service.local import local_services
 from ops_system.service.manager import Manager, with_manager
@@ -53,7 +53,6 @@ _LIFE = duration(1.0)
 _USES = integer(1, 100_000)
 
 _OTHER_KIND = "the command line read another kind than it was told"
-_RARE_COLLECTIONS = (20_000, 50, 1_000)  # a full one stops the loop for 10 ms and more
 
 _REACH = (
     Flag(
@@ -146,7 +145,7 @@ def run_master(parsed: Parsed) -> int:
     config = settings.load(SCHEMA, parsed)
     if parsed.has("autostart"):
         return install_boot_service(parsed, config)
-    gc.set_threshold(*_RARE_COLLECTIONS)
+    collect_rarely()
     logs.set_up(config.log)
     from ops_system.master.welcome import has_desktop
 
@@ -199,12 +198,6 @@ async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool)
         open_master(config, on_code=welcome.tell_code) as master,
     ):
         await master.run(on_ready, stop)
-
-
-def calm_the_collector() -> None:
-    """Leave what the start made out of every later collection."""
-    gc.collect()
-    gc.freeze()
 
 
 def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":

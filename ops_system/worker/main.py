@@ -24,6 +24,7 @@ from ops_system.cli import (
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
+from ops_system.runtime.collector import calm_the_collector, collect_rarely
 from ops_system.runtime.tasks import StopRequest, running
 from ops_system.runtime.tasks import run_role as run_loop
 from ops_system.service.autostart import make_unit
@@ -99,6 +100,7 @@ def run_worker(parsed: Parsed, seat: Seat | None = None) -> int:
         return _say_how_to_join(config)
     hide_in_argv(config.connect.token.reveal())
     os.environ.pop(_TOKEN_VARIABLE, None)
+    collect_rarely()
     logs.set_up(config.log)
     if seat is not None and not is_held(config.work_dir() / LOCK_FILE):
         become_chosen(seat, config.work_dir())
@@ -119,9 +121,13 @@ async def _serve(config: WorkerConfig, manager: Manager, seat: Seat | None) -> b
     """Run until a stop; return whether another program is to go on in this process."""
     from ops_system.worker.app import run_app
 
+    def on_ready() -> None:
+        calm_the_collector()
+        manager.tell_ready()
+
     stop = StopRequest()
     async with running(manager.run(stop), "service manager"):
-        await run_app(config, stop, on_ready=manager.tell_ready, seat=seat)
+        await run_app(config, stop, on_ready=on_ready, seat=seat)
     return stop.is_handover
 
 

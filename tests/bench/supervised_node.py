@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ops_system.model.instances import Desired
 from ops_system.processes.spec import RestartRules, RunSpec
+from ops_system.runtime.collector import calm_the_collector, collect_rarely
 from ops_system.worker.metrics.sampler import Sampler, local_counters
 from tests.fakes.processes import Rig, make_spec, rewish
 
@@ -63,6 +64,7 @@ async def main(root: Path, count: int, program: str) -> None:
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(node.rig.supervisor.run()), group.create_task(sampler.run(1.0))]
         await node.know_all()
+        calm_the_collector()
         print("up", flush=True)
         while line := await commands.readline():
             await node.obey(line.decode().strip())
@@ -71,4 +73,5 @@ async def main(root: Path, count: int, program: str) -> None:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
