@@ -3,6 +3,7 @@
 Nothing here may run twice at a time; `service` sees to that.
 """
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -157,8 +158,11 @@ class Desk:
         """Look once. Raises `StorageFull` or `Unavailable`; what moved is then written by a later tick."""
         now, now_s = self._clock.now(), self._clock.monotonic_s()
         self._replan(now)
-        for finding in self._watch.look(self._cases, now_s):
-            self._move(finding, now, now_s)
+        for findings in self._watch.look(self._cases, now_s):
+            for finding in findings:
+                if self._rulebook.find(finding.rule.id) is finding.rule:  # else it changed between two pieces
+                    self._move(finding, now, now_s)
+            await asyncio.sleep(0)
         tellings = self._due(now_s)
         changed = {id(case): case for case in (*self._all(), *(one.case for one in tellings)) if case.is_dirty}
         changed |= {id(one.case): one.case for one in tellings}

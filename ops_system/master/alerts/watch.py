@@ -2,6 +2,7 @@
 
 The cost that counts is nodes times metric rules, so that path is one comparison: a subject that does not breach and is
 not a case already is passed over at once. Windows of mean and share are read in turns, a part of the subjects a second.
+A look is made of short pieces: links, browsers and the API wait for one piece, not for the whole fleet.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,12 +24,21 @@ FRESH_S = 10.0  # a value older than this is not the newest any more
 NO_DATA_AFTER_S = 30.0  # by then a node that is gone is known to be offline
 SETTLE_S = 120.0  # so long workers may take to come back after a start of the master
 TURNS_PER_WINDOW = 30  # a window of 60 s is read every 2 s
+PIECE = 200  # subjects that are looked at in one go: a fraction of a millisecond
 
 _KINDS_OF_NODES = frozenset({ConditionKind.NODE_METRIC, ConditionKind.NODE_STATUS, ConditionKind.NO_DATA})
 
 
 class Series(Protocol):
     """What rules need of the metrics."""
+
+    def want(self, series: Iterable[str]) -> None:
+        """Keep these series of every node."""
+        ...
+
+    def fresh(self, subject: str, series: str, within_s: float) -> float | None:
+        """Return the newest value of `node:ID` or `instance:ID`; None where it is unknown or older."""
+        ...
 
     def newest(self, subject: str) -> tuple[Mapping[str, float], float] | None:
         """Return the newest values of `node:ID` or `instance:ID` and their age in seconds; None: none came."""
@@ -42,8 +52,8 @@ class Series(Protocol):
 class Lines(Protocol):
     """What rules need of the logs."""
 
-    def watch(self, wanted: Iterable[tuple[StoredRule, str, str]]) -> None:
-        """Look at these logs from now on: rule, instance, its node."""
+    def watch(self, wanted: Iterable[tuple[StoredRule, InstanceFacts]]) -> None:
+        """Look at these logs from now on."""
         ...
 
     def count(self, rule_id: str, instance_id: str, window_s: float) -> tuple[int, Reason | None]:
@@ -92,35 +102,42 @@ class Watch:
         self._settled_s = started_s + settle_s
         self._tick = 0
         self._plans: list[Plan] = []
-        self._fresh: dict[str, Mapping[str, float]] = {}
         self._is_settled = False
 
     def plan(self, rules: Iterable[StoredRule]) -> list[Plan]:
         """Find the subjects of the rules that are on; `look` goes by them until the next call."""
         self._plans = [Plan(rule, tuple(self.subjects_of(rule.body))) for rule in rules if rule.body.enabled]
         self._lines.watch(self.logs_of(self._plans))
+        self._series.want(series_of(plan.rule.body for plan in self._plans))
         return self._plans
 
-    def look(self, cases: Cases, now_s: float) -> Iterator[Finding]:
-        """Yield what breaches, and every reading of a subject that is a case."""
+    def look(self, cases: Cases, now_s: float) -> Iterator[list[Finding]]:
+        """Return what breaches, and every reading of a subject that is a case, piece by piece.
+
+        Between two pieces others may run; what they change is seen by the pieces that follow, or by the next look.
+        """
         self._tick += 1
         self._is_settled = now_s >= self._settled_s
-        self._fresh = {}
         for plan in self._plans:
-            known = cases.get(plan.rule.id, {})
-            match plan.rule.body.condition.kind:
-                case ConditionKind.NODE_METRIC | ConditionKind.INSTANCE_METRIC:
-                    yield from self._metrics(plan, known)
-                case ConditionKind.NODE_STATUS:
-                    yield from self._statuses(plan, known)
-                case ConditionKind.NO_DATA:
-                    yield from self._silences(plan, known)
-                case ConditionKind.CERTIFICATE:
-                    yield from self._ages(plan)
-                case ConditionKind.LOG:
-                    yield from self._logs(plan, known)
-                case _:
-                    yield from self._instances(plan, known)
+            if plan.rule.body.condition.kind is ConditionKind.CERTIFICATE:
+                yield list(self._ages(plan))
+                continue
+            for first in range(0, len(plan.subjects), PIECE):
+                piece = Plan(plan.rule, plan.subjects[first : first + PIECE])
+                yield list(self._look_at(piece, cases.get(plan.rule.id, {})))
+
+    def _look_at(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        match plan.rule.body.condition.kind:
+            case ConditionKind.NODE_METRIC | ConditionKind.INSTANCE_METRIC:
+                return self._metrics(plan, cases)
+            case ConditionKind.NODE_STATUS:
+                return self._statuses(plan, cases)
+            case ConditionKind.NO_DATA:
+                return self._silences(plan, cases)
+            case ConditionKind.LOG:
+                return self._logs(plan, cases)
+            case _:
+                return self._instances(plan, cases)
 
     # --- subjects -------------------------------------------------------------------------------------------------
     def subjects_of(self, rule: NewRule) -> Iterator[str]:
@@ -137,13 +154,12 @@ class Watch:
             if instance.node_id in reached and _holds(scope, instance):
                 yield f"instance:{instance.id}"
 
-    def logs_of(self, plans: Iterable[Plan]) -> Iterator[tuple[StoredRule, str, str]]:
-        """Yield what `LogLooker.watch` wants: rule, instance, its node."""
+    def logs_of(self, plans: Iterable[Plan]) -> Iterator[tuple[StoredRule, InstanceFacts]]:
+        """Yield what `LogLooker.watch` wants."""
         for plan in plans:
             if plan.rule.body.condition.kind is ConditionKind.LOG:
                 for subject in plan.subjects:
-                    facts = self._fleet.instances[subject[9:]]
-                    yield plan.rule, facts.id, facts.node_id
+                    yield plan.rule, self._fleet.instances[subject[9:]]
 
     # --- metrics --------------------------------------------------------------------------------------------------
     def _metrics(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
@@ -153,11 +169,10 @@ class Watch:
         breaches, wants_gaps = COMPARE[condition.op], rule.body.no_data == "firing"
         quick = condition.window_s == 0 or condition.mode == "every"
         turns = 1 if quick else max(1, condition.window_s // TURNS_PER_WINDOW)
-        self._refresh(plan)
+        fresh, may_speak = self._series.fresh, self._speaker(plan)
         for number, subject in enumerate(plan.subjects):
-            values = self._fresh.get(subject)
-            value = None if values is None else values.get(name)
-            if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+            value = fresh(subject, name, FRESH_S) if may_speak(subject) else None
+            if value is None:
                 if wants_gaps or subject in cases:
                     yield Finding(rule, subject, self._gap(subject))
             elif quick and not breaches(value, fire) and subject not in cases:
@@ -168,16 +183,12 @@ class Watch:
                 samples = self._series.window(subject, name, condition.window_s)
                 yield Finding(rule, subject, *judge_window(condition, samples))
 
-    def _refresh(self, plan: Plan) -> None:
-        """Read the newest values of these subjects, each once a tick."""
-        fresh, newest, silent = self._fresh, self._series.newest, self._fleet.is_silent
-        is_node = plan.rule.body.condition.kind is ConditionKind.NODE_METRIC
-        for subject in plan.subjects:
-            if subject in fresh or (is_node and silent(subject[5:])):
-                continue
-            found = newest(subject)
-            if found is not None and found[1] < FRESH_S:
-                fresh[subject] = found[0]
+    def _speaker(self, plan: Plan) -> Callable[[str], bool]:
+        """Return whether what a subject said last still counts: not that of a node that is silent."""
+        if plan.rule.body.condition.kind is not ConditionKind.NODE_METRIC:
+            return lambda _subject: True
+        silent = self._fleet.is_silent
+        return lambda subject: not silent(subject[5:])
 
     def _gap(self, subject: str) -> Reading:
         """What it means that there is no fresh value. A silent node says nothing of its own."""
@@ -194,7 +205,6 @@ class Watch:
 
     def _silences(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
         condition = plan.rule.body.condition
-        self._refresh(plan)
         for subject in plan.subjects:
             found = self._series.newest(subject)
             is_here = (
@@ -262,6 +272,16 @@ class Watch:
         condition = plan.rule.body.condition
         for subject, days in self._certificates().items():
             yield Finding(plan.rule, subject, judge_value(condition, days), days)
+
+
+def series_of(rules: Iterable[NewRule]) -> set[str]:
+    """Return the series of nodes of which rules read more than the newest value."""
+    conditions = (rule.condition for rule in rules)
+    return {
+        one.series
+        for one in conditions
+        if one.series and one.window_s > 0 and one.kind in {ConditionKind.NODE_METRIC, ConditionKind.NO_DATA}
+    }
 
 
 def _reading(is_bad: bool) -> Reading:

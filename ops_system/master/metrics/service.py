@@ -67,7 +67,7 @@ class MetricsBook:
         self._is_node = is_node
 
     def want(self, series: Iterable[str]) -> None:
-        """Keep these series of every node in memory, as the core: rules look at them."""
+        """Keep these series of every node in memory before others: rules look at their past."""
         self._shelf.want(series)
 
     @property
@@ -190,10 +190,18 @@ class MetricsBook:
     def latest(self, subject: str, series: str) -> tuple[float, float] | None:
         """Return (value, age in seconds) of the newest value of `node:ID` or `instance:ID`; None where unknown."""
         kept = self._shelf.find(subject)
-        value = kept.values.get(series, math.nan) if kept is not None else math.nan
+        value = kept.value(series) if kept is not None else math.nan
         if kept is None or not math.isfinite(value):
             return None
         return value, self._clock.monotonic_s() - kept.heard_s
+
+    def fresh(self, subject: str, series: str, within_s: float) -> float | None:
+        """Return the newest value of `node:ID` or `instance:ID`; None where it is unknown, or not that new."""
+        kept = self._shelf.find(subject)
+        if kept is None or self._clock.monotonic_s() - kept.heard_s >= within_s:
+            return None
+        value = kept.value(series)
+        return value if value == value else None  # noqa: PLR0124 - only NaN differs from itself
 
     def newest(self, subject: str) -> tuple[Mapping[str, float], float] | None:
         """Return all newest values of `node:ID` or `instance:ID` and their age in seconds; None: none came."""
@@ -239,7 +247,7 @@ class MetricsBook:
     def _current(self, kept: Kept | None, names: Iterable[str]) -> dict[str, float]:
         if kept is None or not self._is_current(kept):
             return {}
-        values = zip(names, short_values((kept.values.get(name, math.nan) for name in names), WINDOW_S), strict=False)
+        values = zip(names, short_values(map(kept.value, names), WINDOW_S), strict=False)
         return {name: value for name, value in values if value is not None}
 
     def _is_current(self, kept: Kept) -> bool:
@@ -249,11 +257,11 @@ class MetricsBook:
         """Return the core values for JSON; written out at once where all are known, as thousands are each second."""
         if kept.names[:CORE] == NODE_SERIES[:CORE] and math.isfinite(math.hypot(*kept.row[:CORE])):
             return msgspec.Raw(_CORE_TEXT % kept.row[:CORE])
-        return short_values((kept.values.get(name, math.nan) for name in NODE_SERIES[:CORE]), CORE)
+        return short_values(map(kept.value, NODE_SERIES[:CORE]), CORE)
 
     def _instance_core(self, kept: Kept) -> list[float | None]:
         names = INSTANCE_SERIES[:INSTANCE_CORE]
-        return short_values((kept.values.get(name, math.nan) for name in names), INSTANCE_CORE)
+        return short_values(map(kept.value, names), INSTANCE_CORE)
 
     # --- those who watch ------------------------------------------------------------------------------------------
     def _tell_node(self, node_id: NodeId, kept: Kept, second: int) -> None:

@@ -1,13 +1,14 @@
 """What memory keeps of all nodes and instances, within a budget of bytes. Used by `service`; no I/O.
 
-The core series of every node have their place in any case, instances while the budget lasts, what else nodes send while
-half of it lasts: of a large fleet only the core. Nodes that somebody watches take the room of those that nobody does.
+The core series of every node have their place in any case; instances, and series that rules look at, while the budget
+lasts; what else nodes send while half of it lasts: of a large fleet only the core. Series that rules look at, and nodes
+that somebody watches, take the room of what nobody needs.
 """
 
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ops_system.master.metrics.windows import SERIES_BYTES, TICK_S, WINDOW_S, Rings
 from ops_system.model.ids import InstanceId, NodeId
@@ -20,31 +21,47 @@ K = TypeVar("K", NodeId, InstanceId)
 
 CORE = 8  # the series of a node that the fleet view shows
 MAX_EXTRA = 512
+MAX_SHAPES = 10_000
+
+
+class Row(NamedTuple):
+    """The names of a sample's values. One for all nodes that send the same: most of a fleet."""
+
+    names: tuple[str, ...]
+    places: Mapping[str, int]
+
+
+_NOTHING = Row((), {})
 
 
 class Kept:
     """The rings of one node or instance, and its newest values."""
 
+    __slots__ = ("heard_s", "node_id", "rings", "row", "saved", "shape", "was_refused")
+
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
         self.rings = Rings()
-        self.names: tuple[str, ...] = ()
-        self.row: tuple[float, ...] = ()  # the newest values, in the order of `names`
+        self.shape = _NOTHING
+        self.row: tuple[float, ...] = ()  # the newest values, in the order of `shape.names`
         self.was_refused = False  # there was no room for some of them
-        self._values: Mapping[str, float] | None = None  # of `row`, once somebody asked by name
         self.heard_s = -math.inf  # monotonic
         self.saved = 0  # the tick from which on history is not written yet
 
     @property
-    def values(self) -> Mapping[str, float]:
-        """The newest values by name."""
-        if self._values is None:
-            self._values = dict(zip(self.names, self.row, strict=True))
-        return self._values
+    def names(self) -> tuple[str, ...]:
+        """What the newest values are called."""
+        return self.shape.names
 
-    def take(self, names: tuple[str, ...], row: tuple[float, ...], heard_s: float) -> None:
-        """These are the newest values."""
-        self.names, self.row, self.heard_s, self._values = names, row, heard_s, None
+    @property
+    def values(self) -> dict[str, float]:
+        """The newest values by name."""
+        return dict(zip(self.shape.names, self.row, strict=True))
+
+    def value(self, name: str) -> float:
+        """Return one of the newest values; NaN where it is not known."""
+        place = self.shape.places.get(name)
+        return math.nan if place is None else self.row[place]
 
 
 class Shelf:
@@ -56,6 +73,8 @@ class Shelf:
         self._rings = 0
         self._lenders: dict[NodeId, None] = {}  # nodes with series beyond the core, oldest first
         self._always = frozenset(NODE_SERIES[:CORE])
+        self._wanted: frozenset[str] = frozenset()
+        self._shapes: dict[tuple[str, ...], Row] = {}
         self.nodes: dict[NodeId, Kept] = {}
         self.instances: dict[InstanceId, Kept] = {}
         self.is_watched: Callable[[NodeId], bool] = lambda _node_id: False
@@ -67,17 +86,15 @@ class Shelf:
         return self._rings * SERIES_BYTES
 
     def want(self, series: Iterable[str]) -> None:
-        """Keep these series of every node as the core."""
-        self._always = frozenset((*NODE_SERIES[:CORE], *series))
+        """Give these series of every node room before others, as long as there is any."""
+        self._wanted = frozenset(series)
 
     def find(self, subject: str) -> Kept | None:
         """Return what is kept of `node:ID` or `instance:ID`."""
-        kind, _, key = subject.partition(":")
-        match kind:
-            case "node":
-                return self.nodes.get(NodeId(key))
-            case "instance":
-                return self.instances.get(InstanceId(key))
+        if subject.startswith("node:"):
+            return self.nodes.get(NodeId(subject[5:]))
+        if subject.startswith("instance:"):
+            return self.instances.get(InstanceId(subject[9:]))
         return None
 
     def subjects(self) -> list[str]:
@@ -99,7 +116,7 @@ class Shelf:
             return False
         if rings.lacks and self._is_worth_trying(kept, second) and any(math.isfinite(row[at]) for at in rings.lacks):
             return False
-        kept.take(kept.names, row, self._clock.monotonic_s())
+        kept.row, kept.heard_s = row, self._clock.monotonic_s()
         return True
 
     def _is_worth_trying(self, kept: Kept, second: int) -> bool:
@@ -121,14 +138,26 @@ class Shelf:
         if missing:
             self._add(kept, missing, second, always)
         rings.put(second, values.items())
-        kept.take(tuple(values), tuple(values.values()), self._clock.monotonic_s())
-        rings.expect(kept.names)
+        kept.shape, kept.row, kept.heard_s = (
+            self._shape(tuple(values)),
+            tuple(values.values()),
+            self._clock.monotonic_s(),
+        )
+        rings.expect(kept.shape.names)
+
+    def _shape(self, names: tuple[str, ...]) -> Row:
+        found = self._shapes.get(names)
+        if found is None:
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()  # those in use stay with the nodes that use them
+            found = self._shapes[names] = Row(names, {name: place for place, name in enumerate(names)})
+        return found
 
     def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
         """Add series while the budget lasts; what is certain, or watched, takes room from others."""
-        is_favoured = not always or self.is_watched(kept.node_id)  # of instances no series is always kept
+        is_all_favoured = not always or self.is_watched(kept.node_id)  # of instances no series is always kept
         for name in names:
-            is_certain = name in always
+            is_certain, is_favoured = name in always, is_all_favoured or name in self._wanted
             limit = self._max_rings if is_favoured else self._max_rings // 2
             has_room = self._rings < limit or ((is_certain or is_favoured) and self._make_room(kept.node_id, limit))
             if is_certain or (has_room and len(kept.rings) < MAX_EXTRA):
@@ -153,7 +182,7 @@ class Shelf:
             del self._lenders[node_id]
             kept = self.nodes.get(node_id)
             for name in kept.rings.names() if kept is not None else ():
-                if kept is not None and name not in self._always:
+                if kept is not None and name not in self._always and name not in self._wanted:
                     kept.rings.drop(name)
                     self._rings -= 1
             if self._rings < limit:

@@ -12,12 +12,13 @@ from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.service import Alerts
 from ops_system.master.alerts.silences import Silences
 from ops_system.master.alerts.views import AlertQuery
-from ops_system.master.alerts.watch import SETTLE_S, Watch
+from ops_system.master.alerts.watch import PIECE, SETTLE_S, Watch
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.model.alerts import Condition, ConditionKind, Grouping, Matchers, NewRule, NewSilence, Scope
 from ops_system.model.errors import Forbidden, NotAllowed, NotFound
 from ops_system.model.nodes import NodeStatus
+from ops_system.runtime.tasks import running
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import load_migrations
@@ -34,7 +35,7 @@ class Site:
 
     def __init__(self, database):
         self.database, self.clock = database, FakeClock()
-        self.cpu, self.sent, self.shown = {}, [], []
+        self.cpu, self.sent, self.shown, self.wanted = {}, [], [], set()
         self.open()
 
     def open(self):
@@ -74,6 +75,12 @@ class Site:
         return set()
 
     # --- metrics ---
+    def want(self, series):
+        self.wanted = set(series)
+
+    def fresh(self, subject, series, _within_s):
+        return self.cpu.get(subject.removeprefix("node:")) if series == "cpu_percent" else None
+
     def newest(self, subject):
         value = self.cpu.get(subject.removeprefix("node:"))
         return None if value is None else ({"cpu_percent": value}, 0.5)
@@ -294,3 +301,53 @@ async def test_a_machine_that_sends_nothing_is_told_by_its_own_condition(site):
     assert sorted(code for sent in site.sent for code in sent) == [("alert_firing", "n1"), ("alert_no_data", "n2")]
     await site.pass_s(32, n1=1.0, n2=1.0)
     assert await site.open_alerts() == []
+
+
+async def test_metrics_are_asked_to_keep_what_rules_read_the_past_of(site):
+    quick = Condition(kind=ConditionKind.NODE_METRIC, series="load5", fire_level=9)
+    past = Condition(kind=ConditionKind.NODE_METRIC, series="disk:/var:used_percent", fire_level=9, window_s=60)
+    gone = Condition(kind=ConditionKind.NO_DATA, series="temp:chip:core:celsius", window_s=60)
+    for number, condition in enumerate((quick, past, gone)):
+        await site.rulebook.create(NewRule(name=f"rule {number}", condition=condition), ANN)
+    await site.pass_s(1)
+    assert site.wanted == {past.series, gone.series}
+    rule = next(one for one in site.rulebook.list_all() if one.body.condition == past)
+    await site.rulebook.switch(rule.id, ANN, enabled=False)
+    await site.pass_s(1)
+    assert site.wanted == {gone.series}
+
+
+async def test_others_run_between_the_pieces_of_a_look_at_a_large_fleet(site):
+    for number in range(5 * PIECE):
+        site.node(f"m{number}")
+    await site.rulebook.create(BUSY, ANN)
+    site.cpu = {f"m{number}": 95.0 for number in (0, 3 * PIECE)}
+    turns, read_in_turns, fresh = [], set(), site.fresh
+
+    def note_turn(*words):
+        read_in_turns.add(len(turns))
+        return fresh(*words)
+
+    async def take_turns():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    site.fresh = note_turn
+    async with running(take_turns(), "others"):
+        await site.alerts.tick()
+    assert len(read_in_turns) > 5
+    assert {alert.subject for alert in await site.open_alerts()} == {"node:m0", f"node:m{3 * PIECE}"}
+
+
+async def test_a_rule_deleted_in_the_middle_of_a_look_raises_nothing_more(site):
+    for number in range(2 * PIECE):
+        site.node(f"m{number}")
+    await site.rulebook.create(BUSY, ANN)
+    site.cpu = dict.fromkeys(site.fleet.nodes, 95.0)
+    async with asyncio.TaskGroup() as group:
+        looking = group.create_task(site.alerts.tick(), name="look")
+        await asyncio.sleep(0)
+        site.rulebook._rules.clear()  # as far as a deletion is when the look goes on
+        await looking
+    assert len(site.alerts.snapshot(ANN)) == PIECE

@@ -102,12 +102,23 @@ def test_a_watched_node_takes_the_room_of_those_nobody_watches():
     assert rig.book.used_bytes <= 60 * SERIES_BYTES
 
 
-def test_what_rules_want_is_kept_of_every_node():
-    rig = Rig(budget_bytes=CORE * SERIES_BYTES)
+def test_what_rules_want_takes_the_room_of_what_nobody_needs_but_no_more_than_there_is():
+    rig = Rig(budget_bytes=2 * (CORE + 1) * SERIES_BYTES)
+
+    def sample_both():
+        for _ in range(11):
+            rig.clock.advance(1.0)
+            rig.sample(NODE)
+            rig.sample(OTHER)
+        return [set(rig.book.query_node(node_id, MetricsQuery()).names) for node_id in (NODE, OTHER)]
+
+    core = set(NODE_SERIES[:CORE])
+    assert sample_both() == [core, core]
     rig.book.want(["load15"])
-    for node_id in (NODE, OTHER):
-        rig.sample(node_id)
-        assert set(rig.book.query_node(node_id, MetricsQuery()).names) == {*NODE_SERIES[:CORE], "load15"}
+    assert sample_both() == [{*core, "load15"}] * 2
+    rig.book.want(["load15", "uptime_s"])
+    assert sample_both() == [{*core, "load15"}] * 2
+    assert rig.book.used_bytes == 2 * (CORE + 1) * SERIES_BYTES
 
 
 def test_an_instance_belongs_to_one_node(rig):
