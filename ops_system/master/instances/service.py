@@ -172,6 +172,10 @@ class Instances:
         """Return a system's instances as they are stored."""
         return await store.list_by_system(reader, system_id)
 
+    async def ports_taken(self, reader: Queries) -> dict[NodeId, dict[int, str]]:
+        """Return by node each port that an instance declares, and the name of that instance."""
+        return await store.list_ports(reader)
+
     async def list_on_node(self, reader: Queries, node_id: str) -> list[Record]:
         """Return a node's instances as they are stored."""
         return await store.list_by_node(reader, node_id)

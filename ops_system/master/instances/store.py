@@ -63,6 +63,18 @@ async def list_by_node(reader: Queries, node_id: str) -> list[Record]:
     return [_record(row) for row in await reader.fetch_all("SELECT * FROM instances WHERE node_id = ?", (node_id,))]
 
 
+async def list_ports(reader: Queries) -> dict[NodeId, dict[int, str]]:
+    """Return by node each port that an instance declares, and the name of that instance."""
+    rows = await reader.fetch_all(
+        "SELECT i.node_id, i.name, p.value AS port FROM instances i, json_each(i.spec, '$.service.ports') p"
+        " WHERE i.desired <> 'absent'"
+    )
+    found: dict[NodeId, dict[int, str]] = {}
+    for row in rows:
+        found.setdefault(NodeId(row["node_id"]), {})[row["port"]] = row["name"]
+    return found
+
+
 async def list_by_system(reader: Queries, system_id: str) -> list[Record]:
     """Return every instance of one system, by name and age."""
     rows = await reader.fetch_all(

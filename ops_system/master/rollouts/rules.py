@@ -8,17 +8,14 @@
 The state of the targets is the whole state: a master that was killed looks at it and goes on where it stood.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
 
-from ops_system.master.instances.placing import NodeFacts, matches
 from ops_system.master.instances.rules import Action, Record
 from ops_system.master.systems.rules import start_waves
-from ops_system.model.errors import NotAllowed
-from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.manifest import Manifest
+from ops_system.model.ids import InstanceId
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.systems import Module
 
@@ -96,43 +93,3 @@ def plan_waves(modules: Sequence[Module], records: Iterable[Record], action: Act
     if action in {Action.STOP, Action.DESTROY, Action.DRAIN}:
         waves.reverse()
     return tuple(wave for wave in waves if wave)
-
-
-def choose_nodes(
-    module: Module, manifest: Manifest, nodes: Iterable[NodeFacts], taken: Iterable[NodeId], load: Mapping[NodeId, int]
-) -> list[NodeFacts]:
-    """Return the nodes on which instances of the module are missing.
-
-    A node counts when it is online, takes instances, carries the placement's labels and fits the package's system and
-    architecture. Without `replicas` every such node gets one; with it, the emptiest nodes (then by name) until the
-    number is reached. Raises `NotAllowed` when nothing fits, or not enough.
-    """
-    has = set(taken)
-    free = [node for node in nodes if node.id not in has and _fits(module, manifest, node)]
-    if module.replicas is None:
-        if not free and not has:
-            raise _unplaceable(module, "no online node satisfies its placement")
-        return free
-    missing = max(0, module.replicas - len(has))
-    if missing > len(free):
-        raise _unplaceable(module, f"{module.replicas} replicas are wanted, {len(has) + len(free)} nodes fit")
-    return sorted(free, key=lambda node: (load.get(node.id, 0), node.name))[:missing]
-
-
-def _fits(module: Module, manifest: Manifest, node: NodeFacts) -> bool:
-    return (
-        node.is_online
-        and not node.hindrance
-        and manifest.os in {"any", node.os}
-        and manifest.arch in {"any", node.arch}
-        and matches(node.labels, module.placement.labels)
-    )
-
-
-def _unplaceable(module: Module, why: str) -> NotAllowed:
-    wanted = ", ".join(f"{key}={value}" for key, value in module.placement.labels.items()) or "any labels"
-    return NotAllowed(
-        f"module {module.name} cannot be placed: {why} (labels: {wanted}); label nodes or change the module",
-        reason="unplaceable",
-        module_id=module.id,
-    )

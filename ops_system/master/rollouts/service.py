@@ -22,7 +22,8 @@ from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
 from ops_system.master.rollouts import store
-from ops_system.master.rollouts.rules import HALTING, Rollout, SystemAction, Waves, choose_nodes, next_step, plan_waves
+from ops_system.master.rollouts.choosing import choose_nodes
+from ops_system.master.rollouts.rules import HALTING, Rollout, SystemAction, Waves, next_step, plan_waves
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import Principal
@@ -255,7 +256,8 @@ class Rollouts:
             package = await self._packages.get(module.package, module.version, tx)
             taken = [record.node_id for record in records if record.spec.module_id == module.id]
             manifest = merged_manifest(package.manifest, module)
-            for node in choose_nodes(module, manifest, facts, taken, load):
+            ports = await self._instances.ports_taken(tx) if manifest.ports else {}
+            for node in choose_nodes(module, manifest, facts, taken, load, ports):
                 load[node.id] += 1
                 after.show(await self._instances.place(tx, module, node))
 

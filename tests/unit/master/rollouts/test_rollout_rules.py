@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ops_system.master.instances.placing import NodeFacts
 from ops_system.master.instances.rules import Action, Record
-from ops_system.master.rollouts.rules import Rollout, choose_nodes, next_step, plan_waves
+from ops_system.master.rollouts.choosing import choose_nodes
+from ops_system.master.rollouts.rules import Rollout, next_step, plan_waves
 from ops_system.master.systems.rules import NewModule, new_module
 from ops_system.model.errors import NotAllowed
 from ops_system.model.instances import Desired, InstanceSpec
@@ -130,3 +131,34 @@ def test_what_cannot_be_placed_is_refused(fields):
     with pytest.raises(NotAllowed) as caught:
         choose_nodes(module("web", **fields), WEB, NODES, [], {})
     assert caught.value.details["reason"] == "unplaceable"
+
+
+def test_every_node_says_why_it_gets_none():
+    with pytest.raises(NotAllowed) as caught:
+        choose_nodes(
+            module("web", replicas=2, placement=Placement(labels={"zone": "a"})),
+            msgspec.structs.replace(WEB, ports={"http": 80}),
+            NODES,
+            [],
+            {},
+            {"node_n1": {80: "nginx"}},
+        )
+    said = dict(one.split(": ", 1) for one in caught.value.details["nodes"])
+    assert said["n1"] == "port 80 (http) is taken by nginx"
+    assert "zone=a" in said["n3"]
+    assert set(said) == {node.name for node in NODES} - {"n2"}
+    assert "2 replicas are wanted, 1 nodes fit" in caught.value.message
+
+
+def test_replicas_spread_over_the_values_of_a_label():
+    def rack(number, value):
+        labels = {"rack": value} if value else {}
+        return msgspec.structs.replace(NODES[0], id=f"node_r{number}", name=f"r{number}", labels=labels)
+
+    racks = [rack(1, "a"), rack(2, "a"), rack(3, "a"), rack(4, "b"), rack(5, "c"), rack(6, "")]
+    spread = module("web", replicas=4, placement=Placement(spread_by="rack"))
+    assert names(choose_nodes(spread, WEB, racks, [], {})) == ["r1", "r4", "r5", "r2"]
+    assert names(choose_nodes(spread, WEB, racks, ["node_r1", "node_r2"], {"node_r4": 9})) == ["r5", "r4"]
+    with pytest.raises(NotAllowed) as caught:
+        choose_nodes(msgspec.structs.replace(spread, replicas=6), WEB, racks, [], {})
+    assert caught.value.details["nodes"] == ["r6: it has no label rack to spread by"]
