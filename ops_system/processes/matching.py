@@ -1,6 +1,6 @@
 """Finding lines in blocks: plain text here, regular expressions in a process that is killed when one explodes.
 
-Used by `logsearch`. See `matcher` for the protocol.
+Used by `logsearch` and the worker's `logwatch`. See `matcher` for the protocol.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import os
 import re
 import struct
 import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -19,6 +20,7 @@ MAX_PATTERN_CHARS = 1000
 BLOCK_WITHIN_S = 2.0  # for REGEX_BLOCK_BYTES; an expression that takes longer grows faster than its input
 START_WITHIN_S = 10.0
 REGEX_BLOCK_BYTES = 256 * 1024
+MAX_KEPT = 4  # about 10 MB each
 _LENGTH = struct.Struct(">I")
 _PASSED_ON = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -97,7 +99,7 @@ class RegexMatcher:
 
 
 @contextlib.asynccontextmanager
-async def open_matcher(text: str, *, is_regex: bool, ignore_case: bool) -> AsyncIterator[Matcher]:
+async def open_matcher(text: str, *, is_regex: bool, ignore_case: bool = False) -> AsyncIterator[Matcher]:
     """Give what looks for `text`. Raises Invalid for a text or an expression that cannot be looked for."""
     if not text or "\n" in text or len(text) > MAX_PATTERN_CHARS:
         raise Invalid(f"what is searched for has 1 to {MAX_PATTERN_CHARS} characters and no line break")
@@ -118,6 +120,38 @@ async def open_matcher(text: str, *, is_regex: bool, ignore_case: bool) -> Async
         yield found
     finally:
         await _end(process)
+
+
+class Matchers:
+    """Keeps matchers that are used again and again, MAX_KEPT processes at most."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, bool], tuple[contextlib.AsyncExitStack, Matcher]] = OrderedDict()
+
+    async def get(self, text: str, *, is_regex: bool) -> Matcher:
+        """Return what looks for `text`. Raises like `open_matcher`."""
+        key = (text, is_regex)
+        if key not in self._kept:
+            stack = contextlib.AsyncExitStack()
+            self._kept[key] = stack, await stack.enter_async_context(open_matcher(text, is_regex=is_regex))
+            if len(self._kept) > MAX_KEPT:
+                await self._end_of(next(iter(self._kept)))
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+    async def drop(self, text: str, *, is_regex: bool) -> None:
+        """End one that failed; the next `get` starts another."""
+        await self._end_of((text, is_regex))
+
+    async def close(self) -> None:
+        """End them all."""
+        for key in list(self._kept):
+            await self._end_of(key)
+
+    async def _end_of(self, key: tuple[str, bool]) -> None:
+        stack, _ = self._kept.pop(key, (None, None))
+        if stack is not None:
+            await stack.aclose()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

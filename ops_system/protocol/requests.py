@@ -159,6 +159,52 @@ class LogDropped(msgspec.Struct, frozen=True, tag_field="type", tag="dropped"):
 FromLogFeed = LogPlace | LogDropped
 
 
+class WatchedLog(msgspec.Struct, frozen=True):
+    """One log to count lines in: those from `start` on that contain `text`, or match it (Python's `re`).
+
+    `start` None: those that are completed from now on.
+    """
+
+    instance_id: InstanceId
+    name: str
+    text: str
+    is_regex: bool = False
+    start: int | None = None
+
+
+class WatchLogs(msgspec.Struct, frozen=True):
+    """StreamOpen kind `log.watch`: count new lines until the stream is closed.
+
+    The stream carries `protocol.pieces` of `CONTROL`: the words below as JSON. `index` is the place in `logs`.
+    """
+
+    logs: tuple[WatchedLog, ...]
+
+
+class LogCounted(msgspec.Struct, frozen=True, tag_field="type", tag="counted", omit_defaults=True):
+    """Worker: the log was looked through up to `position`; watched from there again, no line is missed or comes twice.
+
+    `hits` lines matched since the last word, `line` is the newest. `missed_bytes` had gone before they could be read.
+    """
+
+    index: int
+    position: int
+    hits: int = 0
+    line: str = ""
+    missed_bytes: int = 0
+
+
+class LogNotCounted(msgspec.Struct, frozen=True, tag_field="type", tag="not_counted"):
+    """Worker: why this log, or what of it came lately, is not looked through. It is tried again after a while."""
+
+    index: int
+    code: str
+    message: str
+
+
+FromLogWatch = LogCounted | LogNotCounted
+
+
 class ListProcesses(msgspec.Struct, frozen=True):
     """kind `processes.list`."""
 

@@ -18,6 +18,7 @@ from ops_system.protocol.requests import (
     RunCommand,
     SearchLog,
     UpdateWorker,
+    WatchLogs,
 )
 from ops_system.runtime.handlers import Handlers
 from ops_system.worker.crashes import CrashStore
@@ -38,6 +39,7 @@ def register(
     handlers.on_request("logs.search", SearchLog, logs.search_log)
     handlers.on_request("logs.bytes", ReadLogBytes, logs.read_log_bytes)
     handlers.on_stream("log.follow", FollowLog, logs.follow_log)
+    handlers.on_stream("log.watch", WatchLogs, logs.watch_logs)
     handlers.on_stream("exec", RunCommand, execution.run)
     handlers.on_stream("terminal", OpenTerminal, terminals.serve)
     handlers.on_request("terminals.list", ListTerminals, terminals.list_all)

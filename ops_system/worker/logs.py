@@ -1,4 +1,4 @@
-"""The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*`, `log.follow`.
+"""The named logs of an instance: which there are, and the one safe way to each. Answers `logs.*`, `log.*`.
 
 `stdout` and `stderr` come first, then `log_paths` of service.json. Services own what they write, so those names lead
 only to regular files inside the instance's folder, and no part of the path may be a link (`FileLog`). What others
@@ -37,9 +37,11 @@ from ops_system.protocol.requests import (
     ReadLog,
     ReadLogBytes,
     SearchLog,
+    WatchLogs,
 )
 from ops_system.runtime.streams import Stream
 from ops_system.worker.logfeed import feed
+from ops_system.worker.logwatch import LogWatch
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +150,10 @@ class InstanceLogs:
     async def follow_log(self, stream: Stream, body: FollowLog) -> None:
         """Feed the stream `log.follow` until the reader goes."""
         await feed(self.log(body.instance_id, body.name), body.offset, stream.write)
+
+    async def watch_logs(self, stream: Stream, body: WatchLogs) -> None:
+        """Feed the stream `log.watch` until the reader goes."""
+        await LogWatch(self.log, stream.write, self._clock).run(body.logs)
 
     # --- rotation -------------------------------------------------------------------------------------------------
     async def rotate(self, instance_ids: Iterable[InstanceId], rules: RotateRules) -> None:

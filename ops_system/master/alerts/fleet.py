@@ -1,6 +1,7 @@
 """What rules need to know of nodes and instances, held in memory and kept up by the bus. Used by `watch` and `desk`."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -40,6 +41,7 @@ class InstanceFacts(msgspec.Struct, frozen=True):
     health: HealthState
     restarts: int  # those that still count towards giving up
     reason: Reason | None
+    created_at: datetime
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -133,6 +135,7 @@ class Fleet:
             health=instance.health,
             restarts=instance.restarts_in_window,
             reason=instance.reason,
+            created_at=instance.created_at,
         )
         if before is None or before.node_id != instance.node_id:
             self.version += 1

@@ -240,3 +240,20 @@ async def find_beat(reader: Queries) -> int:
 async def save_beat(tx: Transaction, at: datetime) -> None:
     """Write that rules are looked at."""
     await tx.execute("INSERT OR REPLACE INTO alert_beat (id, at_ms) VALUES (1, ?)", (to_ms(at),))
+
+
+# --- how far logs were looked through --------------------------------------------------------------------------------
+async def list_log_places(reader: Queries) -> dict[tuple[str, str], int]:
+    """Return the offsets kept, by rule and instance."""
+    rows = await reader.fetch_all("SELECT rule_id, instance_id, offset FROM alert_log_places")
+    return {(row["rule_id"], row["instance_id"]): int(row["offset"]) for row in rows}
+
+
+async def save_log_places(tx: Transaction, places: Mapping[tuple[str, str], int | None]) -> None:
+    """Write those that changed; None forgets one."""
+    gone = [key for key, offset in places.items() if offset is None]
+    await tx.execute_many("DELETE FROM alert_log_places WHERE rule_id = ? AND instance_id = ?", gone)
+    await tx.execute_many(
+        "INSERT OR REPLACE INTO alert_log_places (rule_id, instance_id, offset) VALUES (?, ?, ?)",
+        [(*key, offset) for key, offset in places.items() if offset is not None],
+    )

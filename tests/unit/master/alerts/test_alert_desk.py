@@ -1,5 +1,6 @@
 """The whole engine on a real database; metrics, nodes and channels are the test's, and so is the clock."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -46,7 +47,7 @@ class Site:
         self.rulebook = Rulebook(database=database, audit=audit, clock=clock, channels=self)
         self.silences = Silences(database=database, audit=audit, clock=clock, reached=self.reached)
         self.fleet = Fleet(self.bus, [], [])
-        self.lines = LogLooker(self, clock)
+        self.lines = LogLooker(self, clock, database)
         watch = Watch(self.fleet, self, dict, self.lines, started_s=clock.monotonic_s())
         desk = Desk(
             database=database,

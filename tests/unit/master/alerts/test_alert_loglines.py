@@ -1,51 +1,70 @@
-"""What the master asks workers for the sake of log rules, and what it makes of the answers."""
+"""What the master asks workers for the sake of log rules, and what it keeps of the answers."""
 
-from datetime import UTC, datetime
+import asyncio
+import contextlib
+from datetime import timedelta
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from ops_system.master.alerts import loglines
 from ops_system.master.alerts.loglines import MAX_WATCHED, LogLooker
 from ops_system.master.alerts.views import StoredRule
 from ops_system.model.alerts import Condition, ConditionKind, NewRule
-from ops_system.model.errors import Invalid, NodeOffline, NotFound
-from ops_system.protocol.requests import LogHits, LogLine, LogLines
+from ops_system.model.errors import NodeOffline, NotFound
+from ops_system.protocol.frames import StreamClose, StreamData
+from ops_system.protocol.pieces import Channel, encode_piece
+from ops_system.protocol.requests import LogCounted, LogNotCounted, WatchedLog
+from ops_system.runtime.streams import Stream
+from ops_system.runtime.tasks import running
+from ops_system.storage.database import Database
+from ops_system.storage.folder import DataFolder
+from ops_system.storage.migrations import load_migrations
+from ops_system.worker import logwatch
 from ops_system.worker.logs import InstanceLogs
 from tests.fakes.clock import FakeClock
 from tests.fakes.wishes import wish
 
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
+WITHIN_S = 10
 
 
-class Node:
-    """Stands where the links are wanted: one log, held as text."""
+class Nodes:
+    """Stands where the links are wanted: streams whose other end is the test's hand."""
 
     def __init__(self):
-        self.text, self.trouble, self.asked = "", None, []
+        self.opened, self.streams, self.trouble = [], [], None
+        self._news = asyncio.Event()
 
-    async def request(self, _node_id, kind, body, reply_type, _timeout_s=0):
-        self.asked.append(kind)
+    def open_stream(self, node_id, kind, body):
+        assert kind == "log.watch"
         if self.trouble is not None:
             raise self.trouble
-        if reply_type is LogLines:
-            return LogLines((), None, end_offset=len(self.text))
-        assert (body.is_forward, body.is_regex, body.name) == (True, False, "stdout")
-        hits, offset = [], 0
-        for line in self.text.splitlines(keepends=True):
-            if body.text in line and offset >= body.start:
-                hits.append(LogLine(None, line.strip(), offset))
-            offset += len(line)
-        return LogHits(tuple(hits), None, 0, 0)
+        stream = Stream(len(self.streams) + 1, lambda _frame: True, lambda _id: None)
+        self.opened.append((node_id, body.logs))
+        self.streams.append(stream)
+        self._news.set()
+        return stream
 
+    async def until(self, ready):
+        async with asyncio.timeout(WITHIN_S):
+            while not ready():
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self._news.wait()
 
-def rule(pattern="ERROR"):
-    condition = Condition(kind=ConditionKind.LOG, log="stdout", pattern=pattern, fire_level=1, window_s=60)
-    return StoredRule("rul_1", "", NewRule(name="r", condition=condition), NOW, "", NOW)
+    def tell(self, word, index=-1):
+        data = encode_piece(Channel.CONTROL, msgspec.json.encode(word))
+        self.streams[index].on_data(StreamData(stream_id=1, data=data))
+
+    def lose(self, code="node_offline"):
+        self.streams[-1].on_close(StreamClose(stream_id=1, code=code, message="gone"))
 
 
 @pytest.fixture
-def node():
-    return Node()
+def nodes():
+    return Nodes()
 
 
 @pytest.fixture
@@ -54,93 +73,157 @@ def clock():
 
 
 @pytest.fixture
-def looker(node, clock):
-    made = LogLooker(node, clock)
-    made.watch([(rule(), "ins_1", "nod_1")])
+async def database(tmp_path):
+    folder = DataFolder(tmp_path / "data", tmp_path / "data/ops.db", tmp_path / "data/uploads")
+    folder.create()
+    opened = await Database.open(folder, load_migrations("ops_system.master"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def looker(nodes, clock, database, monkeypatch):
+    monkeypatch.setattr(loglines, "RETRY_S", 0.02)
+    monkeypatch.setattr(logwatch, "LOOK_EVERY_S", 0.01)
+    made = LogLooker(nodes, clock, database)
+    await made.load()
     return made
 
 
-def counted(looker):
-    number, line = looker.count("rul_1", "ins_1", 60)
+def rule(clock, pattern="ERROR", *, is_regex=False):
+    condition = Condition(
+        kind=ConditionKind.LOG, log="stdout", pattern=pattern, regex=is_regex, fire_level=1, window_s=60
+    )
+    return StoredRule("rul_1", "", NewRule(name="r", condition=condition), clock.now(), "", clock.now())
+
+
+def instance(clock, instance_id="ins_1", node_id="nod_1", age_s=60.0):
+    return SimpleNamespace(id=instance_id, node_id=node_id, created_at=clock.now() - timedelta(seconds=age_s))
+
+
+def counted(looker, instance_id="ins_1"):
+    number, line = looker.count("rul_1", instance_id, 60)
     return number, line and line.message
 
 
-async def test_only_new_lines_count_and_only_for_the_window(looker, node, clock):
-    node.text = "ERROR old\n"
-    await looker.look()
-    await looker.look()
-    assert (counted(looker), node.asked) == ((0, None), ["logs.read"] * 2)  # nothing new: no search
-    node.text += "fine\nERROR one\nERROR two\n"
-    await looker.look()
-    assert counted(looker) == (2, "ERROR two")
-    clock.advance(50)
-    node.text += "ERROR three\n"
-    await looker.look()
-    assert counted(looker) == (3, "ERROR three")
-    clock.advance(20)
-    assert counted(looker)[0] == 1
-    assert looker.count("rul_1", "ins_2", 60) == (0, None)
+async def test_hits_count_for_the_window_and_are_told_at_once(looker, nodes, clock):
+    told = []
+    looker.on_hit = lambda: told.append(counted(looker))
+    looker.watch([(rule(clock), instance(clock))])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        assert nodes.opened == [("nod_1", (WatchedLog("ins_1", "stdout", "ERROR"),))]
+        nodes.tell(LogCounted(0, 10))
+        nodes.tell(LogCounted(0, 30, 2, "ERROR two"))
+        await nodes.until(lambda: told)
+        clock.advance(50)
+        nodes.tell(LogNotCounted(0, "invalid", "explodes"))
+        nodes.tell(LogCounted(0, 40, 1, "ERROR three"))
+        await nodes.until(lambda: len(told) == 2)
+        assert told == [(2, "ERROR two"), (3, "ERROR three")]
+        clock.advance(20)
+        assert counted(looker)[0] == 1
+        assert looker.count("rul_1", "ins_2", 60) == (0, None)
 
 
-async def test_a_log_that_begins_later_is_new_from_its_first_line(looker, node):
-    node.trouble = NotFound("not written yet")
-    await looker.look()
-    node.trouble, node.text = None, "ERROR first\n"
-    await looker.look()
-    assert counted(looker) == (1, "ERROR first")
+async def test_a_broken_stream_goes_on_where_it_was(looker, nodes, clock):
+    looker.watch([(rule(clock), instance(clock))])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        nodes.tell(LogCounted(0, 10))
+        nodes.tell(LogCounted(0, 30, 2, "ERROR two"))
+        await nodes.until(lambda: counted(looker)[0] == 2)
+        nodes.trouble = NodeOffline("away")
+        nodes.lose()
+        await nodes.until(lambda: not looker._open)
+        nodes.trouble = None
+        await nodes.until(lambda: len(nodes.streams) == 2)
+        assert nodes.opened[1][1][0].start == 30
 
 
-@pytest.mark.parametrize("trouble", [NodeOffline("away"), Invalid("explodes")])
-async def test_trouble_ends_nothing(looker, node, trouble):
-    await looker.look()
-    node.trouble = trouble
-    await looker.look()
-    node.trouble, node.text = None, "ERROR\n"
-    await looker.look()
-    assert counted(looker)[0] == 1
+async def test_a_restart_looks_again_at_what_still_counts_and_at_nothing_older(looker, nodes, clock, database):
+    wanted = [(rule(clock), instance(clock))]
+    looker.watch(wanted)
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        nodes.tell(LogCounted(0, 10))
+        nodes.tell(LogCounted(0, 30, 1, "ERROR two"))
+        nodes.tell(LogCounted(0, 50))
+        await nodes.until(lambda: looker._watched["rul_1", "ins_1"].at == 50)
+        await looker.save()
+    for expected in (10, 50):
+        again = LogLooker(nodes, clock, database)
+        await again.load()
+        again.watch(wanted)
+        assert again._watched["rul_1", "ins_1"].at == expected
+        clock.advance(61)
+        counted(looker)
+        await looker.save()
+    looker.watch([])
+    await looker.save()
+    await again.load()
+    assert again._saved == {}
 
 
-async def test_another_pattern_begins_anew_and_there_is_a_bound(looker, node):
-    await looker.look()
-    node.text = "ERROR\n"
-    await looker.look()
-    looker.watch([(rule(), "ins_1", "nod_1")])
-    assert counted(looker)[0] == 1
-    looker.watch([(rule("WARN"), "ins_1", "nod_1")])
-    assert counted(looker)[0] == 0
-    node.asked.clear()
-    looker.watch([(rule(), f"ins_{number}", "nod_1") for number in range(MAX_WATCHED + 5)])
-    await looker.look()
-    assert len(node.asked) == MAX_WATCHED
+async def test_a_young_instance_is_looked_at_from_its_first_line_and_a_new_pattern_from_now_on(looker, nodes, clock):
+    made = rule(clock)
+    clock.advance(1)
+    looker.watch([(made, instance(clock, age_s=0)), (made, instance(clock, "ins_2", age_s=100))])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        assert [log.start for log in nodes.opened[0][1]] == [0, None]
+        nodes.tell(LogCounted(0, 30, 2, "ERROR two"))
+        await nodes.until(lambda: counted(looker)[0] == 2)
+        looker.watch([(made, instance(clock)), (made, instance(clock, "ins_2"))])
+        assert counted(looker)[0] == 2
+        looker.watch([(rule(clock, "WARN"), instance(clock))])
+        await nodes.until(lambda: len(nodes.streams) == 2)
+        assert (counted(looker)[0], nodes.opened[1][1][0].start) == (0, None)
+        assert not nodes.streams[0].is_open
+        nodes.tell(LogCounted(0, 99, 5, "ERROR of the old stream"), 0)
+        nodes.tell(LogCounted(0, 40, 1, "WARN"))
+        await nodes.until(lambda: counted(looker)[0] == 1)
 
 
-class Worker:
-    """A worker's own logs behind the same two questions."""
+async def test_there_is_a_bound_and_an_older_worker_is_left_alone_for_a_while(looker, nodes, clock):
+    nodes.trouble = NotFound("is it older?")
+    looker.watch([(rule(clock), instance(clock, f"ins_{number}")) for number in range(MAX_WATCHED + 5)])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: looker._rests_until_s)
+        nodes.trouble = None
+        clock.advance(loglines.REST_S + 1)
+        await nodes.until(lambda: nodes.streams)
+        assert len(nodes.opened[0][1]) == MAX_WATCHED
 
-    def __init__(self, logs):
-        self._logs = logs
 
-    async def request(self, _node_id, kind, body, _reply_type, _timeout_s=0):
-        return await {"logs.read": self._logs.read_log, "logs.search": self._logs.search_log}[kind](body)
+async def test_a_worker_that_tells_nonsense_is_left_alone(looker, nodes, clock):
+    looker.watch([(rule(clock), instance(clock))])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        nodes.tell(LogCounted(7, 10))
+        await nodes.until(lambda: not looker._open)
+        assert looker._rests_until_s
 
 
 @pytest.mark.parametrize(("pattern", "is_regex"), [("ERROR", False), (r"ERR\w+ \d", True)])
-async def test_a_real_log_is_counted_as_it_grows(tmp_path, clock, pattern, is_regex):
+async def test_a_real_log_is_counted_as_it_grows(looker, nodes, tmp_path, pattern, is_regex):
+    clock = looker._clock
     spec = wish()
     log = tmp_path / "logs" / spec.instance_id / "stdout.log"
     log.parent.mkdir(parents=True)
-    looker = LogLooker(Worker(InstanceLogs(tmp_path, {spec.instance_id: spec}.get)), clock)
-    made = rule(pattern)
-    condition = msgspec.structs.replace(made.body.condition, regex=is_regex)
-    body = msgspec.structs.replace(made.body, condition=condition)
-    looker.watch([(msgspec.structs.replace(made, body=body), spec.instance_id, "nod_1")])
-    log.write_text("ERROR 1 before\n")
-    await looker.look()
-    with log.open("a") as more:
-        more.write("all is well\n" * 50 + "ERROR 2 now\nERROR 3 now\nhalf a li")
-    await looker.look()
-    with log.open("a") as more:
-        more.write("ne\nERROR 4 now\n")
-    await looker.look()
-    number, line = looker.count("rul_1", spec.instance_id, 60)
-    assert (number, line.message) == (3, "ERROR 4 now")
+    log.write_text("ERROR 1 before\nhal")
+    logs = InstanceLogs(tmp_path, {spec.instance_id: spec}.get)
+    looker.watch([(rule(clock, pattern, is_regex=is_regex), instance(clock, spec.instance_id))])
+    async with running(looker.run(), "looker"):
+        await nodes.until(lambda: nodes.streams)
+        (asked,) = nodes.opened[0][1]
+
+        async def write(data):
+            nodes.streams[0].on_data(StreamData(stream_id=1, data=data))
+
+        watch = logwatch.LogWatch(logs.log, write, clock.monotonic_s)
+        async with running(watch.run([asked]), "worker"):
+            await nodes.until(lambda: looker._watched["rul_1", spec.instance_id].at == 15)
+            with log.open("a") as more:
+                more.write("f a line\nERROR 2 now\nERROR 3 now\n")
+            await nodes.until(lambda: counted(looker, spec.instance_id) == (2, "ERROR 3 now"))
