@@ -12,6 +12,7 @@ PORT ?= 8080
 TLS_PORT ?= 8443
 WORKER_PORT ?= 8082
 PYTEST_ARGS ?=
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile # two processes; the tests of one file stay together
 
 STAMPS := $(VENV)/.stamps
 CONSOLE := ops_system/master/console/index.html
@@ -80,19 +81,19 @@ frontend-check: $(STAMPS)/dev $(STAMPS)/npm
 	cd frontend && npm run --silent lint && npm run --silent typecheck && npm run --silent test
 
 fast-tests: $(STAMPS)/dev
-	$(BIN)/python -m pytest -q tests/unit tests/architecture
+	$(PYTEST) -q tests/unit tests/architecture
 
 check: lint types imports frontend-check fast-tests ## format, lint, types, imports, fast tests (under 3 minutes)
 
 test: $(STAMPS)/dev install ## everything once; installs the Debian packages it needs when root
 	$(BIN)/python packaging/test_packages.py
 	@$(MAKE) -j2 --output-sync=target build lint types imports frontend-check
-	$(BIN)/python -m pytest -m "not long and not windows and not darwin and not wine" --durations=15 $(PYTEST_ARGS)
+	$(PYTEST) -m "not long and not windows and not darwin and not wine" --durations=15 $(PYTEST_ARGS)
 
 test-long: $(STAMPS)/dev install ## full repeat counts
 	$(BIN)/python packaging/test_packages.py
 	@$(MAKE) build
-	$(BIN)/python -m pytest -m "not windows and not darwin" --durations=15 $(PYTEST_ARGS)
+	$(PYTEST) -m "not windows and not darwin" --durations=15 $(PYTEST_ARGS)
 
 test-wine: $(STAMPS)/dev install ## the Windows side under Wine: suite, worker, service, executables (installs Debian's Wine when root)
 	$(BIN)/python packaging/wine.py
