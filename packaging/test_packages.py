@@ -24,8 +24,10 @@ PACKAGES = {
     "systemd-nspawn": "systemd-container",
     "javac": "default-jdk-headless",
     "prometheus": "prometheus",
+    "etcd": "etcd-server",
     "htop": "htop",
     "vim.tiny": "vim-tiny",
+    "wrk": "wrk",
 }
 BENCH_PACKAGES = {
     "s6-svscan": "s6",

@@ -1,0 +1,70 @@
+"""Change a key by compare-and-swap until it wins or the caller's rule forbids it. For every writer of shared keys."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+from ops_system.kv.base import (
+    Compare,
+    CompareTarget,
+    KeyValue,
+    PutRequest,
+    RangeRequest,
+    RangeResponse,
+    Store,
+    TxnRequest,
+    TxnResponse,
+)
+from ops_system.kv.base import DeleteRequest as Delete
+from ops_system.model.errors import TimedOut
+
+Write = PutRequest | Delete
+Rule = Callable[[KeyValue | None], Sequence[Write]]
+"""Sees the key as it stands (None: not there) and returns what to write, nothing to leave all as it is. Raises to
+forbid. It may be asked many times and must not act by itself."""
+
+_CALM_TRIES = 4
+_LONGEST_PAUSE_S = 0.02
+
+
+async def change(store: Store, key: bytes, rule: Rule, *, may_repeat: bool = False) -> TxnResponse | None:
+    """Write what `rule` says, on the condition that `key` is still what the rule saw. None: the rule wrote nothing.
+
+    Never gives up on losing to others. Raises what the rule raises, and TimedOut when an answer got lost: then nobody
+    can know whether this write was done. `may_repeat` goes on in that case: give it only for a rule that sees by the
+    key itself that its work is done already.
+    """
+    seen = await _look(store, key)
+    tries = 0
+    while True:
+        writes = tuple(rule(seen))
+        if not writes:
+            return None
+        try:
+            done = await store.txn(TxnRequest((guard(key, seen),), writes, (RangeRequest(key),)))
+        except TimedOut:
+            if not may_repeat:
+                raise
+            seen = await _look(store, key)
+        else:
+            if done.succeeded:
+                return done
+            seen = _current(done)
+        tries += 1
+        if tries > _CALM_TRIES:
+            await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - a pause, no secret
+
+
+def guard(key: bytes, seen: KeyValue | None) -> Compare:
+    """Return the condition that a key is unchanged since it was seen; never seen: that it is not there."""
+    return Compare(key, CompareTarget.MOD, mod_revision=seen.mod_revision if seen else 0)
+
+
+async def _look(store: Store, key: bytes) -> KeyValue | None:
+    answer = await store.range(RangeRequest(key))
+    return answer.kvs[0] if answer.kvs else None
+
+
+def _current(lost: TxnResponse) -> KeyValue | None:
+    answer = lost.responses[0]
+    return answer.kvs[0] if isinstance(answer, RangeResponse) and answer.kvs else None
