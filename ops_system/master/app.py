@@ -15,11 +15,11 @@ import msgspec
 from ops_system import __version__
 from ops_system.master import security
 from ops_system.master.addresses import KnownAddresses
-from ops_system.master.artefacts.stores import open_store
+from ops_system.master.artefacts.stores import open_backup_blobs, open_store
 from ops_system.master.audit.service import Audit
 from ops_system.master.auth.events import SessionsRevoked, SetupDone
 from ops_system.master.auth.service import Auth
-from ops_system.master.backups.service import Backups
+from ops_system.master.backups.turnover import Turnover
 from ops_system.master.bus import Bus
 from ops_system.master.config import MasterConfig
 from ops_system.master.features import Ground, build_features
@@ -83,6 +83,9 @@ class Master:
             on_ready(Opened(self.doors.port, network_url, code))
             await self.doors.run()
 
+        stop = stop or StopRequest()
+        self.ground.turnover.stop = stop
+
         try:
             await self.doors.open(self._plain)
             await serve(self.ground.parts | {"doors": keep_doors}, stop=stop)
@@ -109,6 +112,8 @@ async def open_master(
         folder = config.folder()
         folder.create()
         stack.callback(acquire(folder.lock).release)
+        turnover = Turnover()
+        stack.callback(turnover.carry_out)
         plain = stack.enter_context(bind(LOOPBACK, config.server.port))
         database = await Database.open(folder, load_migrations(_PACKAGE))
         stack.push_async_callback(database.close)
@@ -118,9 +123,9 @@ async def open_master(
         trust = await asyncio.to_thread(Trust.open, folder, addresses.look, used_clock, own)
         folder.mark_initialized()
         audit = Audit(database, used_clock)
-        ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, store, on_code)
-        backups = Backups(database, folder.backups, used_clock)
-        ground.parts |= {"addresses": addresses.run, "trust": trust.run, "backups": backups.run}
+        ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, store, on_code, turnover)
+        ground.backup_blobs = stack.enter_context(open_backup_blobs(config))
+        ground.parts |= {"addresses": addresses.run, "trust": trust.run}
         yield build_master(ground, *await build_features(ground), plain)
 
 

@@ -56,6 +56,7 @@ class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["local", "minio"]
     upload_dir: str
     require_publisher: bool
+    downloads: Literal["master", "direct"]
     minio: MinioConfig
 
 
@@ -84,6 +85,13 @@ class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str
 
 
+class BackupConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where backups may lie."""
+
+    folder: str
+    bucket: str
+
+
 class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a master is told at start."""
 
@@ -92,6 +100,7 @@ class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logic: LogicConfig
     provision: ProvisionConfig
     outbound: OutboundConfig
+    backup: BackupConfig
     log: LogConfig
 
     def data_dir(self) -> Path:
@@ -105,6 +114,10 @@ class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def folder(self) -> DataFolder:
         """Return the names of everything that is kept."""
         return DataFolder(self.data_dir().absolute(), self.database_file().absolute(), self.upload_dir().absolute())
+
+    def backup_dir(self) -> Path:
+        """Return `backup.folder`, or its place in the data folder."""
+        return Path(self.backup.folder).absolute() if self.backup.folder else self.folder().archives
 
     def upload_dir(self) -> Path:
         """Return `upload_dir`, or `uploads` in the data folder."""
@@ -124,6 +137,12 @@ OPTIONS = (
     Option("storage.type", choice("local", "minio"), "local", "where packages are kept", "store_type"),
     Option("storage.upload_dir", TEXT, "", "folder of local packages; empty: in the data folder", "upload_dir"),
     Option("storage.require_publisher", BOOL, "0", "take only packages signed by a trusted publisher"),
+    Option(
+        "storage.downloads",
+        choice("master", "direct"),
+        "master",
+        "direct: workers and browsers fetch from the S3 server by URLs that are good for minutes",
+    ),
     Option("storage.minio.endpoint", TEXT, "", "HOST:PORT of the S3 server", "minio_endpoint"),
     Option("storage.minio.ak", TEXT, "", "access key", "minio_ak"),
     Option("storage.minio.sk", SECRET, "", "secret key, better as @FILE", "minio_sk"),
@@ -147,6 +166,8 @@ OPTIONS = (
     Option(
         "outbound.ca_file", TEXT, "", "certificate authorities (PEM) trusted for outbound calls beside the system's"
     ),
+    Option("backup.folder", TEXT, "", "folder of backups on this machine; empty: backups/archives in the data folder"),
+    Option("backup.bucket", TEXT, "ops-system-backups", "bucket of backups on the S3 server of storage.minio"),
     *LOG_OPTIONS,
 )
 

@@ -5,12 +5,15 @@ master user create NAME --role admin --password-stdin      master token create N
        … both take [--grants exec,terminal] [--scope k=v,…]
 master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master audit verify      master doctor
 master storage migrate --to local|minio [--remove 1]
+master backup create [FILE] · backup list · backup restore FILE|s3:NAME|s3:latest
+       … create and restore take [--passphrase-file FILE] [--artefacts 0]
 """
 
 import asyncio
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ops_system.cli import (
     BOOL,
@@ -110,6 +113,25 @@ _STORAGE_MIGRATE = Command(
         *STORE_FLAGS,
     ),
 )
+_BACKUP_FLAGS = (
+    Flag("artefacts", BOOL, "0 leaves the packages out", "1"),
+    Flag("passphrase-file", TEXT, "a file whose first line is the passphrase of an encrypted backup"),
+    *DATA_FLAGS,
+    *STORE_FLAGS,
+)
+_BACKUP_CREATE = Command(
+    ("backup", "create"),
+    "back up database, keys and packages, the master running or not",
+    (Argument("FILE", is_optional=True),),
+    (Flag("note", TEXT, "a line that lists show"), *_BACKUP_FLAGS),
+)
+_BACKUP_LIST = Command(("backup", "list"), "list the backups here and on S3", (), (*DATA_FLAGS, *STORE_FLAGS))
+_BACKUP_RESTORE = Command(
+    ("backup", "restore"),
+    "put the data of a backup in place of the present data; the master must be stopped",
+    (Argument("FILE"),),
+    _BACKUP_FLAGS,
+)
 _DOCTOR = Command(("doctor",), "look at data folder, database, keys and ports", (), DATA_FLAGS)
 PROGRAM = Program(
     NAME,
@@ -121,6 +143,9 @@ PROGRAM = Program(
         _JOIN_TOKEN_CREATE,
         _AUDIT_VERIFY,
         _STORAGE_MIGRATE,
+        _BACKUP_CREATE,
+        _BACKUP_LIST,
+        _BACKUP_RESTORE,
         _DOCTOR,
     ),
 )
@@ -152,7 +177,9 @@ def run_master(parsed: Parsed) -> int:
     shows_browser = parsed.switch("open_browser", default=has_desktop(os.environ, sys.platform))
 
     def run_managed(manager: Manager) -> int:
-        tasks.run_role(_serve(config, manager, shows_browser=shows_browser), loop_factory=_fast_loop())
+        is_again = tasks.run_role(_serve(config, manager, shows_browser=shows_browser), loop_factory=_fast_loop())
+        while is_again:  # a backup was put in place: the same process serves the restored data
+            is_again = tasks.run_role(_serve(config, manager, shows_browser=False), loop_factory=_fast_loop())
         return EXIT_FINE
 
     return with_manager(run_managed)
@@ -181,7 +208,8 @@ def remove_boot_service() -> int:
     return EXIT_FINE
 
 
-async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool) -> None:
+async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool) -> bool:
+    """Run until a stop; return whether the master is to start again, on the data of a backup."""
     from ops_system.master.app import Opened, open_master
     from ops_system.master.welcome import Welcome
 
@@ -198,6 +226,7 @@ async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool)
         open_master(config, on_code=welcome.tell_code) as master,
     ):
         await master.run(on_ready, stop)
+    return master.ground.turnover.is_done
 
 
 def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":
@@ -301,6 +330,64 @@ def migrate_storage(parsed: Parsed, config: MasterConfig) -> int:
     return EXIT_FINE
 
 
+def create_backup(parsed: Parsed, config: MasterConfig) -> int:
+    """Print where the new backup lies."""
+    from ops_system.master.backups import offline
+
+    file = parsed.arguments.get("FILE")
+    order = offline.CreateOrder(
+        Path(file) if file else None,
+        has_artefacts=parsed.switch("artefacts", default=True),
+        passphrase=_passphrase(parsed),
+        note=parsed.text("note"),
+    )
+    print(offline.create(config, order, _say_aside))
+    return EXIT_FINE
+
+
+def list_backups(_parsed: Parsed, config: MasterConfig) -> int:
+    """Print one line a backup, the newest first."""
+    from ops_system.master.backups import offline
+
+    for backup in offline.list_all(config):
+        kind = "sealed" if backup.is_encrypted else "plain"
+        held = "with packages" if backup.has_artefacts else "without packages"
+        place = "s3:" if backup.place == "s3" else ""
+        problem = f", DAMAGED: {backup.problem}" if backup.problem else ""
+        print(f"{place}{backup.name}  {backup.size_bytes} bytes, {kind}, {held}{problem}")
+    return EXIT_FINE
+
+
+def restore_backup(parsed: Parsed, config: MasterConfig) -> int:
+    """Say what was put in place and what follows."""
+    from ops_system.master.backups import offline
+
+    name, has_artefacts = parsed.arguments["FILE"], parsed.switch("artefacts", default=True)
+    staged = offline.restore(config, name, _passphrase(parsed), has_artefacts=has_artefacts, say=_say_aside)
+    print(
+        f"restored the data of {staged.created_at:%Y-%m-%d %H:%M} UTC, epoch {staged.epoch}; what was there before is"
+        " kept beside it as *.before-restore-*. Start the master: workers come back by themselves, people log in again"
+    )
+    return EXIT_FINE
+
+
+def _passphrase(parsed: Parsed) -> str:
+    """Read the passphrase from its file; never from the command line, which others can see."""
+    path = parsed.text("passphrase-file")
+    if not path:
+        return ""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"passphrase-file: {path} cannot be read ({error})") from error
+
+
+def _say_aside(line: str) -> None:
+    """Tell progress where it does not mix with the answer."""
+    sys.stderr.write(f"{line}\n")
+
+
 def examine(_parsed: Parsed, config: MasterConfig) -> int:
     """Print what was found; 1 when something is wrong."""
     from ops_system.master import doctor
@@ -316,6 +403,9 @@ _COMMANDS: dict[tuple[str, ...], Callable[[Parsed, MasterConfig], int]] = {
     ("join-token", "create"): create_join_token,
     ("audit", "verify"): verify_audit,
     ("storage", "migrate"): migrate_storage,
+    ("backup", "create"): create_backup,
+    ("backup", "list"): list_backups,
+    ("backup", "restore"): restore_backup,
     ("doctor",): examine,
 }
 """What works on the data folder, whether a master runs there or not."""

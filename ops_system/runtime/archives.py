@@ -67,10 +67,15 @@ class ArchiveListing(msgspec.Struct, frozen=True):
 def inspect_zip(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveListing:
     """Return what the zip holds. Raises Invalid with every fault in `details["problems"]`; OSError when unreadable."""
     with path.open("rb") as file:
-        try:
-            return _inspect(file, limits)
-        except BadArchive as error:
-            raise refuse([f"$: {error}"]) from error
+        return inspect_file(file, limits)
+
+
+def inspect_file(file: BinaryIO, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveListing:
+    """The same of an open file. Its entries are then read by `inflate.unpack_entry`."""
+    try:
+        return _inspect(file, limits)
+    except BadArchive as error:
+        raise refuse([f"$: {error}"]) from error
 
 
 def read_manifest_from_zip(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Manifest:
@@ -180,16 +185,19 @@ def install_archive(
     target: Path,
     limits: ArchiveLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    *,
+    is_hashed: bool = False,
 ) -> Path:
     """Verify the zip and make its content visible at `target` in one step: whole, or not at all. Returns `target`.
 
     A `target` that is there already is left as it is: folders are named by their sha256. The entrypoints that the
-    zip's service.json names are made executable, whatever packed them. Raises Invalid for a wrong checksum or a zip
+    zip's service.json names are made executable, whatever packed them. `is_hashed`: the caller has just found this
+    checksum, in the file as it lies there. Raises Invalid for a wrong checksum or a zip
     that breaks a rule, OSError (disk full); then nothing is left behind.
     """
     if target.is_dir():
         return target
-    actual = hash_file(zip_path)
+    actual = sha256.lower() if is_hashed else hash_file(zip_path)
     if actual != sha256.lower():
         problem = f"sha256: {sha256} is expected, the file has {actual}"
         raise Invalid(f"the archive was damaged or changed ({problem}); fetch it again", problems=[problem])

@@ -164,7 +164,8 @@ async def run_master(
             await made.create_user("admin")
             await made.wait_for_tls()
         yield made
-        stop.ask("the test is over")
+        if not stop.event.is_set():  # a restore has stopped it already
+            stop.ask("the test is over")
         async with asyncio.timeout(READY_WITHIN_S):
             await asyncio.wait([task])
         verdict = await master.ground.audit.verify()

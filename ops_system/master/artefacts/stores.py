@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from ops_system.master.config import MasterConfig
 from ops_system.model.errors import Invalid, UsageError
 from ops_system.storage.blobs.base import BlobStore
@@ -40,6 +42,21 @@ def open_minio(config: MasterConfig) -> Iterator[MinioBlobs]:
     except Invalid as problem:
         raise UsageError(problem.message) from problem
     with contextlib.closing(MinioBlobs(settings, spool_of(config))) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def open_backup_blobs(config: MasterConfig) -> Iterator[MinioBlobs | None]:
+    """Yield the bucket of backups on the same S3 server; None where no server is set up. Raises UsageError."""
+    if not _has_minio(config):
+        yield None
+        return
+    settings = msgspec.structs.replace(minio_settings(config), bucket=config.backup.bucket)
+    try:
+        check_settings(settings)
+    except Invalid as problem:
+        raise UsageError(f"backup.bucket: {problem.message}") from problem
+    with contextlib.closing(MinioBlobs(settings, config.folder().archives / SPOOL)) as store:
         yield store
 
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ops_system.master.backups.copies import Copies
 from ops_system.master.backups.rules import is_due, name_of, superfluous, time_of
-from ops_system.master.backups.service import Backups
 from ops_system.model.errors import OpsError
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
@@ -43,7 +43,7 @@ async def database(tmp_path):
 
 async def test_a_copy_holds_what_was_acknowledged_and_old_copies_go(database, tmp_path):
     clock = FakeClock(NOW)
-    backups = Backups(database, tmp_path / "copies", clock)
+    backups = Copies(database, tmp_path / "copies", clock)
     for hour in range(26):
         async with database.transaction() as tx:
             await tx.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (f"hour-{hour}", "x"))
@@ -62,5 +62,5 @@ async def test_a_copy_that_cannot_be_written_leaves_nothing(database, tmp_path):
     (tmp_path / "copies").mkdir()
     (tmp_path / "copies" / "copy.part").mkdir()
     with pytest.raises((OpsError, OSError)):
-        await Backups(database, tmp_path / "copies", FakeClock(NOW)).make()
+        await Copies(database, tmp_path / "copies", FakeClock(NOW)).make()
     assert not list((tmp_path / "copies").glob("ops-*"))
