@@ -21,6 +21,14 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.auth import api as auth_api
 from ops_system.master.auth.events import SessionsRevoked
 from ops_system.master.auth.service import Auth
+from ops_system.master.backups import api as backups_api
+from ops_system.master.backups.copies import Copies
+from ops_system.master.backups.desk import Desk as BackupDesk
+from ops_system.master.backups.making import Source
+from ops_system.master.backups.rules import Place
+from ops_system.master.backups.service import Backups
+from ops_system.master.backups.shelf import BlobShelf, LocalShelf, Shelf
+from ops_system.master.backups.turnover import Turnover
 from ops_system.master.bus import Bus
 from ops_system.master.channels import api as channels_api
 from ops_system.master.channels.service import Channels
@@ -90,6 +98,7 @@ from ops_system.runtime.tasks import Part
 from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
+from ops_system.storage.migrations import load_migrations
 
 _SWEEP_KEYS_S = 3600.0
 _MAX_PAGE = 500
@@ -111,6 +120,8 @@ class Ground:
     addresses: KnownAddresses
     store: BlobStore
     on_code: Callable[[str], None]
+    turnover: Turnover
+    backup_blobs: BlobStore | None = None
     routes: list[Route] = field(default_factory=list)
     gauges: list[Gauges] = field(default_factory=list)
     texts: list[Texts] = field(default_factory=list)
@@ -127,6 +138,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground, operations)
+    build_backups(ground, operations)
     systems, applier = await build_systems(ground, packages)
     metrics, history = build_metrics(ground, nodes, links)
     ground.gauges.append(lambda: node_gauges(nodes, links, metrics, history))
@@ -274,6 +286,31 @@ async def build_packages(ground: Ground, operations: Operations) -> Packages:
     ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
     ground.routes += packages_api.retention_routes(retention)
     return packages
+
+
+def build_backups(ground: Ground, operations: Operations) -> Backups:
+    """Hourly copies of the database, and backups of everything."""
+    copies = Copies(ground.database, ground.folder.backups, ground.clock)
+    master = ground.trust.ca_key_sha256
+    shelves: dict[Place, Shelf] = {"local": LocalShelf(ground.config.backup_dir(), master)}
+    if ground.backup_blobs is not None:
+        shelves["s3"] = BlobShelf(ground.backup_blobs)
+    desk = BackupDesk(
+        database=ground.database, audit=ground.audit, operations=operations, folder=ground.folder.archives
+    )
+    backups = Backups(
+        source=Source(ground.folder, ground.database, ground.store, master, ground.clock),
+        audit=ground.audit,
+        desk=desk,
+        sealer=ground.trust,
+        shelves=shelves,
+        local_folder=ground.config.backup_dir(),
+        migrations=load_migrations(_PACKAGE),
+        turnover=ground.turnover,
+    )
+    ground.parts |= {"copies": copies.run, "backups": backups.run}
+    ground.routes += backups_api.routes(backups)
+    return backups
 
 
 async def build_systems(ground: Ground, packages: Packages) -> tuple[Systems, Applier]:
