@@ -1,8 +1,8 @@
 """Counts new lines of logs that match the patterns of rules. The workers look, each from a kept place on.
 
 For each node there is one stream `log.watch`: the worker tells hits at once, with the offset up to which it has looked.
-That is kept, at most as far as the oldest hit that still counts: whatever is interrupted (the link, a worker, the
-master), looking goes on there, so no line is missed. What was counted before a crash may count again for one window.
+Both are kept together: whatever is interrupted (the link, a worker, the master), looking goes on there, so no line is
+missed and none counts twice.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import msgspec
 
 from ops_system.master.alerts import store
 from ops_system.master.alerts.fleet import InstanceFacts
-from ops_system.master.alerts.views import StoredRule
+from ops_system.master.alerts.views import LogPlace, StoredRule
 from ops_system.model.alerts import Condition
 from ops_system.model.errors import NodeOffline, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import InstanceId
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 RETRY_S = 1.0
 REST_S = 60.0  # after a worker that cannot look: an older one
 SAVE_EVERY_S = 5.0
+STEPS = 60  # of a window
 MAX_WATCHED = 500  # logs in all; rules beyond are logged and get no hits
 
 Key = tuple[str, str]  # rule and instance
@@ -49,25 +50,37 @@ class Opener(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Watched:
-    """One log under one rule. `at`: it was looked through so far; None: it begins with what is written now."""
+    """One log under one rule. `at`: it was looked through so far; None: it begins with what is written now.
+
+    `hits` are counted in STEPS of a window: until when, in seconds of the monotonic clock, and how many.
+    """
 
     rule_id: str
     instance_id: str
     node_id: str
     condition: Condition
     at: int | None = None
-    hits: deque[tuple[float, int, int]] = field(default_factory=deque)  # when, how many, looked from where on
+    hits: deque[tuple[float, int]] = field(default_factory=deque)
     last: Reason | None = None
 
-    def forget(self, before_s: float) -> None:
+    def add(self, number: int, now_s: float) -> None:
+        """Count hits."""
+        step_s = self.condition.window_s / STEPS
+        until_s = (now_s // step_s + 1) * step_s
+        if self.hits and self.hits[-1][0] >= until_s:
+            until_s, known = self.hits.pop()
+            number += known
+        self.hits.append((until_s, number))
+
+    def forget(self, now_s: float) -> None:
         """Forget hits that count no more."""
-        while self.hits and self.hits[0][0] < before_s:
+        while self.hits and self.hits[0][0] < now_s - self.condition.window_s:
             self.hits.popleft()
 
-    @property
-    def kept(self) -> int | None:
-        """From where on to look after a start of the master."""
-        return self.hits[0][2] if self.hits else self.at
+    def place(self, ahead_s: float) -> LogPlace | None:
+        """Return what is kept over a restart of the master; the wall clock is so far ahead of the monotonic one."""
+        hits = tuple((round(until_s + ahead_s), number) for until_s, number in self.hits)
+        return None if self.at is None else LogPlace(self.at, hits)
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +100,7 @@ class LogLooker:
         self._database = database
         self._since = clock.now()
         self._watched: dict[Key, _Watched] = {}
-        self._saved: dict[Key, int] = {}
+        self._saved: dict[Key, LogPlace] = {}
         self._open: dict[str, _Open] = {}
         self._rests_until_s: dict[str, float] = {}
         self._changed = asyncio.Event()
@@ -113,16 +126,20 @@ class LogLooker:
     def _begin(self, rule: StoredRule, facts: InstanceFacts, *, is_changed: bool) -> _Watched:
         """An instance younger than its rule is looked at from its first line on."""
         is_young = facts.created_at >= max(rule.updated_at, self._since)
-        at = None if is_changed else self._saved.get((rule.id, facts.id), 0 if is_young else None)
-        return _Watched(rule.id, facts.id, facts.node_id, rule.body.condition, at)
+        begin = LogPlace(0) if is_young else None
+        place = None if is_changed else self._saved.get((rule.id, facts.id), begin)
+        made = _Watched(rule.id, facts.id, facts.node_id, rule.body.condition, place.offset if place else None)
+        ahead_s = self._ahead_s()
+        made.hits.extend((until_s - ahead_s, number) for until_s, number in (place.hits if place else ()))
+        return made
 
-    def count(self, rule_id: str, instance_id: str, window_s: float) -> tuple[int, Reason | None]:
+    def count(self, rule_id: str, instance_id: str) -> tuple[int, Reason | None]:
         """Return the lines that matched lately, and the newest of them."""
         watched = self._watched.get((rule_id, instance_id))
         if watched is None:
             return 0, None
-        watched.forget(self._clock.monotonic_s() - window_s)
-        return sum(number for _, number, _ in watched.hits), watched.last
+        watched.forget(self._clock.monotonic_s())
+        return sum(number for _, number in watched.hits), watched.last
 
     async def run(self) -> None:
         """Keep a stream open to every node that has logs to look at, until cancelled."""
@@ -137,8 +154,11 @@ class LogLooker:
 
     async def save(self) -> None:
         """Write how far logs were looked through, where that has changed."""
-        places = {key: one.kept for key, one in self._watched.items()}
-        changed: dict[Key, int | None] = {key: at for key, at in places.items() if at != self._saved.get(key)}
+        now_s, ahead_s = self._clock.monotonic_s(), self._ahead_s()
+        for one in self._watched.values():
+            one.forget(now_s)
+        places = {key: one.place(ahead_s) for key, one in self._watched.items()}
+        changed: dict[Key, LogPlace | None] = {key: at for key, at in places.items() if at != self._saved.get(key)}
         changed |= {key: None for key in self._saved if key not in places}
         if not changed:
             return
@@ -149,6 +169,9 @@ class LogLooker:
             _log.warning("how far log rules have looked is not kept: %s", problem.message)
             return
         self._saved = {key: at for key, at in places.items() if at is not None}
+
+    def _ahead_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic_s()
 
     # --- streams --------------------------------------------------------------------------------------------------
     def _reconcile(self, group: asyncio.TaskGroup) -> None:
@@ -211,11 +234,10 @@ class LogLooker:
             case LogNotCounted():
                 _log.warning("alert rule %s cannot look at %s: %s", one.rule_id, one.instance_id, word.message)
             case LogCounted():
-                before, one.at = one.at, word.position
+                one.at = word.position
                 if word.missed_bytes:
                     _log.warning("%d bytes of a log of %s were rotated away unread", word.missed_bytes, one.instance_id)
                 if word.hits:
-                    start = word.position if before is None else before
-                    one.hits.append((self._clock.monotonic_s(), word.hits, start))
+                    one.add(word.hits, self._clock.monotonic_s())
                     one.last = Reason("log_line", word.line, {"line": word.line})
                     self.on_hit()

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from ops_system.master.alerts.cases import StoredCase, Timers
-from ops_system.master.alerts.views import AlertQuery, StoredRule, StoredSilence
+from ops_system.master.alerts.views import AlertQuery, LogPlace, StoredRule, StoredSilence
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.alerts import Alert, Matchers, NewRule, Transition
 from ops_system.model.stamps import from_ms, to_ms, to_ms_or_none
@@ -243,17 +243,26 @@ async def save_beat(tx: Transaction, at: datetime) -> None:
 
 
 # --- how far logs were looked through --------------------------------------------------------------------------------
-async def list_log_places(reader: Queries) -> dict[tuple[str, str], int]:
-    """Return the offsets kept, by rule and instance."""
-    rows = await reader.fetch_all("SELECT rule_id, instance_id, offset FROM alert_log_places")
-    return {(row["rule_id"], row["instance_id"]): int(row["offset"]) for row in rows}
+async def list_log_places(reader: Queries) -> dict[tuple[str, str], LogPlace]:
+    """Return what is kept, by rule and instance."""
+    rows = await reader.fetch_all("SELECT * FROM alert_log_places")
+    return {
+        (row["rule_id"], row["instance_id"]): LogPlace(
+            int(row["offset"]), msgspec.json.decode(row["hits"], type=tuple[tuple[int, int], ...])
+        )
+        for row in rows
+    }
 
 
-async def save_log_places(tx: Transaction, places: Mapping[tuple[str, str], int | None]) -> None:
+async def save_log_places(tx: Transaction, places: Mapping[tuple[str, str], LogPlace | None]) -> None:
     """Write those that changed; None forgets one."""
-    gone = [key for key, offset in places.items() if offset is None]
+    gone = [key for key, place in places.items() if place is None]
     await tx.execute_many("DELETE FROM alert_log_places WHERE rule_id = ? AND instance_id = ?", gone)
     await tx.execute_many(
-        "INSERT OR REPLACE INTO alert_log_places (rule_id, instance_id, offset) VALUES (?, ?, ?)",
-        [(*key, offset) for key, offset in places.items() if offset is not None],
+        "INSERT OR REPLACE INTO alert_log_places (rule_id, instance_id, offset, hits) VALUES (?, ?, ?, ?)",
+        [
+            (*key, place.offset, msgspec.json.encode(place.hits).decode())
+            for key, place in places.items()
+            if place is not None
+        ],
     )

@@ -65,6 +65,13 @@ class StoredRule(msgspec.Struct, frozen=True):
         )
 
 
+class LogPlace(msgspec.Struct, frozen=True):
+    """How far a log was looked through for a rule, and the lines that still count: until when (Unix), how many."""
+
+    offset: int
+    hits: tuple[tuple[int, int], ...] = ()
+
+
 class StoredSilence(msgspec.Struct, frozen=True):
     """A silence on record."""
 

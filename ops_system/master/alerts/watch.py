@@ -56,7 +56,7 @@ class Lines(Protocol):
         """Look at these logs from now on."""
         ...
 
-    def count(self, rule_id: str, instance_id: str, window_s: float) -> tuple[int, Reason | None]:
+    def count(self, rule_id: str, instance_id: str) -> tuple[int, Reason | None]:
         """Return the lines that matched lately, and the newest of them."""
         ...
 
@@ -263,7 +263,7 @@ class Watch:
             facts = self._fleet.instances.get(subject[9:])
             if facts is None:
                 continue
-            count, line = self._lines.count(plan.rule.id, facts.id, condition.window_s)
+            count, line = self._lines.count(plan.rule.id, facts.id)
             reading = Reading.UNKNOWN if is_silent(facts.node_id) else judge_value(condition, count)
             if reading is Reading.BREACH or subject in cases:
                 yield Finding(plan.rule, subject, reading, float(count), line)
