@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 READ_BYTES = 32 * 1024  # at least: what one hand-on holds while more waits
+SHARED_READ_BYTES = 16 * 1024  # the same beside other terminals, whose keys wait behind it
 MAX_TYPED_BYTES = 16 * 1024 * 1024
 MAX_CELLS = 1000  # columns and rows a terminal may have
 
@@ -25,6 +26,7 @@ class Pty(Protocol):
     """A running terminal."""
 
     pid: int
+    read_bytes: int
 
     def resume(self) -> None:
         """Let `on_data` hear what the terminal says. Harmless when it does."""

@@ -33,6 +33,7 @@ class PosixPty:
             list(argv), cwd=cwd, env=dict(env), dimensions=(size[1], size[0]), preexec_fn=_reset_signals
         )
         self.pid: int = self._process.pid
+        self.read_bytes = READ_BYTES
         self._fd: int = self._process.fd
         os.set_blocking(self._fd, False)
         self._watch = make_watch()
@@ -75,7 +76,7 @@ class PosixPty:
         data, is_over = self._take()
         if self._drain_bytes is not None:
             self._drain_bytes -= len(data)
-            is_said = not self._is_lingering and len(data) < READ_BYTES
+            is_said = not self._is_lingering and len(data) < self.read_bytes
             is_over = is_over or is_said or self._drain_bytes <= 0
         if data:
             self._on_data(data)
@@ -88,9 +89,9 @@ class PosixPty:
         """Return what is there, and whether nothing more can come."""
         pieces: list[bytes] = []
         size = 0
-        while size < READ_BYTES:
+        while size < self.read_bytes:
             try:
-                data = os.read(self._fd, READ_BYTES)
+                data = os.read(self._fd, self.read_bytes)
             except BlockingIOError:
                 break
             except OSError:  # EIO: the last process let the terminal go

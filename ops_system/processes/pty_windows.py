@@ -25,6 +25,7 @@ class WindowsPty:
         self._on_data = on_data
         self._process: Any = winpty.PtyProcess.spawn(list(argv), cwd=cwd, env=dict(env), dimensions=(size[1], size[0]))
         self.pid: int = self._process.pid
+        self.read_bytes = READ_BYTES
         self._may_read = threading.Event()
         self._is_closed = False
         threading.Thread(target=self._read, name=f"terminal {self.pid}", daemon=True).start()
@@ -42,7 +43,7 @@ class WindowsPty:
         while data:
             self._may_read.wait()
             try:
-                data = self._process.read(READ_BYTES)
+                data = self._process.read(self.read_bytes)
             except (EOFError, OSError):
                 data = ""
             with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -61,10 +61,14 @@ class Policy:
 
     def check_terminal(self, user: str) -> None:
         """Raise `Forbidden` when this node opens no terminals, or none as `user` (empty: the worker's own)."""
-        self._check_switch("terminal", is_on=self._config.terminal, what="open terminals")
+        self.check_terminals()
         refused = self.refusal_to_run_as(user)
         if refused is not None:
             raise Forbidden(refused.message, **refused.params)
+
+    def check_terminals(self) -> None:
+        """Raise `Forbidden` when this node opens no terminals, whoever's."""
+        self._check_switch("terminal", is_on=self._config.terminal, what="open terminals")
 
     def check_self_update(self) -> None:
         """Raise `Forbidden` when this node's worker is not updated by a master."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ops_system.model.errors import Invalid, RateLimited
 from ops_system.model.ids import spell_id
 from ops_system.processes.platforms import open_pty
-from ops_system.processes.pty import MAX_CELLS, Pty, PtyEnd
+from ops_system.processes.pty import MAX_CELLS, READ_BYTES, SHARED_READ_BYTES, Pty, PtyEnd
 from ops_system.protocol.pieces import Channel, encode_piece
 from ops_system.protocol.requests import (
     TERMINAL_WINDOW_BYTES,
@@ -159,6 +159,10 @@ class Session:
     def _note_life(self) -> None:
         self.last_active_at = datetime.now(UTC)
         self._active_at_s = self._loop.time()
+
+    def share_time(self, *, is_alone: bool) -> None:
+        """Take shorter turns beside other sessions: a key of theirs waits behind a turn."""
+        self._pty.read_bytes = READ_BYTES if is_alone else SHARED_READ_BYTES
 
     # --- from the shell
     def _on_data(self, data: bytes) -> None:

@@ -81,16 +81,21 @@ class TerminalSessions:
     async def _end(self, session: Session) -> None:
         self._ends[session.id] = await session.close()
         self._sessions.pop(session.id, None)
+        self._share_time()
         for viewer in session.viewers:
             viewer.news.set()
         if not session.viewers:
             self._ends.pop(session.id, None)
         _log.info("terminal %s of %s has ended", session.id, session.started_by or "the master")
 
+    def _share_time(self) -> None:
+        for session in self._sessions.values():
+            session.share_time(is_alone=len(self._sessions) == 1)
+
     # --- requests -------------------------------------------------------------------------------------------------
     async def list_all(self, _body: ListTerminals) -> Terminals:
         """Answer `terminals.list`."""
-        self._policy.check_terminal("")
+        self._policy.check_terminals()
         return Terminals(tuple(session.info for session in self._sessions.values()))
 
     async def name(self, body: NameTerminal) -> Terminals:
@@ -116,8 +121,9 @@ class TerminalSessions:
     async def serve(self, stream: Stream, body: OpenTerminal) -> None:
         """Answer the stream `terminal` until the viewer leaves or the shell ends."""
         check_size(body.cols, body.rows)
-        self._policy.check_terminal(body.user)
-        session = self._find(body.session) if body.session else self._begin(body)
+        known = self._find(body.session) if body.session else None
+        self._policy.check_terminal(known.user if known else body.user)
+        session = known or self._begin(body)
         viewer = Viewer(
             session.replay.start,
             (body.cols, body.rows),
@@ -159,6 +165,7 @@ class TerminalSessions:
         except OSError as problem:
             raise Invalid(f"the terminal cannot be opened: {problem}") from problem
         self._sessions[session.id] = session
+        self._share_time()
         self._news.set()
         _log.info("terminal %s begins for %s", session.id, body.asked_by or "the master")
         return session

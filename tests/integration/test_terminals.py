@@ -153,21 +153,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
+async def test_what_cannot_be_opened_is_refused(site):
+    refusals = [
         ({"cols": 0}, 422),
         ({"cols": 100_000}, 422),
         ({"rows": -1}, 422),
         ({"rows": "x"}, 422),
         ({"session": "tty_none"}, 404),
-    ],
-)
-async def test_what_cannot_be_opened_is_refused(site, query, status):
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        async with site.look(**query):
-            pass
-    assert refused.value.status == status
+    ]
+    for query, status in refusals:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with site.look(**query):
+                pass
+        assert refused.value.status == status, query
 
 
 async def test_an_unknown_user_is_said(site):
