@@ -34,7 +34,6 @@ BENCH_PACKAGES = {
     "runsvdir": "runit",
     "supervisord": "supervisor",
     "prometheus-node-exporter": "prometheus-node-exporter",
-    "/usr/lib/python3/dist-packages/terminado": "python3-terminado",
 }
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
