@@ -276,6 +276,7 @@ async def build_packages(ground: Ground, operations: Operations) -> Packages:
         audit=ground.audit,
         bus=ground.bus,
         clock=ground.clock,
+        is_direct=ground.config.storage.downloads == "direct",
     )
     retention = Retention(
         database=ground.database, packages=packages, operations=operations, audit=ground.audit, clock=ground.clock

@@ -439,9 +439,13 @@ class CloseTerminal(msgspec.Struct, frozen=True):
 
 
 class FetchPackage(msgspec.Struct, frozen=True):
-    """kind `packages.fetch`: have this package unpacked on the node, so that a later start need not wait for it."""
+    """kind `packages.fetch`: have this package unpacked on the node, so that a later start need not wait for it.
+
+    `instance_id`: for whom; frames `Progress` of generation 0 tell how far it is.
+    """
 
     package: PackageRef
+    instance_id: InstanceId = InstanceId("")
 
 
 class FetchedPackage(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer, NodeFacts
 from ops_system.worker.enrol import Applicant, JoinToken, check_address, enrol, enrol_once, parse_join_token
 from ops_system.worker.execution import Execution
-from ops_system.worker.fetch import PackageStore, Source
+from ops_system.worker.fetch import PackageStore
 from ops_system.worker.fingerprint.base import local_probe, read_fingerprint
 from ops_system.worker.identity import Identity, key_place, load_identity, load_key, load_or_make_key, save_identity
 from ops_system.worker.instances import DesiredStore, Instances
@@ -46,6 +46,7 @@ from ops_system.worker.status import Health, LinkStatus, StatusServer, prometheu
 from ops_system.worker.switch import Seat
 from ops_system.worker.takeover import MasterFinder, Takeovers
 from ops_system.worker.terminals import TerminalSessions
+from ops_system.worker.transfer import Source
 from ops_system.worker.updates import Updates
 from ops_system.worker.uplink import Uplink
 from ops_system.worker.words import say
@@ -124,7 +125,13 @@ class WorkerApp:
 
     def _make_packages(self) -> PackageStore:
         source = Source(self.uplink.http, self.uplink.session_token)
-        return PackageStore(self._work_dir, source, self._identity.signing_public_key)
+        return PackageStore(
+            self._work_dir,
+            source,
+            self._identity.signing_public_key,
+            self._config.packages,
+            in_use=lambda: self._wishes.packages_in_use() | self._updates.packages_in_use(),
+        )
 
     def _make_deployer(self, packages: PackageStore) -> Deployer:
         return Deployer(
@@ -132,7 +139,7 @@ class WorkerApp:
             packages,
             self._policy,
             facts=self._facts,
-            in_use=lambda: self._wishes.packages_in_use() | self._updates.packages_in_use(),
+            tell=self.uplink.send_progress,
         )
 
     # --- life -----------------------------------------------------------------------------------------------------

@@ -43,6 +43,14 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     publisher_keys: tuple[str, ...]
 
 
+class PackagesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How packages are fetched and kept. `bandwidth_bytes`: a second, over all downloads; 0: no limit."""
+
+    at_once: int
+    bandwidth_bytes: int
+    cache_bytes: int
+
+
 class LogRotateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rotation of the services' stdout and stderr."""
 
@@ -59,6 +67,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerConfig
     logic: LogicConfig
     policy: PolicyConfig
+    packages: PackagesConfig
     log_rotate: LogRotateConfig
     log: LogConfig
 
@@ -82,6 +91,9 @@ OPTIONS = (
     Option("policy.run_as_root", BOOL, "1", "allow services to run as root"),
     Option("policy.self_update", BOOL, "1", "allow updates of the worker by the master"),
     Option("policy.publisher_keys", LIST, "", "run only packages signed by one of these publisher keys (their ids)"),
+    Option("packages.at_once", integer(1, 64), "4", "so many packages are fetched at once"),
+    Option("packages.bandwidth", SIZE, "0", "bytes a second that all downloads together may take; 0: no limit"),
+    Option("packages.cache", SIZE, "5GB", "size of the unpacked packages that are kept, what is in use included"),
     Option("log_rotate.max_size", SIZE, "50MB", "size at which a service's log is rotated"),
     Option("log_rotate.max_backups", integer(0, 1000), "5", "old files kept"),
     Option("log_rotate.max_age", duration(), "30d", "age at which old files go; 0s: never"),

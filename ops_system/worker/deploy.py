@@ -21,10 +21,11 @@ from ops_system.model.placeholders import expand
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, resolve
 from ops_system.protocol.requests import FetchedPackage, FetchPackage
-from ops_system.worker.fetch import PackageStore, Step
+from ops_system.worker.fetch import PackageStore
 from ops_system.worker.fingerprint.base import arch_name, os_name
 from ops_system.worker.placement import Placement, inner_path
 from ops_system.worker.policy import Policy
+from ops_system.worker.transfer import Step
 
 _TELL_EVERY_S = 0.1
 _UNKNOWN = re.compile(r"placeholder \$\{([^}]*)\}")
@@ -48,13 +49,13 @@ class Deployer:
         policy: Policy,
         *,
         facts: Callable[[], NodeFacts],
-        in_use: Callable[[], frozenset[str]],
+        tell: Progress = lambda _progress: None,
     ) -> None:
         self._work_dir = work_dir
         self._packages = packages
         self._policy = policy
         self._facts = facts
-        self._in_use = in_use
+        self._tell = tell
         self._unresolved: dict[InstanceId, Reason] = {}
 
     def resolve(self, spec: InstanceSpec) -> RunSpec:
@@ -85,7 +86,7 @@ class Deployer:
 
     async def prepare(self, spec: RunSpec, progress: Progress) -> PreparedInstance:
         """Make everything ready for a start. Raises PrepareFailed."""
-        step = _teller(spec, progress)
+        step = _teller(spec.instance_id, spec.generation, progress)
         self._refuse_if_foreign(spec)
         if spec.source.takeover is not None or is_elsewhere(spec):
             return await asyncio.to_thread(self._prepare_elsewhere, spec)
@@ -109,7 +110,7 @@ class Deployer:
         if refusal is not None:
             raise NotAllowed(refusal.message, reason=refusal.code)
         try:
-            await self._packages.ensure(body.package, lambda _step, _done, _total: None)
+            await self._packages.ensure(body.package, _teller(body.instance_id, 0, self._tell))
         except PrepareFailed as failed:
             raise Unavailable(failed.reason.message, reason=failed.reason.code) from failed
         return FetchedPackage()
@@ -147,7 +148,7 @@ class Deployer:
 
     async def sweep(self) -> None:
         """Remove packages and rests of downloads nobody needs."""
-        await asyncio.to_thread(self._packages.sweep, self._in_use())
+        await self._packages.sweep()
 
     def _placement(self, instance_id: InstanceId, owner: str = "") -> Placement:
         return Placement(self._work_dir, instance_id, owner)
@@ -227,7 +228,7 @@ def unresolved_reason(problem: Invalid, where: str = "") -> Reason:
     return Reason("unknown_placeholder", message, {"name": named[1]})
 
 
-def _teller(spec: RunSpec, progress: Progress) -> Step:
+def _teller(instance_id: InstanceId, generation: int, progress: Progress) -> Step:
     """Return a function that passes progress on: each new step at once, bytes at most ten times a second."""
     last_step, told_at_s = "", 0.0
 
@@ -237,6 +238,6 @@ def _teller(spec: RunSpec, progress: Progress) -> Step:
         if step == last_step and bytes_done < bytes_total and now_s - told_at_s < _TELL_EVERY_S:
             return
         last_step, told_at_s = step, now_s
-        progress(PrepareProgress(spec.instance_id, spec.generation, step, bytes_done, bytes_total))
+        progress(PrepareProgress(instance_id, generation, step, bytes_done, bytes_total))
 
     return tell

@@ -110,6 +110,9 @@ class MastersEnd:
         self.cut_after: list[int] = []  # so many bytes of each next download, then the connection breaks
         self.gate: asyncio.Event | None = None  # downloads stop half way until it is set
         self.ranges: list[str] = []
+        self.elsewhere = ""  # where downloads are sent to, unless the worker refuses
+        self.heard_elsewhere: list[tuple[str, str]] = []  # Range and Authorization of what came to /elsewhere
+        self._wanted = b""
         self.proofs: list[Proof] = []
         self.snapshots: list[Snapshot] = []
         self.reports: dict[str, InstanceReport] = {}
@@ -144,6 +147,7 @@ class MastersEnd:
         app.router.add_post("/api/v1/worker/enrol", self._enrol)
         app.router.add_get("/api/v1/worker/link", self._link)
         app.router.add_get("/api/v1/worker/packages/{sha256}", self._package)
+        app.router.add_get("/elsewhere", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.authority.context if is_tls else None)
@@ -210,6 +214,9 @@ class MastersEnd:
         data = self.packages.get(request.match_info["sha256"])
         if data is None:
             return web.Response(status=404)
+        if self.elsewhere and request.query.get("direct") != "0":
+            self._wanted = data
+            return web.Response(status=307, headers={"Location": self.elsewhere})
         self.ranges.append(request.headers.get("Range", ""))
         start = request.http_range.start or 0
         response = web.StreamResponse(status=206 if start else 200)
@@ -226,6 +233,10 @@ class MastersEnd:
             await self.gate.wait()
         await response.write(data[half:])
         return response
+
+    async def _elsewhere(self, request: web.Request) -> web.Response:
+        self.heard_elsewhere.append((request.headers.get("Range", ""), request.headers.get("Authorization", "")))
+        return web.Response(body=self._wanted)
 
     async def _link(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, compress=False)

@@ -41,7 +41,7 @@ from ops_system.master.operations.service import Operations
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Invalid, StorageFull, Unavailable
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.model.instances import InstanceEvent, InstanceReport
+from ops_system.model.instances import InstanceEvent, InstanceReport, PrepareProgress
 from ops_system.model.stamps import to_ms
 from ops_system.protocol.frames import Events, EventsAck, Forget, Progress, Report, Snapshot
 from ops_system.runtime.clock import Clock
@@ -62,6 +62,9 @@ T = TypeVar("T", InstanceReport, InstanceEvent)
 OnUpgraded = Callable[[Transaction, Record, TargetEnd], Awaitable[None]]
 """Hears how the upgrade of an instance went: proven, or why not."""
 
+OnFetch = Callable[[NodeId, PrepareProgress], object]
+"""Hears how far a package is that is fetched ahead of a start."""
+
 
 class Observer:
     """The one reader of workers' words about instances."""
@@ -75,6 +78,7 @@ class Observer:
         self._announcer = announcer
         self._clock = clock
         self._on_upgraded: OnUpgraded = _nobody_upgrades
+        self._on_fetch: OnFetch = lambda _node_id, _progress: None
         self._under_way: dict[InstanceId, tuple[NodeId, str]] = {}  # an instance's node and open operation
         self._claims: defaultdict[NodeId, set[str]] = defaultdict(set)  # what was recorded of each node
         self._refusals: Counter[NodeId] = Counter()
@@ -82,6 +86,10 @@ class Observer:
         self._waiting: list[tuple[NodeId, InstanceReport]] = []
         self._draining = asyncio.Lock()
         self._news = asyncio.Event()
+
+    def show_fetches(self, on_fetch: OnFetch) -> None:
+        """Tell this of packages that are fetched ahead of a start (`packages.fetch`)."""
+        self._on_fetch = on_fetch
 
     def judge_upgrades(self, on_upgraded: OnUpgraded) -> None:
         """Hand the verdict on an upgrade to whoever drives it, inside the transaction: it goes on from there."""
@@ -205,6 +213,8 @@ class Observer:
             return
         if owner != node_id:
             self.on_claim(FalseClaim(node_id, progress.instance_id, "progress"))
+        elif progress.generation == 0:
+            self._on_fetch(node_id, progress)
         elif operation_id is not None:
             self._operations.advance(
                 operation_id, progress.instance_id, progress.step, progress.bytes_done, progress.bytes_total

@@ -17,7 +17,7 @@ from ops_system.master.bus import Bus
 from ops_system.master.instances import placing, store
 from ops_system.master.instances.aftermath import Aftermath, Announcer, MetricsOf
 from ops_system.master.instances.definitions import Definitions
-from ops_system.master.instances.observer import Observer, OnUpgraded
+from ops_system.master.instances.observer import Observer, OnFetch, OnUpgraded
 from ops_system.master.instances.rules import (
     STEPS,
     Action,
@@ -97,6 +97,10 @@ class Instances:
     def show_metrics(self, metrics_of: MetricsOf) -> None:
         """Fill `Instance.metrics` from here."""
         self._announcer.metrics_of = metrics_of
+
+    def show_fetches(self, on_fetch: OnFetch) -> None:
+        """Tell this how far packages are that are fetched ahead of a start."""
+        self._observer.show_fetches(on_fetch)
 
     def judge_upgrades(self, on_upgraded: OnUpgraded) -> None:
         """Hand the verdict on each upgrade to whoever drives it."""

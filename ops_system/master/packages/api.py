@@ -40,9 +40,12 @@ class PartQuery(msgspec.Struct, frozen=True):
 
 
 class DownloadQuery(msgspec.Struct, frozen=True):
-    """`direct`: send the browser to the S3 server by a URL that is good for five minutes, where packages are there."""
+    """`direct`: be sent to the S3 server by a URL that is good for five minutes, where packages are there.
 
-    direct: bool = False
+    Left out: as `storage.downloads` says.
+    """
+
+    direct: bool | None = None
 
 
 class DiffQuery(msgspec.Struct, frozen=True):
@@ -67,6 +70,11 @@ class RetentionRun(msgspec.Struct, frozen=True):
 def _created(made: tuple[Package, bool]) -> Reply:
     package, is_new = made
     return Reply(package, status=201 if is_new else 200)
+
+
+def _elsewhere(url: str) -> web.Response:
+    """Send the asker to the S3 server. The URL is a key to these bytes: nobody may keep it."""
+    return web.Response(status=307, headers={"Location": url, "Cache-Control": "no-store"})
 
 
 def _chunks(call: Call) -> AsyncIterator[bytes]:
@@ -201,13 +209,16 @@ def _version_routes(service: Packages) -> list[Route]:
 def _download_routes(service: Packages) -> list[Route]:
     async def download_package(call: Call) -> web.StreamResponse:
         name, version = call.params["name"], call.params["version"]
-        url = await service.presign(name, version) if call.query.direct else None
+        url = await service.presign(name, version, call.query.direct)
         if url is not None:
-            return web.Response(status=307, headers={"Location": url, "Cache-Control": "no-store"})
+            return _elsewhere(url)
         return await send_zip(call.request, await service.zip_of(name, version), f"{name}-{version}.zip")
 
     async def fetch_package(call: Call) -> web.StreamResponse:
         sha256 = call.params["sha256"]
+        url = await service.presign_sha256(sha256, call.query.direct)
+        if url is not None:
+            return _elsewhere(url)
         return await send_zip(call.request, await service.zip_by_sha256(sha256), f"{sha256}.zip")
 
     return [
@@ -233,7 +244,8 @@ def _download_routes(service: Packages) -> list[Route]:
             "Download a zip by its sha256, as a worker with a live link (Range is understood)",
             "fetch_package",
             answer=web.StreamResponse,
-            other_answers=((206, web.StreamResponse),),
+            other_answers=((206, web.StreamResponse), (307, web.StreamResponse)),
+            query=DownloadQuery,
             media=ZIP,
             tag="packages",
             errors=("not_found", "unavailable"),

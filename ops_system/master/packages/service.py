@@ -93,6 +93,7 @@ class Packages:
         audit: Audit,
         bus: Bus,
         clock: Clock,
+        is_direct: bool = False,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -102,6 +103,7 @@ class Packages:
         self._audit = audit
         self._bus = bus
         self._clock = clock
+        self._is_direct = is_direct
         self.usage = Usage()
         self._shelf = asyncio.Lock()  # a row and its blob come and go together
         self._busy_uploads: set[str] = set()
@@ -152,9 +154,22 @@ class Packages:
             raise NotFound("no package has these bytes any more", sha256=sha256)
         return await self._stored(sha256)
 
-    async def presign(self, name: str, version: str) -> str | None:
-        """Return a URL of the S3 server for a browser; None where only the master can serve. Raises `NotFound`."""
+    async def presign(self, name: str, version: str, is_wanted: bool | None) -> str | None:
+        """Return a URL of the S3 server; None where the master serves. `is_wanted` None: as the settings say.
+
+        Raises `NotFound`, `Unavailable`.
+        """
+        if not (self._is_direct if is_wanted is None else is_wanted):
+            return None
         return await self._blobs.presign((await self.get(name, version)).sha256, f"{name}-{version}.zip")
+
+    async def presign_sha256(self, sha256: str, is_wanted: bool | None) -> str | None:
+        """The same of a package named by its bytes, for a worker."""
+        if not (self._is_direct if is_wanted is None else is_wanted):
+            return None
+        if not await store.has_sha256(self._database, sha256):
+            raise NotFound("no package has these bytes any more", sha256=sha256)
+        return await self._blobs.presign(sha256, f"{sha256}.zip")
 
     async def _stored(self, sha256: str) -> StoredZip:
         info = await self._blobs.stat(sha256)

@@ -27,6 +27,8 @@ from ops_system.master.upgrades import store
 from ops_system.master.upgrades.meter import Meter
 from ops_system.master.upgrades.rules import Move, Outcome, Phase, Target, Upgrade, next_move, regress_of
 from ops_system.model.errors import NodeOffline, NotFound, OpsError, TimedOut
+from ops_system.model.ids import InstanceId, NodeId
+from ops_system.model.instances import PrepareProgress
 from ops_system.model.operations import ENDED, Operation, OperationState
 from ops_system.model.reasons import Reason
 from ops_system.model.stamps import to_ms
@@ -99,7 +101,7 @@ class Driver:
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._watched: dict[str, str] = {}  # instance -> the open rollout it belongs to
-        self._fetching: set[tuple[str, str]] = set()
+        self._fetching: dict[tuple[str, str], str] = {}  # rollout and instance -> its node
         self._begin_fetch: Callable[[Target, Upgrade], object] = lambda _target, _upgrade: None
         bus.subscribe(Changed, self._on_changed)
 
@@ -222,7 +224,7 @@ class Driver:
         for target in (*move.fetch, *(one for one in targets if one.phase is Phase.FETCHING)):
             key = (upgrade.operation_id, target.instance_id)
             if key not in self._fetching and upgrade.failure is None:
-                self._fetching.add(key)
+                self._fetching[key] = target.node_id
                 self._begin_fetch(target, upgrade)
         if move.outcome is not None:
             for target in targets:
@@ -324,12 +326,24 @@ class Driver:
             _log.warning("rollout %s: %s", upgrade.operation_id, problem.message)
             self._look_later(upgrade.operation_id, RETRY_S)
         finally:
-            self._fetching.discard((upgrade.operation_id, target.instance_id))
+            self._fetching.pop((upgrade.operation_id, target.instance_id), None)
         self.look_at(upgrade.operation_id)
+
+    def on_progress(self, node_id: NodeId, progress: PrepareProgress) -> None:
+        """Show how far a fetch is that is under way on that node; any other is not shown."""
+        found = [
+            operation_id
+            for (operation_id, instance_id), at in self._fetching.items()
+            if instance_id == progress.instance_id and at == node_id
+        ]
+        for operation_id in found:
+            done, total = progress.bytes_done, progress.bytes_total
+            self._operations.advance(operation_id, progress.instance_id, "fetch", done, total)
 
     async def _try_fetch(self, target: Target, upgrade: Upgrade) -> Reason | None:
         module = await self._systems.get_module(upgrade.module_id)
-        body = FetchPackage(await self._packages.get_ref(module.package, upgrade.to_version))
+        ref = await self._packages.get_ref(module.package, upgrade.to_version)
+        body = FetchPackage(ref, InstanceId(target.instance_id))
         until_s = self._clock.monotonic_s() + PATIENCE_S
         while True:
             try:

@@ -11,8 +11,9 @@ from ops_system.processes.spec import PrepareFailed, RunSpec
 from ops_system.runtime.config import build
 from ops_system.worker.config import SCHEMA
 from ops_system.worker.deploy import Deployer, NodeFacts
-from ops_system.worker.fetch import PackageStore, Source
+from ops_system.worker.fetch import PackageStore
 from ops_system.worker.policy import Policy, is_root
+from ops_system.worker.transfer import Source
 from tests.fakes.mastersend import MastersEnd
 from tests.fakes.packages import SLEEPER, make_zip, service_json
 from tests.fakes.wishes import wish
@@ -30,7 +31,7 @@ async def deployer(master: MastersEnd, tmp_path: Path) -> Deployer:
     packages = PackageStore(tmp_path, Source(lambda: aiohttp.ClientSession(url), token), master.signing_public_key)
     policy = Policy(build(SCHEMA).policy)
     facts = NodeFacts("node_1", "n1", "192.0.2.7")
-    return Deployer(tmp_path, packages, policy, facts=lambda: facts, in_use=frozenset)
+    return Deployer(tmp_path, packages, policy, facts=lambda: facts)
 
 
 def spec(master: MastersEnd, config: tuple[ConfigFile, ...] = (), **manifest: object) -> InstanceSpec:

@@ -10,8 +10,10 @@ import pytest
 
 from ops_system.model.packages import PackageRef
 from ops_system.processes.spec import PrepareFailed
-from ops_system.worker import fetch
-from ops_system.worker.fetch import PackageStore, Source
+from ops_system.worker import cache, fetch
+from ops_system.worker.config import PackagesConfig
+from ops_system.worker.fetch import DEFAULTS, PackageStore
+from ops_system.worker.transfer import Source
 from tests.fakes.mastersend import MastersEnd
 from tests.fakes.packages import SLEEPER, make_zip, service_json
 
@@ -24,9 +26,15 @@ async def session_token() -> str:
     return "session"
 
 
-def store(master: MastersEnd, work_dir: Path, token: Callable[[], Awaitable[str]] = session_token) -> PackageStore:
-    url = master.url
-    return PackageStore(work_dir, Source(lambda: aiohttp.ClientSession(url), token), master.signing_public_key)
+def store(
+    master: MastersEnd,
+    work_dir: Path,
+    token: Callable[[], Awaitable[str]] = session_token,
+    limits: PackagesConfig = DEFAULTS,
+    in_use: Callable[[], frozenset[str]] = frozenset,
+) -> PackageStore:
+    source = Source(lambda: aiohttp.ClientSession(master.url), token)
+    return PackageStore(work_dir, source, master.signing_public_key, limits, in_use)
 
 
 def add(master: MastersEnd, version: str = "1.0.0", name: str = "web", size: int = 10) -> PackageRef:
@@ -129,24 +137,89 @@ async def test_a_zip_that_breaks_the_rules_is_not_unpacked(master: MastersEnd, t
     assert not store(master, tmp_path / "w").folder(ref).exists()
 
 
-async def test_the_last_three_versions_stay_and_those_in_use(master: MastersEnd, tmp_path: Path) -> None:
-    packages = store(master, tmp_path)
-    refs = [add(master, f"1.0.{number}") for number in range(6)]
+async def test_the_longest_unused_go_when_the_cache_is_full(master: MastersEnd, tmp_path: Path) -> None:
+    refs = [add(master, f"1.0.{number}", size=100_000) for number in range(6)]
+    limits = msgspec.structs.replace(DEFAULTS, cache_bytes=350_000)
+    packages = store(master, tmp_path, limits=limits, in_use=lambda: frozenset({refs[0].sha256}))
     for age, ref in enumerate(refs):
         folder = await packages.ensure(ref, no_step)
-        os.utime(folder, (time.time() + age, time.time() + age))
-    packages.sweep(frozenset({refs[0].sha256}))
+        used_at_s = time.time() - 2 * cache.FRESH_S + age
+        os.utime(folder, (used_at_s, used_at_s))
+    await packages.ensure(refs[1], no_step)  # used again: now the newest
+    await packages.sweep()
     kept = [ref.version for ref in refs if packages.folder(ref).exists()]
-    assert kept == ["1.0.0", "1.0.3", "1.0.4", "1.0.5"]
+    assert kept == ["1.0.0", "1.0.1", "1.0.5"]  # in use, used last, and what fits beside them
     assert sorted(path.name for path in (tmp_path / "versions/web").iterdir()) == kept
 
 
+async def test_what_was_fetched_ahead_of_its_start_stays_over_the_limit(master: MastersEnd, tmp_path: Path) -> None:
+    ref = add(master, size=100_000)
+    packages = store(master, tmp_path, limits=msgspec.structs.replace(DEFAULTS, cache_bytes=0))
+    folder = await packages.ensure(ref, no_step)
+    await packages.sweep()
+    assert folder.is_dir()
+    os.utime(folder, (1.0, 1.0))
+    await packages.sweep()
+    assert not folder.exists()
+
+
+async def test_unused_packages_make_room_for_a_new_one(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, packages = add(master, "1", size=200_000), add(master, "2"), store(master, tmp_path)
+    folder = await packages.ensure(old, no_step)
+    os.utime(folder, (1.0, 1.0))
+
+    def disk_usage(_path: Path) -> object:
+        free = 0 if folder.exists() else 10**12
+        return type("Usage", (), {"free": free})
+
+    monkeypatch.setattr(fetch.shutil, "disk_usage", disk_usage)
+    assert (await packages.ensure(new, no_step)).is_dir()
+    assert not folder.exists()
+
+
+async def test_a_redirect_is_followed_without_the_token(master: MastersEnd, tmp_path: Path) -> None:
+    ref = add(master, size=300_000)
+    master.elsewhere = f"{master.url}/elsewhere"
+    assert (await store(master, tmp_path).ensure(ref, no_step)).is_dir()
+    assert master.heard_elsewhere == [("bytes=0-", "")]
+
+
+async def test_a_redirect_that_leads_nowhere_is_not_followed_again(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_RETRY_S", 0.0)
+    ref = add(master, size=300_000)
+    master.elsewhere = "http://127.0.0.1:9/none"
+    assert (await store(master, tmp_path).ensure(ref, no_step)).is_dir()
+    assert master.ranges == ["bytes=0-"]  # from the master itself, after one try elsewhere
+
+
+async def test_a_limited_node_takes_small_pieces_and_waits(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(delay_s: float) -> None:
+        waits.append(delay_s)
+        await real_sleep(0)
+
+    monkeypatch.setattr("ops_system.worker.transfer.asyncio.sleep", sleep)
+    limits = msgspec.structs.replace(DEFAULTS, bandwidth_bytes=200_000)
+    await store(master, tmp_path, limits=limits).ensure(add(master, size=1_000_000), no_step)
+    assert max(waits) > 3  # a debt of most of five seconds of the rate, less what the clock gave back
+    assert len(waits) >= 15
+
+
 async def test_rests_of_downloads_go_when_nobody_needs_them(master: MastersEnd, tmp_path: Path) -> None:
-    ref, packages = add(master), store(master, tmp_path)
+    ref = add(master)
+    packages = store(master, tmp_path, in_use=lambda: frozenset({ref.sha256}))
     (tmp_path / "downloads").mkdir()
     needed, orphan = tmp_path / "downloads" / f"{ref.sha256}.part", tmp_path / "downloads" / f"{'0' * 64}.part"
     needed.write_bytes(b"")
     orphan.write_bytes(b"")
-    packages.sweep(frozenset({ref.sha256}))
+    await packages.sweep()
     assert needed.exists()
     assert not orphan.exists()

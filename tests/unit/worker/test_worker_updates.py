@@ -14,11 +14,12 @@ from ops_system.protocol.requests import ReadUpdate, UpdateState, UpdateWorker
 from ops_system.runtime.config import build
 from ops_system.runtime.tasks import StopRequest, running
 from ops_system.worker.config import SCHEMA
-from ops_system.worker.fetch import PackageStore, Source
+from ops_system.worker.fetch import PackageStore
 from ops_system.worker.fingerprint.base import arch_name, os_name
 from ops_system.worker.policy import Policy
 from ops_system.worker.programs import Pending, Program, ProgramState
 from ops_system.worker.switch import Seat, load_state, save_state, state_path
+from ops_system.worker.transfer import Source
 from ops_system.worker.updates import Updates
 from tests.fakes.mastersend import MastersEnd
 from tests.fakes.packages import make_zip, service_json
