@@ -428,6 +428,7 @@ def build_upgrades(ground: Ground, book: Book, instances: Instances, rollouts: R
         clock=ground.clock,
     )
     instances.judge_upgrades(driver.on_upgraded)
+    instances.show_fetches(driver.on_progress)
     upgrades = Upgrades(
         database=ground.database,
         nodes=book.nodes,
