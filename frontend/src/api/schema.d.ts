@@ -190,6 +190,58 @@ export interface components {
       note: string
     }
     /**
+     * NewBackup
+     * @description What to make; what is left out is as the settings say. `passphrase` empty: the one of the settings, if any.
+     */
+    NewBackup: {
+      /** @default null */
+      place: ('local' | 's3') | null
+      /** @default null */
+      artefacts: boolean | null
+      /** @default  */
+      passphrase: string
+      /** @default  */
+      note: string
+    }
+    /**
+     * BackupSettingsChange
+     * @description New settings. `passphrase`: null leaves it, empty removes it; it is sealed and never shown.
+     */
+    BackupSettingsChange: {
+      /**
+       * @default local
+       * @enum {unknown}
+       */
+      place: 'local' | 's3'
+      /** @default true */
+      artefacts: boolean
+      /** @default 14 */
+      keep_count: number
+      /** @default 0 */
+      keep_days: number
+      /** @default null */
+      passphrase: string | null
+    }
+    /**
+     * RestoreOrder
+     * @description `confirm` is the name of the backup, typed. `artefacts`: bring back the packages it holds as well.
+     */
+    RestoreOrder: {
+      /** @default  */
+      passphrase: string
+      confirm: string
+      /** @default true */
+      artefacts: boolean
+    }
+    /**
+     * Passphrase
+     * @description How a sealed backup is opened; empty: by the passphrase of the settings.
+     */
+    Passphrase: {
+      /** @default  */
+      passphrase: string
+    }
+    /**
      * NewChannel
      * @description A channel to make: with `email` for mail, else with `url`. `secret` signs (webhook, DingTalk, Feishu).
      */
@@ -266,6 +318,101 @@ export interface components {
       url?: string
       secret?: string | null
       email?: components['schemas']['NewEmailSettings']
+    }
+    /**
+     * NewTemplate
+     * @description A template to create, with its first version.
+     */
+    NewTemplate: {
+      name: string
+      format: components['schemas']['Format']
+      content: string
+      /** @default  */
+      description: string
+      /** @default  */
+      note: string
+      /** @default false */
+      approve: boolean
+    }
+    /**
+     * Format
+     * @description What a config file is written in; `text` is looked at by nobody.
+     * @enum {unknown}
+     */
+    Format: 'ini' | 'json' | 'properties' | 'text' | 'toml' | 'yaml'
+    /**
+     * TemplatePatch
+     * @description What of a template changes beside its versions; name and format stay, because modules rest on them.
+     */
+    TemplatePatch: {
+      description: string
+    }
+    /**
+     * PreviewBody
+     * @description For which instance, and which text: `content`, or a version (none: the newest).
+     */
+    PreviewBody: {
+      instance_id: string
+      /** @default null */
+      content: string | null
+      /** @default null */
+      version: number | null
+    }
+    /**
+     * Rollback
+     * @description Which version comes back, as a new and approved one.
+     */
+    Rollback: {
+      version: number
+      /** @default  */
+      note: string
+    }
+    /**
+     * NewVersion
+     * @description A version to add. `base`: the newest one its author has seen; another one meanwhile is a conflict.
+     */
+    NewVersion: {
+      content: string
+      /** @default null */
+      base: number | null
+      /** @default  */
+      note: string
+      /** @default false */
+      approve: boolean
+    }
+    /**
+     * ConfigApply
+     * @description Whom to bring up to date. With `template_id`: `version` is approved first.
+     */
+    ConfigApply: {
+      /** @default  */
+      template_id: string
+      /** @default  */
+      system_id: string
+      /** @default  */
+      module_id: string
+      /** @default  */
+      instance_id: string
+      /** @default null */
+      version: number | null
+    }
+    /**
+     * ConfigLook
+     * @description What to look at. With `template_id`: as if this text, or this version, were approved.
+     */
+    ConfigLook: {
+      /** @default  */
+      template_id: string
+      /** @default  */
+      system_id: string
+      /** @default  */
+      module_id: string
+      /** @default  */
+      instance_id: string
+      /** @default null */
+      content: string | null
+      /** @default null */
+      version: number | null
     }
     /**
      * ManyCommand
@@ -422,6 +569,20 @@ export interface components {
       signal: string
       /** @default 10s */
       timeout: string
+    }
+    /**
+     * EnvironmentPatch
+     * @description What of an instance's own environment changes; null removes one. It takes effect with the next start.
+     */
+    EnvironmentPatch: {
+      /** @default {} */
+      env: {
+        [key: string]: string | null
+      }
+      /** @default {} */
+      env_secrets: {
+        [key: string]: string | null
+      }
     }
     /**
      * JoinTokenCreate
@@ -712,6 +873,29 @@ export interface components {
       prove_within_s: number
     }
     /**
+     * RetentionPolicy
+     * @description A version stays while it is among the newest `keep_versions` of its name, or younger than `keep_days`.
+     *
+     *         Null: that rule keeps nothing; both null: nothing goes. `is_daily`: it is carried out once a day by itself.
+     */
+    RetentionPolicy: {
+      /** @default null */
+      keep_versions: number | null
+      /** @default null */
+      keep_days: number | null
+      /** @default false */
+      is_daily: boolean
+    }
+    /**
+     * PackagePatch
+     * @description What to change; what is left out stays.
+     */
+    PackagePatch: {
+      tags?: string[]
+      note?: string
+      is_pinned?: boolean
+    }
+    /**
      * NewPublisherKey
      * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
      */
@@ -788,20 +972,56 @@ export interface components {
     }
     /**
      * NewSystem
-     * @description A system to create.
+     * @description A system to create. `env` goes to every module; `env_secrets` as with modules.
      */
     NewSystem: {
       name: string
       /** @default  */
       description: string
+      /** @default {} */
+      env: {
+        [key: string]: string
+      }
+      /** @default {} */
+      env_secrets: {
+        [key: string]: string
+      }
+    }
+    /**
+     * SystemApply
+     * @description A system as YAML. `secrets`: values by module (`""`: the system's own) and name; they want the grant.
+     */
+    SystemApply: {
+      document: string
+      /** @default false */
+      dry_run: boolean
+      /** @default {} */
+      secrets: {
+        [key: string]: {
+          [key: string]: string
+        }
+      }
+    }
+    /**
+     * SystemText
+     * @description A system as YAML.
+     */
+    SystemText: {
+      document: string
     }
     /**
      * SystemPatch
-     * @description What of a system changes; absent keys stay.
+     * @description What of a system changes; absent keys stay. `env` replaces the whole; `env_secrets` as with modules.
      */
     SystemPatch: {
       name?: string
       description?: string
+      env?: {
+        [key: string]: string
+      }
+      env_secrets?: {
+        [key: string]: string | null
+      }
     }
     /**
      * ActionBody
@@ -963,6 +1183,22 @@ export interface components {
       } | null
       /** @default null */
       is_disabled: boolean | null
+    }
+    /**
+     * VariablesPatch
+     * @description What of an owner's variables changes; null removes one. `secrets` want their grant and are never shown again.
+     */
+    VariablesPatch: {
+      /** @default global */
+      owner: string
+      /** @default {} */
+      values: {
+        [key: string]: string | null
+      }
+      /** @default {} */
+      secrets: {
+        [key: string]: string | null
+      }
     }
     /**
      * ManyWorkerUpdate
@@ -1133,6 +1369,20 @@ export interface components {
       to: string | null
     }
     /**
+     * BackupQuery
+     * @description The list's own query; `q` looks into names and notes.
+     */
+    BackupQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+    }
+    /**
      * DeliveryQuery
      * @description `state` filters; the newest come first.
      */
@@ -1147,6 +1397,14 @@ export interface components {
       sort: string
       /** @default  */
       state: string
+    }
+    /**
+     * TemplateDiffQuery
+     * @description `?from=&to=`: two versions.
+     */
+    TemplateDiffQuery: {
+      from: number
+      to: number
     }
     /**
      * CommandQuery
@@ -1371,6 +1629,16 @@ export interface components {
       target: string
     }
     /**
+     * RetentionQuery
+     * @description A policy to try: both left out, the one that is set.
+     */
+    RetentionQuery: {
+      /** @default null */
+      keep_versions: number | null
+      /** @default null */
+      keep_days: number | null
+    }
+    /**
      * PackageQuery
      * @description Filters of the list; `name`: versions of this package alone.
      */
@@ -1387,12 +1655,21 @@ export interface components {
       name: string
     }
     /**
+     * DiffQuery
+     * @description `against`: the version to compare with.
+     */
+    DiffQuery: {
+      against: string
+    }
+    /**
      * DownloadQuery
-     * @description `direct`: send the browser to the S3 server by a URL that is good for five minutes, where packages are there.
+     * @description `direct`: be sent to the S3 server by a URL that is good for five minutes, where packages are there.
+     *
+     *         Left out: as `storage.downloads` says.
      */
     DownloadQuery: {
-      /** @default false */
-      direct: boolean
+      /** @default null */
+      direct: boolean | null
     }
     /**
      * RecordingQuery
@@ -1475,6 +1752,14 @@ export interface components {
       sort: string
       /** @default null */
       role: components['schemas']['Role'] | null
+    }
+    /**
+     * VariablesQuery
+     * @description `?owner=`: `global`, or the id of a system, module or instance.
+     */
+    VariablesQuery: {
+      /** @default global */
+      owner: string
     }
     /**
      * Page[Rule]
@@ -1726,6 +2011,159 @@ export interface components {
       first_bad: number | null
     }
     /**
+     * BackupPage
+     * @description One page of the list. `away`: why the S3 server does not answer, so that its backups are missing here.
+     */
+    BackupPage: {
+      items: components['schemas']['Backup'][]
+      total: number
+      /** @default  */
+      away: string
+    }
+    /**
+     * Backup
+     * @description A backup as the API shows it. Of a sealed one the contents are known where they were seen here.
+     */
+    Backup: {
+      name: string
+      /** @enum {unknown} */
+      place: 'local' | 's3'
+      size_bytes: number
+      created_at: string
+      is_encrypted: boolean
+      has_artefacts: boolean
+      version: string
+      /** @default null */
+      is_own: boolean | null
+      /** @default  */
+      note: string
+      /** @default {} */
+      rows: {
+        [key: string]: number
+      }
+      /** @default 0 */
+      artefact_count: number
+      /** @default 0 */
+      artefact_bytes: number
+      /** @default null */
+      verified_at: string | null
+      /** @default  */
+      problem: string
+    }
+    /**
+     * BackupAccepted
+     * @description The work is on its way; the operation tells how far it is.
+     */
+    BackupAccepted: {
+      operation: components['schemas']['Operation']
+    }
+    /**
+     * Operation
+     * @description An operation as the API shows it.
+     */
+    Operation: {
+      id: string
+      kind: string
+      title: string
+      state: components['schemas']['OperationState']
+      reverted: boolean
+      steps: components['schemas']['OperationStep'][]
+      targets: components['schemas']['OperationTarget'][]
+      error: components['schemas']['Reason'] | null
+      created_at: string
+      updated_at: string
+      ended_at: string | null
+      created_by: string
+      /** @default false */
+      is_paused: boolean
+    }
+    /**
+     * OperationState
+     * @description `pending` -> `running` <-> `paused` -> `succeeded` | `failed` | `cancelled`.
+     * @enum {unknown}
+     */
+    OperationState: 'cancelled' | 'failed' | 'paused' | 'pending' | 'running' | 'succeeded'
+    /**
+     * OperationStep
+     * @description One named step. `name` is a code the console translates.
+     */
+    OperationStep: {
+      name: string
+      state: components['schemas']['OperationState']
+      /** @default null */
+      started_at: string | null
+      /** @default null */
+      ended_at: string | null
+    }
+    /**
+     * OperationTarget
+     * @description One thing the operation works on, usually an instance on a node.
+     */
+    OperationTarget: {
+      kind: string
+      id: string
+      name: string
+      node_id: string | null
+      state: components['schemas']['OperationState']
+      /** @default  */
+      step: string
+      /** @default 0 */
+      bytes_done: number
+      /** @default 0 */
+      bytes_total: number
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
+     * Restored
+     * @description The last restore, if there was one: from what, and what runs on nodes although this data does not know it.
+     */
+    Restored: {
+      epoch: number
+      /** @default  */
+      name: string
+      /** @default null */
+      restored_at: string | null
+      /** @default null */
+      backup_created_at: string | null
+      /** @default [] */
+      strangers: components['schemas']['Stranger'][]
+      /** @default 0 */
+      missing_packages: number
+    }
+    /**
+     * Stranger
+     * @description An instance, or a node, that spoke since the restore and that this data does not know.
+     */
+    Stranger: {
+      node_id: string
+      instance_id: string
+      first_seen_at: string
+    }
+    /**
+     * BackupSettings
+     * @description How backups are made and kept. `keep_count` and `keep_days` limit each place; 0: no limit. The newest stays.
+     */
+    BackupSettings: {
+      /**
+       * @default local
+       * @enum {unknown}
+       */
+      place: 'local' | 's3'
+      /** @default true */
+      artefacts: boolean
+      /** @default 14 */
+      keep_count: number
+      /** @default 0 */
+      keep_days: number
+      /** @default false */
+      is_encrypted: boolean
+      /** @default false */
+      has_s3: boolean
+      /** @default  */
+      folder: string
+    }
+    /**
      * Page[Channel]
      * @description A list answer.
      */
@@ -1813,6 +2251,135 @@ export interface components {
       ended_at: string | null
     }
     /**
+     * Page[ConfigTemplate]
+     * @description A list answer.
+     */
+    Page_ConfigTemplate_: {
+      items: components['schemas']['ConfigTemplate'][]
+      total: number
+    }
+    /**
+     * ConfigTemplate
+     * @description A template. `version`: the newest; `approved_version`: what instances get unless they name one.
+     */
+    ConfigTemplate: {
+      id: string
+      name: string
+      format: components['schemas']['Format']
+      description: string
+      version: number
+      approved_version: number | null
+      created_at: string
+      created_by: string
+      updated_at: string
+      updated_by: string
+      /** @default [] */
+      used_by: string[]
+    }
+    /**
+     * TemplateDiff
+     * @description How two versions differ, as a unified diff; empty when they are the same.
+     */
+    TemplateDiff: {
+      from_version: number
+      to_version: number
+      diff: string
+    }
+    /**
+     * TemplatePreview
+     * @description A text as the instance would get it. Secrets are masked; `fault`: it is not of its format then.
+     */
+    TemplatePreview: {
+      content: string
+      fault: components['schemas']['Fault'] | null
+      masked: string[]
+    }
+    /**
+     * Fault
+     * @description What is wrong, and where; lines and columns count from 1, a column 0 is not known.
+     */
+    Fault: {
+      line: number
+      column: number
+      message: string
+    }
+    /**
+     * Page[TemplateVersion]
+     * @description A list answer.
+     */
+    Page_TemplateVersion_: {
+      items: components['schemas']['TemplateVersion'][]
+      total: number
+    }
+    /**
+     * TemplateVersion
+     * @description One version; it never changes.
+     */
+    TemplateVersion: {
+      version: number
+      content: string
+      note: string
+      created_at: string
+      created_by: string
+      approved_at: string | null
+      approved_by: string
+    }
+    /**
+     * ConfigApplied
+     * @description The change is on its way; the operation tells how far it is.
+     */
+    ConfigApplied: {
+      operation: components['schemas']['Operation']
+    }
+    /**
+     * ImpactPlan
+     * @description What a change reaches. `unchanged`: how many instances are as they would be already.
+     */
+    ImpactPlan: {
+      items: components['schemas']['Impact'][]
+      unchanged: number
+      reloads: number
+      restarts: number
+    }
+    /**
+     * Impact
+     * @description One instance that would change. `problems` stand in the way; `changes`: what else of its definition differs.
+     */
+    Impact: {
+      instance_id: string
+      system_id: string
+      module: string
+      node_id: string
+      node_name: string
+      how: components['schemas']['How']
+      files: components['schemas']['MountChange'][]
+      changes: components['schemas']['Change'][]
+      problems: components['schemas']['Reason'][]
+    }
+    /**
+     * How
+     * @description How an instance gets a change.
+     * @enum {unknown}
+     */
+    How: 'at_start' | 'none' | 'reload' | 'restart' | 'rollout'
+    /**
+     * MountChange
+     * @description How one mounted file changes: a unified diff, variables filled in and all else as written.
+     */
+    MountChange: {
+      path: string
+      diff: string
+    }
+    /**
+     * Change
+     * @description What a field of the definition is now and would be, as JSON; long texts are cut.
+     */
+    Change: {
+      field: string
+      before: string
+      after: string
+    }
+    /**
      * Page[CommandRun]
      * @description A list answer.
      */
@@ -1837,68 +2404,11 @@ export interface components {
       created_by: string
     }
     /**
-     * OperationState
-     * @description `pending` -> `running` <-> `paused` -> `succeeded` | `failed` | `cancelled`.
-     * @enum {unknown}
-     */
-    OperationState: 'cancelled' | 'failed' | 'paused' | 'pending' | 'running' | 'succeeded'
-    /**
      * RunAccepted
      * @description The command is on its way; the operation has one target a node.
      */
     RunAccepted: {
       operation: components['schemas']['Operation']
-    }
-    /**
-     * Operation
-     * @description An operation as the API shows it.
-     */
-    Operation: {
-      id: string
-      kind: string
-      title: string
-      state: components['schemas']['OperationState']
-      reverted: boolean
-      steps: components['schemas']['OperationStep'][]
-      targets: components['schemas']['OperationTarget'][]
-      error: components['schemas']['Reason'] | null
-      created_at: string
-      updated_at: string
-      ended_at: string | null
-      created_by: string
-      /** @default false */
-      is_paused: boolean
-    }
-    /**
-     * OperationStep
-     * @description One named step. `name` is a code the console translates.
-     */
-    OperationStep: {
-      name: string
-      state: components['schemas']['OperationState']
-      /** @default null */
-      started_at: string | null
-      /** @default null */
-      ended_at: string | null
-    }
-    /**
-     * OperationTarget
-     * @description One thing the operation works on, usually an instance on a node.
-     */
-    OperationTarget: {
-      kind: string
-      id: string
-      name: string
-      node_id: string | null
-      state: components['schemas']['OperationState']
-      /** @default  */
-      step: string
-      /** @default 0 */
-      bytes_done: number
-      /** @default 0 */
-      bytes_total: number
-      /** @default null */
-      reason: components['schemas']['Reason'] | null
     }
     /**
      * CommandRunDetails
@@ -2150,6 +2660,26 @@ export interface components {
       text: string
     }
     /**
+     * Given
+     * @description What an instance, or a module's instances, are given, and where each value comes from.
+     */
+    Given: {
+      env: components['schemas']['LayeredValue'][]
+      variables: components['schemas']['LayeredValue'][]
+    }
+    /**
+     * LayeredValue
+     * @description One value that counts. `value` is null for a secret; `hides`: the levels that say something else.
+     */
+    LayeredValue: {
+      name: string
+      value: string | null
+      is_secret: boolean
+      /** @enum {unknown} */
+      origin: 'global' | 'instance' | 'module' | 'package' | 'system'
+      hides: ('global' | 'instance' | 'module' | 'package' | 'system')[]
+    }
+    /**
      * Page[TimelineEvent]
      * @description A list answer.
      */
@@ -2245,7 +2775,7 @@ export interface components {
     }
     /**
      * Reloaded
-     * @description Answer of `instances.reload`. `output`: the last 4 KiB of what the command said.
+     * @description Answer of `instances.reload` and `instances.reconfigure`. `output`: the last 4 KiB of what the command said.
      */
     Reloaded: {
       exit_code: number
@@ -2439,15 +2969,6 @@ export interface components {
       changes: components['schemas']['Change'][]
       restarts: boolean
       hindrances: components['schemas']['Reason'][]
-    }
-    /**
-     * Change
-     * @description What a field of the definition is now and would be, as JSON; long texts are cut.
-     */
-    Change: {
-      field: string
-      before: string
-      after: string
     }
     /**
      * RolloutBegun
@@ -2715,6 +3236,48 @@ export interface components {
       total: number
     }
     /**
+     * RetentionView
+     * @description What is set, by whom, and when it was last carried out.
+     */
+    RetentionView: {
+      policy: components['schemas']['RetentionPolicy']
+      /** @default null */
+      changed_at: string | null
+      /** @default  */
+      changed_by: string
+      /** @default null */
+      ran_at: string | null
+    }
+    /**
+     * RetentionPreview
+     * @description What a run would do now. `freed_bytes` counts bytes that no other version names.
+     */
+    RetentionPreview: {
+      policy: components['schemas']['RetentionPolicy']
+      items: components['schemas']['AgedVersion'][]
+      removed: number
+      freed_bytes: number
+    }
+    /**
+     * AgedVersion
+     * @description A version that is old by the policy: it goes, unless `kept_by` says why it stays all the same.
+     */
+    AgedVersion: {
+      name: string
+      version: string
+      size_bytes: number
+      created_at: string
+      /** @default null */
+      kept_by: ('pinned' | 'tagged' | 'used') | null
+    }
+    /**
+     * RetentionRun
+     * @description The run is on record; the operation tells how far it is.
+     */
+    RetentionRun: {
+      operation: components['schemas']['Operation']
+    }
+    /**
      * Page[Package]
      * @description A list answer.
      */
@@ -2724,7 +3287,7 @@ export interface components {
     }
     /**
      * Package
-     * @description A package as the API shows it.
+     * @description A package as the API shows it. `tags`, `note` and `is_pinned` are what people wrote on it, `marked_*` the last.
      */
     Package: {
       name: string
@@ -2736,6 +3299,16 @@ export interface components {
       created_by: string
       /** @default null */
       publisher: components['schemas']['PublisherSignature'] | null
+      /** @default [] */
+      tags: string[]
+      /** @default  */
+      note: string
+      /** @default false */
+      is_pinned: boolean
+      /** @default null */
+      marked_at: string | null
+      /** @default  */
+      marked_by: string
     }
     /**
      * Manifest
@@ -2867,6 +3440,60 @@ export interface components {
       key_id: string
       public_key: string
       signature: string
+    }
+    /**
+     * PackageDiff
+     * @description What is different in `to_version`. Files are compared by size, checksum (CRC-32) and the right to run them.
+     */
+    PackageDiff: {
+      name: string
+      from_version: string
+      to_version: string
+      fields: components['schemas']['FieldChange'][]
+      files: components['schemas']['FileChange'][]
+      same_files: number
+      omitted_files: number
+    }
+    /**
+     * FieldChange
+     * @description A value of service.json that differs: its path, and both as JSON; null where there is none.
+     */
+    FieldChange: {
+      path: string
+      before: string | null
+      after: string | null
+    }
+    /**
+     * FileChange
+     * @description A file that differs. `before_bytes` null: it is new; `after_bytes` null: it is gone.
+     */
+    FileChange: {
+      path: string
+      before_bytes: number | null
+      after_bytes: number | null
+    }
+    /**
+     * PackageUsage
+     * @description Who uses a version, as far as the asker sees. `nodes`: on how many nodes it is.
+     */
+    PackageUsage: {
+      users: components['schemas']['PackageUser'][]
+      nodes: number
+      hidden: number
+    }
+    /**
+     * PackageUser
+     * @description Who needs a version: a module that plans it, an instance that has it, a rollout that could return to it.
+     *
+     *         `name` is for people: `system/module`, or the instance's name. `node_id` of an instance alone.
+     */
+    PackageUser: {
+      /** @enum {unknown} */
+      kind: 'instance' | 'module' | 'rollout'
+      id: string
+      name: string
+      /** @default null */
+      node_id: string | null
     }
     /**
      * Page[PublisherKey]
@@ -3065,6 +3692,50 @@ export interface components {
       env_secrets: string[]
     }
     /**
+     * SystemDiff
+     * @description What a document changes. `missing_secrets`: `module.NAME` without a value; `document`: as exported then.
+     */
+    SystemDiff: {
+      name: string
+      system_id: string | null
+      is_new: boolean
+      is_applied: boolean
+      changes: components['schemas']['DocumentChange'][]
+      instances: components['schemas']['InstanceEffect'][]
+      missing_secrets: string[]
+      document: string
+    }
+    /**
+     * DocumentChange
+     * @description One place that differs: `$.modules.web.env.MODE`. The values are JSON; null where there is none.
+     */
+    DocumentChange: {
+      path: string
+      /** @enum {unknown} */
+      kind: 'add' | 'change' | 'remove'
+      before: string | null
+      after: string | null
+    }
+    /**
+     * InstanceEffect
+     * @description One instance of the system; `fields` of its definition would change, `problems` stand in the way.
+     */
+    InstanceEffect: {
+      instance_id: string
+      module: string
+      node_id: string
+      node_name: string
+      effect: components['schemas']['Effect']
+      fields: string[]
+      problems: components['schemas']['Reason'][]
+    }
+    /**
+     * Effect
+     * @description What an instance has to go through to be as the document says.
+     * @enum {unknown}
+     */
+    Effect: 'none' | 'restart' | 'rollout'
+    /**
      * Page[Module]
      * @description A list answer.
      */
@@ -3163,6 +3834,24 @@ export interface components {
       last_login_at: string | null
     }
     /**
+     * Page[Variable]
+     * @description A list answer.
+     */
+    Page_Variable_: {
+      items: components['schemas']['Variable'][]
+      total: number
+    }
+    /**
+     * Variable
+     * @description One variable of one owner; a secret has no value to show.
+     */
+    Variable: {
+      owner: string
+      name: string
+      value: string | null
+      is_secret: boolean
+    }
+    /**
      * Version
      * @description What runs here, since when.
      */
@@ -3212,6 +3901,44 @@ export interface components {
       parts: {
         [key: string]: string
       }
+    }
+    /**
+     * StoreAnswer
+     * @description What every call answers: the header, and the fields of etcd's v3 API for this call.
+     */
+    StoreAnswer: {
+      /** @default {} */
+      header: components['schemas']['StoreHeader']
+    }
+    /**
+     * StoreHeader
+     * @description Where the answer comes from. Numbers of 64 bits travel as text, zeros and false are left out.
+     */
+    StoreHeader: {
+      /** @default  */
+      cluster_id: string
+      /** @default  */
+      member_id: string
+      /** @default  */
+      revision: string
+      /** @default  */
+      raft_term: string
+    }
+    /**
+     * StoreError
+     * @description A refusal in the words of etcd's JSON gateway; `code` is gRPC's.
+     */
+    StoreError: {
+      error: string
+      message: string
+      code: number
+    }
+    /**
+     * StoreRenewal
+     * @description The one line of a renewed lease.
+     */
+    StoreRenewal: {
+      result: components['schemas']['StoreAnswer']
     }
     /**
      * ErrorBody

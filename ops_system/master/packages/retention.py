@@ -15,7 +15,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages import store
-from ops_system.master.packages.rules import RetentionPolicy, Verdict, check_policy, kept_by, old_versions
+from ops_system.master.packages.rules import AgedVersion, RetentionPolicy, check_policy, kept_by, old_versions
 from ops_system.master.packages.service import Packages
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import NotAllowed, NotFound, OpsError
@@ -47,7 +47,7 @@ class RetentionPreview(msgspec.Struct, frozen=True):
     """What a run would do now. `freed_bytes` counts bytes that no other version names."""
 
     policy: RetentionPolicy
-    items: list[Verdict]
+    items: list[AgedVersion]
     removed: int
     freed_bytes: int
 
@@ -97,10 +97,10 @@ class Retention:
         freed = {one.sha256: one.size_bytes for one in packages if one.sha256 not in staying}
         return RetentionPreview(wanted, items, len(gone), sum(freed.values()))
 
-    async def _judge(self, reader: Queries, package: Package) -> Verdict:
+    async def _judge(self, reader: Queries, package: Package) -> AgedVersion:
         is_used = await self._packages.usage.is_needed(reader, package.name, package.version)
         why = kept_by(package, is_used=is_used)
-        return Verdict(package.name, package.version, package.size_bytes, package.created_at, why)
+        return AgedVersion(package.name, package.version, package.size_bytes, package.created_at, why)
 
     # --- carrying it out ------------------------------------------------------------------------------------------
     async def begin(self, actor: Principal) -> Operation:

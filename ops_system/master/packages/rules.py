@@ -141,7 +141,7 @@ class RetentionPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Why = Literal["pinned", "tagged", "used"]
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class AgedVersion(msgspec.Struct, frozen=True):
     """A version that is old by the policy: it goes, unless `kept_by` says why it stays all the same."""
 
     name: str
