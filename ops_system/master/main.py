@@ -55,6 +55,7 @@ _GRANTS = choices(*sorted(GRANTS))
 _LIFE = duration(1.0)
 _USES = integer(1, 100_000)
 
+_THREAD_TURN_S = 0.0005  # a thread at work makes the loop wait for so long each time; by default ten times that
 _OTHER_KIND = "the command line read another kind than it was told"
 
 _REACH = (
@@ -171,6 +172,7 @@ def run_master(parsed: Parsed) -> int:
     if parsed.has("autostart"):
         return install_boot_service(parsed, config)
     collect_rarely()
+    sys.setswitchinterval(_THREAD_TURN_S)
     logs.set_up(config.log)
     from ops_system.master.welcome import has_desktop
 

@@ -211,4 +211,4 @@ def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: In
     hub.register(Topic("metrics:fleet", Permission.VIEW, show_fleet, shape_fleet, pace, is_dot_visible))
     hub.register(Topic("metrics:node:", Permission.VIEW, show_node, shape_series, pace, is_point_visible))
     hub.register(Topic("metrics:instance:", Permission.VIEW, show_instance, shape_series, pace, is_point_visible))
-    metrics.tell(hub.is_watched)
+    metrics.tell(hub.is_watched, hub.put)

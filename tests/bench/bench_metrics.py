@@ -88,7 +88,7 @@ def measure_saving(book: MetricsBook, clock: FakeClock, samples: list[tuple[Node
 async def save_all(book: MetricsBook) -> None:
     """Write every node once."""
     for _ in range(60):
-        await book._keep_history(is_trim_due=False)
+        await book._tend(0.0)
 
 
 def write_week(folder: Path, subject: str, now_s: float) -> int:

@@ -1,4 +1,4 @@
-"""Which topics exist, who watches them, and when changes go out. Fed by the bus (`Changed`), read by viewers.
+"""Which topics exist, who watches them, and when changes go out. Fed by the bus (`Changed`) and by metrics (`put`).
 
 A change waits at most `Topic.interval_s` for others to go with it. A topic nobody watches costs one dictionary look-up
 per change; its log lives on for `KEEP_S` after the last viewer, so that a short break resumes without a snapshot.
@@ -6,7 +6,7 @@ per change; its log lives on for `KEEP_S` after the last viewer, so that a short
 
 import asyncio
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.live.log import TopicLog
@@ -109,13 +109,17 @@ class Hub:
                 watcher.end("unauthenticated", "the session is over; log in again")
 
     # --- changes --------------------------------------------------------------------------------------------------
-    def _on_changed(self, change: Changed) -> None:
-        watched = self._watched.get(change.topic)
+    def put(self, topic: str, key: str, data: Any) -> None:
+        """Take a change past the bus: thousands of metrics each second concern nobody else."""
+        watched = self._watched.get(topic)
         if watched is None:
             return
-        watched.log.put(change.key, change.data)
+        watched.log.put(key, data)
         if watched.timer is None:
             self._schedule(watched)
+
+    def _on_changed(self, change: Changed) -> None:
+        self.put(change.topic, change.key, change.data)
 
     def _schedule(self, watched: _Watched) -> None:
         loop = asyncio.get_running_loop()

@@ -37,7 +37,7 @@ class TopicLog:
         self.newest_bytes = 0  # of the last commit
         self._coming_bytes = 0
         self._floor_seq = 0
-        self._latest: OrderedDict[str, tuple[int, msgspec.Raw | None]] = OrderedDict()
+        self._latest: OrderedDict[str, tuple[int, msgspec.Raw | None, int]] = OrderedDict()
         self._held_bytes = 0
         self._made: tuple[int, int, bytes | None] | None = None
 
@@ -47,16 +47,15 @@ class TopicLog:
         Encoded now and not then, so that a thousand changes of one interval are no pause of the loop at its end.
         """
         self.has_changes = True
-        raw = None if value is None else encode_item(value)
-        self._drop(key)
-        self._latest[key] = (self.seq + 1, raw)
-        size_bytes = _size(raw)
-        self._held_bytes += size_bytes
+        raw, size_bytes = (None, KEY_BYTES) if value is None else measure_item(value)
+        latest = self._latest
+        old = latest.pop(key, None)
+        latest[key] = (self.seq + 1, raw, size_bytes)
+        self._held_bytes += size_bytes - (0 if old is None else old[2])
         self._coming_bytes += size_bytes
-        while self._held_bytes > MAX_BYTES and len(self._latest) > 1:
-            oldest, (seq, _) = next(iter(self._latest.items()))
-            self._drop(oldest)
-            self._floor_seq = seq
+        while self._held_bytes > MAX_BYTES and len(latest) > 1:
+            _, (self._floor_seq, _, gone_bytes) = latest.popitem(last=False)
+            self._held_bytes -= gone_bytes
 
     def commit(self) -> None:
         """Let what was put be the next number of the sequence."""
@@ -73,7 +72,7 @@ class TopicLog:
         items: list[Item] = []
         removed: list[str] = []
         for key in reversed(self._latest):
-            seq, raw = self._latest[key]
+            seq, raw, _ = self._latest[key]
             if seq > self.seq:
                 continue
             if seq <= after_seq:
@@ -118,11 +117,8 @@ class TopicLog:
         data = self.topic.shape("change", delta.items, delta.removed, now_s)
         return encode(Message(self.name, delta.seq, self.epoch, "change", 0, True, data))
 
-    def _drop(self, key: str) -> None:
-        old = self._latest.pop(key, None)
-        if old is not None:
-            self._held_bytes -= _size(old[1])
 
-
-def _size(raw: msgspec.Raw | None) -> int:
-    return KEY_BYTES + (len(bytes(raw)) if raw is not None else 0)
+def measure_item(value: Any) -> tuple[msgspec.Raw, int]:
+    """Return an object as JSON, and what it takes with its key."""
+    raw = encode_item(value)
+    return raw, KEY_BYTES + memoryview(raw).nbytes

@@ -145,7 +145,7 @@ def encode(message: Message | Refusal | Pong) -> bytes:
 
 def encode_item(value: Any) -> msgspec.Raw:
     """Return a fragment that goes into any number of messages."""
-    return msgspec.Raw(_encoder.encode(value))
+    return value if type(value) is msgspec.Raw else msgspec.Raw(_encoder.encode(value))
 
 
 def encode_refusal(topic: str, error: OpsError) -> bytes:

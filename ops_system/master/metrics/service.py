@@ -3,8 +3,10 @@
 `features` registers `ingest` with the links, `watched` with the hub. Files are the business of `history`.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,7 +17,7 @@ from ops_system.master.metrics.layout import Answer, Asked, answer, reaches_back
 from ops_system.master.metrics.rules import Metrics, MetricsQuery, choose_series, has_all, span_of
 from ops_system.master.metrics.shelf import CORE, Kept, Shelf
 from ops_system.master.metrics.tiers import Batch, cut_batches, group_names
-from ops_system.master.metrics.windows import WINDOW_S, Rings, TimeBase
+from ops_system.master.metrics.windows import WINDOW_S, Rings
 from ops_system.master.nodes.events import FalseClaim, NodeRemoved
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId, NodeId
@@ -28,6 +30,7 @@ INSTANCE_CORE = 2
 CURRENT_FOR_S = 10.0
 TURN_S = 1.0
 SWEEP_TURNS = 60  # each subject is written once in so many turns
+PIECE = 10  # subjects that are written in one go: a millisecond
 TRIM_TURNS = 600
 _SILENT_S = 3.0  # a sample may be this late before its second counts as unknown
 MAX_NAME = 128
@@ -46,17 +49,21 @@ class MetricsBook:
         self._files = history
         self._shelf = Shelf(clock, budget_bytes)
         self._shelf.is_watched = lambda node_id: self._watched(NODE_TOPIC + node_id)
-        self._bases: dict[NodeId, TimeBase] = {}
         self._watched: Callable[[str], bool] = lambda _topic: False
+        self._put: Callable[[str, str, Any], None] = self._publish
         self._owner_of: Callable[[InstanceId], NodeId | None] | None = None
         self._is_node: Callable[[NodeId], bool] = lambda _node_id: True
         self._waiting: list[str] = []
         self.dropped_samples = 0
         bus.subscribe(NodeRemoved, lambda event: self.forget_node(event.node_id))
 
-    def tell(self, watched: Callable[[str], bool]) -> None:
-        """Publish changes of the topics for which `watched` says True."""
+    def tell(self, watched: Callable[[str], bool], put: Callable[[str, str, Any], None] | None = None) -> None:
+        """Tell changes of the topics for which `watched` says True: to `put` (topic, key, data), or on the bus."""
         self._watched = watched
+        self._put = put or self._publish
+
+    def _publish(self, topic: str, key: str, data: Any) -> None:
+        self._bus.publish(Changed(topic, key, data))
 
     def check_owner(self, owner_of: Callable[[InstanceId], NodeId | None]) -> None:
         """Drop samples of instances that live on another node than the one that sends them."""
@@ -87,9 +94,9 @@ class MetricsBook:
         async def turn() -> None:
             nonlocal turns
             turns += 1
-            if turns % SWEEP_TURNS == 0:
-                self.sweep()
-            await self._keep_history(is_trim_due=turns % TRIM_TURNS == 1)
+            await self._tend(TURN_S)
+            if self._files is not None and turns % TRIM_TURNS == 1:
+                await self._files.trim(self._is_known)
 
         try:
             await every(TURN_S, turn, "metrics")
@@ -112,11 +119,8 @@ class MetricsBook:
         if not math.isfinite(sample.at_s):
             return
         self.dropped_samples += max(0, sample.dropped)
-        base = self._bases.get(node_id)
-        if base is None:
-            base = self._bases[node_id] = TimeBase()
-        second = base.second(sample.at_s, self._clock.now().timestamp())
         here, extra = self._shelf.node(node_id), sample.extra
+        second = here.base.second(sample.at_s, self._clock.now().timestamp())
         if len(sample.node) != len(NODE_SERIES) or not self._shelf.put_row(
             here, second, NODE_SERIES + tuple(extra), sample.node + tuple(extra.values())
         ):
@@ -255,8 +259,8 @@ class MetricsBook:
 
     def _core(self, kept: Kept) -> list[float | None] | msgspec.Raw:
         """Return the core values for JSON; written out at once where all are known, as thousands are each second."""
-        if kept.names[:CORE] == NODE_SERIES[:CORE] and math.isfinite(math.hypot(*kept.row[:CORE])):
-            return msgspec.Raw(_CORE_TEXT % kept.row[:CORE])
+        if kept.shape.has_core and b"n" not in (text := _CORE_TEXT % kept.row[:CORE]):  # neither nan nor inf
+            return msgspec.Raw(text)
         return short_values(map(kept.value, NODE_SERIES[:CORE]), CORE)
 
     def _instance_core(self, kept: Kept) -> list[float | None]:
@@ -266,37 +270,49 @@ class MetricsBook:
     # --- those who watch ------------------------------------------------------------------------------------------
     def _tell_node(self, node_id: NodeId, kept: Kept, second: int) -> None:
         if self._watched(FLEET):
-            self._bus.publish(Changed(FLEET, f"node:{node_id}", self._core(kept)))
+            self._put(FLEET, f"node:{node_id}", self._core(kept))
         topic = NODE_TOPIC + node_id
         if self._watched(topic):
-            self._bus.publish(Changed(topic, "", _second_of(kept, second)))
+            self._put(topic, "", _second_of(kept, second))
 
     def _tell_instance(self, instance_id: InstanceId, second: int) -> None:
         kept = self._shelf.instances[instance_id]
         if self._watched(FLEET):
-            self._bus.publish(Changed(FLEET, f"instance:{instance_id}", self._instance_core(kept)))
+            self._put(FLEET, f"instance:{instance_id}", self._instance_core(kept))
         topic = INSTANCE_TOPIC + instance_id
         if self._watched(topic):
-            self._bus.publish(Changed(topic, "", _second_of(kept, second)))
+            self._put(topic, "", _second_of(kept, second))
 
     # --- history --------------------------------------------------------------------------------------------------
-    async def _keep_history(self, *, is_trim_due: bool) -> None:
-        """Write the next share of the subjects: all of them once a minute."""
-        if self._files is None:
-            return
+    async def _tend(self, within_s: float) -> None:
+        """Look after the next share of the subjects, all of them once a minute, in pieces over this time.
+
+        A piece holds the loop, or a thread that keeps the loop from running, for a millisecond.
+        """
         if not self._waiting:
+            self._shelf.forget_silent()
             self._waiting = self._shelf.subjects()
         share = 1 + (len(self._shelf.nodes) + len(self._shelf.instances)) // SWEEP_TURNS
         now, self._waiting = self._waiting[:share], self._waiting[share:]
-        cuts = [(subject, batches) for subject in now if (batches := self._cut(subject))]
+        pieces = [now[first : first + PIECE] for first in range(0, len(now), PIECE)]
+        for number, piece in enumerate(pieces):
+            if number:
+                await asyncio.sleep(within_s / (len(pieces) + 1))
+            for subject in piece:
+                self._shelf.drop_silent(subject)
+            await self._keep_history(piece)
+        if self._files is not None:
+            await self._files.sweep()
+
+    async def _keep_history(self, subjects: Iterable[str]) -> None:
+        if self._files is None:
+            return
+        cuts = [(subject, batches) for subject in subjects if (batches := self._cut(subject))]
         closed = {subject: self._closed_of(subject) for subject, _ in cuts}
         if await self._files.save(cuts):
             for subject, tick in closed.items():
                 if (kept := self._shelf.find(subject)) is not None:
                     kept.saved = tick
-        await self._files.sweep()
-        if is_trim_due:
-            await self._files.trim(self._is_known)
 
     def _cut(self, subject: str) -> list[Batch]:
         """Return the rows of a subject that history does not have yet: an hour at most."""
@@ -320,7 +336,6 @@ class MetricsBook:
     # --- forgetting -----------------------------------------------------------------------------------------------
     def forget_node(self, node_id: NodeId) -> None:
         """Drop everything of a node and of the instances on it, history too."""
-        self._bases.pop(node_id, None)
         self._shelf.forget(self._shelf.nodes, node_id)
         gone = [key for key, kept in self._shelf.instances.items() if kept.node_id == node_id]
         for instance_id in gone:
@@ -328,11 +343,6 @@ class MetricsBook:
         if self._files is not None:
             for subject in (f"node:{node_id}", *(f"instance:{key}" for key in gone)):
                 self._files.forget(subject)
-
-    def sweep(self) -> None:
-        """Drop what has been silent for a whole window, and series that no longer come."""
-        for node_id in self._shelf.sweep():
-            self._bases.pop(node_id, None)
 
 
 def _metrics(asked: Asked, found: Answer, rings: Rings) -> Metrics:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from ops_system.master.metrics.windows import SERIES_BYTES, TICK_S, WINDOW_S, Rings
+from ops_system.master.metrics.windows import SERIES_BYTES, TICK_S, WINDOW_S, Rings, TimeBase
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.metrics import NODE_SERIES
 from ops_system.runtime.clock import Clock
@@ -29,18 +29,20 @@ class Row(NamedTuple):
 
     names: tuple[str, ...]
     places: Mapping[str, int]
+    has_core: bool  # the core series come first
 
 
-_NOTHING = Row((), {})
+_NOTHING = Row((), {}, has_core=False)
 
 
 class Kept:
     """The rings of one node or instance, and its newest values."""
 
-    __slots__ = ("heard_s", "node_id", "rings", "row", "saved", "shape", "was_refused")
+    __slots__ = ("base", "heard_s", "node_id", "rings", "row", "saved", "shape", "was_refused")
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
+        self.base = TimeBase()
         self.rings = Rings()
         self.shape = _NOTHING
         self.row: tuple[float, ...] = ()  # the newest values, in the order of `shape.names`
@@ -121,7 +123,12 @@ class Shelf:
 
     def _is_worth_trying(self, kept: Kept, second: int) -> bool:
         """Where there was no room there may be some later, and for what is watched at once."""
-        return not kept.was_refused or second % TICK_S == 0 or self.is_watched(kept.node_id)
+        if not kept.was_refused or self.is_watched(kept.node_id):
+            return True
+        return second % TICK_S == 0 and (self._rings < self._max_rings // 2 or self._lacks_wanted(kept))
+
+    def _lacks_wanted(self, kept: Kept) -> bool:
+        return any(kept.names[place] in self._wanted for place in kept.rings.lacks)
 
     def put_node(self, kept: Kept, second: int, values: Mapping[str, float]) -> None:
         """Take one second of a node."""
@@ -150,7 +157,9 @@ class Shelf:
         if found is None:
             if len(self._shapes) >= MAX_SHAPES:
                 self._shapes.clear()  # those in use stay with the nodes that use them
-            found = self._shapes[names] = Row(names, {name: place for place, name in enumerate(names)})
+            found = self._shapes[names] = Row(
+                names, {name: place for place, name in enumerate(names)}, names[:CORE] == NODE_SERIES[:CORE]
+            )
         return found
 
     def _add(self, kept: Kept, names: Iterable[str], second: int, always: frozenset[str]) -> None:
@@ -196,14 +205,16 @@ class Shelf:
         if kept is not None:
             self._rings -= len(kept.rings)
 
-    def sweep(self) -> list[NodeId]:
-        """Drop what has been silent for a whole window, and series that no longer come; return the silent nodes."""
+    def forget_silent(self) -> None:
+        """Drop what has been silent for a whole window."""
         oldest_s = self._clock.monotonic_s() - WINDOW_S
-        silent = [key for key, kept in self.nodes.items() if kept.heard_s < oldest_s]
-        for node_id in silent:
+        for node_id in [key for key, kept in self.nodes.items() if kept.heard_s < oldest_s]:
             self.forget(self.nodes, node_id)
         for instance_id in [key for key, kept in self.instances.items() if kept.heard_s < oldest_s]:
             self.forget(self.instances, instance_id)
-        for kept in (*self.nodes.values(), *self.instances.values()):
+
+    def drop_silent(self, subject: str) -> None:
+        """Drop the series of a node or an instance that no longer come."""
+        kept = self.find(subject)
+        if kept is not None:
             self._rings -= kept.rings.drop_silent()
-        return silent

@@ -70,7 +70,7 @@ class Rig:
 
     async def turn(self):
         for _ in range(3):
-            await self.book._keep_history(is_trim_due=False)
+            await self.book._tend(0.0)
 
     async def points(self, series="cpu_percent", *, subject="node:n1", back_s=0, length_s, step_s):
         to_s = self.clock.now().timestamp() - back_s

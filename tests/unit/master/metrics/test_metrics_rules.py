@@ -229,7 +229,13 @@ def test_a_clock_that_jumps_starts_the_window_anew(jump_s):
 
 
 ANY_VALUE = st.one_of(VALUES, st.sampled_from([math.nan, math.inf, -math.inf, 1e300, -1e300]))
-STEPS = st.tuples(st.integers(0, 12), ANY_VALUE, ANY_VALUE, ANY_VALUE, st.sampled_from(["", "", "drop", "add", "far"]))
+ACTS = ["", "", "", "drop", "add", "far", "narrow", "wide", "single", "look"]
+STEPS = st.tuples(st.integers(-15, 12), ANY_VALUE, ANY_VALUE, ANY_VALUE, st.sampled_from(ACTS))
+
+
+def told_by(rings, name):
+    rows = (rings.seconds(name), rings.ticks(name))
+    return [(one.step_s, one.first, [repr(value) for value in (*one.means, *one.tops)]) for one in rows]
 
 
 @given(st.lists(STEPS, max_size=40))
@@ -239,22 +245,29 @@ def test_a_row_keeps_what_single_values_keep(steps):
         rings.add("a")
         rings.add("b")
     rows.expect(names)
-    for forward, a, b, c, act in steps:
+    for forward, *values, act in steps:
         second += forward + (5000 if act == "far" else 0)
         for rings in (rows, singles):
             if act == "drop" and "b" in rings:
                 rings.drop("b")
             if act == "add" and "c" not in rings:
                 rings.add("c", second)
-        assert rows.put_row(second, names, (a, b, c))
-        singles.put(second, zip(names, (a, b, c), strict=True))
+        if act in {"narrow", "wide"}:
+            names = ("c", "a") if act == "narrow" else ("a", "b", "c")
+            rows.expect(names)
+        row = tuple(values[: len(names)])
+        if act == "single":
+            rows.put(second, zip(names, row, strict=True))
+        else:
+            assert rows.put_row(second, names, row)
+        singles.put(second, zip(names, row, strict=True))
+        if act == "look":
+            assert [repr(rows.at("a", second - back)) for back in range(12)] == [
+                repr(singles.at("a", second - back)) for back in range(12)
+            ]
     assert rows.names() == singles.names()
     for name in rows.names():
-        for mine, plain in ((rows.seconds(name), singles.seconds(name)), (rows.ticks(name), singles.ticks(name))):
-            assert (mine.step_s, mine.first) == (plain.step_s, plain.first)
-            assert [repr(value) for value in (*mine.means, *mine.tops)] == [
-                repr(value) for value in (*plain.means, *plain.tops)
-            ]
+        assert told_by(rows, name) == told_by(singles, name)
 
 
 def test_a_row_of_other_series_is_not_taken():

@@ -7,7 +7,7 @@ import pytest
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.metrics.rules import MetricsQuery
-from ops_system.master.metrics.service import CURRENT_FOR_S, MetricsBook
+from ops_system.master.metrics.service import CURRENT_FOR_S, SWEEP_TURNS, MetricsBook
 from ops_system.master.metrics.shelf import CORE
 from ops_system.master.metrics.windows import SERIES_BYTES, WINDOW_S
 from ops_system.master.nodes.events import NodeRemoved
@@ -30,6 +30,11 @@ class Rig:
         at_s = self.clock.now().timestamp() + skew_s
         row = tuple(value + n for n in range(len(NODE_SERIES)))
         self.book.ingest(node_id, Sample(at_s, row, extra or {}, instances or {}, dropped))
+
+    async def tend(self):
+        """Let a minute of turns go by."""
+        for _ in range(SWEEP_TURNS):
+            await self.book._tend(0.0)
 
     def node_points(self, series="cpu_percent", **query):
         return self.book.query_node(NODE, MetricsQuery(series=series, **query)).series.get(series)
@@ -154,15 +159,15 @@ def test_a_removed_node_is_forgotten_with_its_instances(rig):
     assert rig.book.used_bytes == len(NODE_SERIES) * SERIES_BYTES
 
 
-def test_a_whole_window_of_silence_frees_the_memory(rig):
+async def test_a_whole_window_of_silence_frees_the_memory(rig):
     rig.sample(instances={WEB: (1.0,)}, extra={"disk:/mnt:used_percent": 1.0})
     for _ in range(WINDOW_S):
         rig.clock.advance(1.0)
         rig.sample()
-    rig.book.sweep()
+    await rig.tend()
     assert rig.book.query_node(NODE, MetricsQuery()).names == list(NODE_SERIES)
     rig.clock.advance(WINDOW_S + 1)
-    rig.book.sweep()
+    await rig.tend()
     assert rig.book.used_bytes == 0
 
 
