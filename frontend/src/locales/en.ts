@@ -1585,6 +1585,7 @@ export default {
     endText: 'The shell and everything it started are killed.',
     endTitle: 'End the session {name}?',
     find: 'Find (Enter: upwards)',
+    search: 'Find in what was said',
     findRecording: 'Name, node or person',
     fontSize: 'Size',
     gone: 'This session is over.',

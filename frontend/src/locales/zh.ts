@@ -1535,6 +1535,7 @@ const zh: typeof en = {
     endText: '该 shell 及其启动的所有进程将被终止。',
     endTitle: '结束会话 {name}？',
     find: '查找（Enter 向上）',
+    search: '在输出中查找',
     findRecording: '名称、节点或人员',
     fontSize: '字号',
     gone: '该会话已结束。',

@@ -3,7 +3,16 @@ import { effectScope, nextTick, ref } from 'vue'
 import { actsOf, countUntil, parseCast, spellPosition, withoutPauses } from '@/features/terminal/cast'
 import { usePlayer } from '@/features/terminal/usePlayer'
 import { useTabs, type Split } from '@/features/terminal/useTabs'
-import { isRisky, isWebAddress, readTabs, safeTitle, spellTabs } from '@/features/terminal/words'
+import {
+  bytesOf,
+  excerpt,
+  inMessages,
+  isRisky,
+  isWebAddress,
+  readTabs,
+  safeTitle,
+  spellTabs,
+} from '@/features/terminal/words'
 
 const FILE = [
   '{"version":2,"width":80,"height":24,"timestamp":1,"title":"web"}',
@@ -125,5 +134,30 @@ describe('what a person is asked first', () => {
       false,
     ])
     expect(safeTitle('a\u0007b\u202ec')).toBe('abc')
+  })
+})
+
+describe('what is typed', () => {
+  it('goes in messages that the master takes, whole and in order', () => {
+    const pasted = new Uint8Array(10_000_001).map((_, at) => at % 251)
+    const messages = [...inMessages(pasted)]
+    expect(Math.max(...messages.map(({ length }) => length))).toBeLessThan(1024 * 1024)
+    const joined = new Uint8Array(pasted.length)
+    let at = 0
+    for (const message of messages) {
+      joined.set(message, at)
+      at += message.length
+    }
+    expect(at).toBe(pasted.length)
+    expect(joined.every((byte, place) => byte === pasted[place])).toBe(true)
+    expect([...inMessages(new Uint8Array(0))]).toEqual([])
+  })
+  it('keeps the bytes of mouse reports', () =>
+    expect([...bytesOf('\u001b[M\u00ff')]).toEqual([27, 91, 77, 255]))
+  it('is shown in short before it is typed', () => {
+    const shown = excerpt(['a', 'x'.repeat(1_000_000), ...Array<string>(50).fill('b')])
+    expect(shown).toHaveLength(12)
+    expect(shown[0]).toBe('a')
+    expect(shown[1]).toHaveLength(201)
   })
 })

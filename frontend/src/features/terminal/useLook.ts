@@ -3,7 +3,7 @@ import { onScopeDispose, ref, shallowRef, type Ref, type ShallowRef } from 'vue'
 import type { Terminal } from '@xterm/xterm'
 import { ApiError } from '@/api/http'
 import { getShare, listSessions, lookUrl, sharedUrl } from './api'
-import type { FromWorker } from './words'
+import { bytesOf, inMessages, type FromWorker } from './words'
 
 export type Phase = 'opening' | 'open' | 'broken' | 'ended'
 
@@ -17,6 +17,8 @@ export interface LookState {
   error: ShallowRef<unknown>
   open: () => Promise<void>
   type: (text: string) => void
+  /** Type a binary string: a byte a character. */
+  typeBytes: (text: string) => void
   resize: (cols: number, rows: number) => void
 }
 
@@ -133,8 +135,9 @@ export function useLook(
     socket.onclose = onClose
   }
 
-  function type(text: string): void {
-    if (socket?.readyState === WebSocket.OPEN && !isReadOnly.value) socket.send(encoder.encode(text))
+  function send(bytes: Uint8Array<ArrayBuffer>): void {
+    if (socket?.readyState !== WebSocket.OPEN || isReadOnly.value) return
+    for (const message of inMessages(bytes)) socket.send(message)
   }
 
   /** Alone, the person's window decides at once; else the worker tells what fits everybody. */
@@ -143,10 +146,13 @@ export function useLook(
     say({ type: 'resize', cols, rows })
   }
 
+  const type = (text: string): void => send(encoder.encode(text))
+  const typeBytes = (text: string): void => send(bytesOf(text))
+
   onScopeDispose(() => {
     isGone = true
     clearTimeout(retry)
     socket?.close()
   })
-  return { phase, session, viewers, isReadOnly, isRecording, ended, error, open, type, resize }
+  return { phase, session, viewers, isReadOnly, isRecording, ended, error, open, type, typeBytes, resize }
 }

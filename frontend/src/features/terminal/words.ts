@@ -31,6 +31,27 @@ export function isRisky(text: string): boolean {
   return /[\r\n]/.test(text.replace(/[\r\n]+$/, '')) || /[\r\n]$/.test(text)
 }
 
+/** What is typed goes in messages of this size: the master takes a mebibyte, and what waits behind them is not held up. */
+const MESSAGE_BYTES = 64 * 1024
+
+/** Cut what is typed or pasted into messages. */
+export function* inMessages(bytes: Uint8Array<ArrayBuffer>): Generator<Uint8Array<ArrayBuffer>> {
+  for (let at = 0; at < bytes.length; at += MESSAGE_BYTES) yield bytes.subarray(at, at + MESSAGE_BYTES)
+}
+
+/** A terminal's binary string, a byte a character, as the mouse reports of old programs are. */
+export const bytesOf = (text: string): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(text, (character) => character.charCodeAt(0))
+
+const MAX_SHOWN_LINES = 12
+const MAX_SHOWN_CHARS = 200
+
+/** What is shown of a paste before it is typed; nobody reads megabytes in a dialog. */
+export const excerpt = (lines: string[]): string[] =>
+  lines
+    .slice(0, MAX_SHOWN_LINES)
+    .map((line) => (line.length > MAX_SHOWN_CHARS ? `${line.slice(0, MAX_SHOWN_CHARS)}…` : line))
+
 /** Only these may be opened from a terminal, and only after asking. */
 export function isWebAddress(text: string): boolean {
   try {
