@@ -10,6 +10,7 @@ from ops_system.master.alerts import api as alerts_api
 from ops_system.master.alerts.desk import Desk
 from ops_system.master.alerts.fleet import Fleet
 from ops_system.master.alerts.loglines import LogLooker
+from ops_system.master.alerts.past import Past
 from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.service import Alerts
 from ops_system.master.alerts.silences import Silences
@@ -36,7 +37,11 @@ from ops_system.master.commands import api as commands_api
 from ops_system.master.commands.library import Library
 from ops_system.master.commands.service import Commands
 from ops_system.master.config import MasterConfig
+from ops_system.master.configs import api as configs_api
+from ops_system.master.configs.driver import Driver as ConfigDriver
 from ops_system.master.configs.foresight import Foresight
+from ops_system.master.configs.service import Configs
+from ops_system.master.configs.values import Values
 from ops_system.master.gatekeeper import InstanceOwners
 from ops_system.master.gauges import channel_gauges, fleet_text, node_gauges
 from ops_system.master.instances import adopt_api
@@ -81,6 +86,8 @@ from ops_system.master.systems.service import Systems
 from ops_system.master.terminals import api as terminals_api
 from ops_system.master.terminals.recordings import Recordings
 from ops_system.master.terminals.service import TerminalDesk
+from ops_system.master.templates import api as templates_api
+from ops_system.master.templates.service import Templates
 from ops_system.master.terminals.shares import Shares
 from ops_system.master.trust.service import Trust
 from ops_system.master.updates import api as updates_api
@@ -139,12 +146,13 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground, operations)
     build_backups(ground, operations)
-    systems, applier = await build_systems(ground, packages)
+    templates = build_templates(ground)
+    systems, applier = await build_systems(ground, packages, templates)
     metrics, history = build_metrics(ground, nodes, links)
     ground.gauges.append(lambda: node_gauges(nodes, links, metrics, history))
     book = Book(operations, nodes, links, packages, systems, metrics)
     instances = await build_instances(ground, book)
-    applier.foresee = Foresight(book.nodes, book.systems, instances).of_system
+    applier.foresee = build_configs(ground, book, templates, instances).of_system
     ground.texts.append(fleet_text(nodes, metrics, instances))
     build_rollouts(ground, book, instances)
     build_logs(ground, book, instances)
@@ -154,7 +162,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     hub = build_live(ground, book, instances, owners, commands)
-    topics.register_alerts(hub, await build_alerts(ground, book, instances, channels), nodes)
+    topics.register_alerts(hub, await build_alerts(ground, book, instances, channels, timeline), nodes)
     topics.register_node_events(hub, timeline, nodes)
     return auth, links
 
@@ -314,7 +322,14 @@ def build_backups(ground: Ground, operations: Operations) -> Backups:
     return backups
 
 
-async def build_systems(ground: Ground, packages: Packages) -> tuple[Systems, Applier]:
+def build_templates(ground: Ground) -> Templates:
+    """Config templates and their versions."""
+    templates = Templates(database=ground.database, audit=ground.audit, bus=ground.bus, clock=ground.clock)
+    ground.routes += templates_api.routes(templates)
+    return templates
+
+
+async def build_systems(ground: Ground, packages: Packages, templates: Templates) -> tuple[Systems, Applier]:
     """Definitions of systems and modules."""
     systems = Systems(
         database=ground.database,
@@ -338,6 +353,7 @@ def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> tuple[MetricsBo
     metrics.check_nodes(lambda node_id: nodes.find(node_id) is not None)
     ground.checks["metrics"] = history.check
     nodes.show_metrics(metrics.current_of_node)
+        templates=templates,
     links.on_quick(Sample, metrics.ingest)
     ground.parts["metrics"] = metrics.run
     ground.routes += metrics_api.routes(metrics, nodes.get)
@@ -406,6 +422,35 @@ def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
         instances=instances,
         operations=book.operations,
         audit=ground.audit,
+def build_configs(ground: Ground, book: Book, templates: Templates, instances: Instances) -> Foresight:
+    """What changes of configuration reach, and how they get there."""
+    foresight = Foresight(book.nodes, book.systems, instances)
+    driver = ConfigDriver(
+        database=ground.database,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        foresight=foresight,
+        links=book.links,
+        bus=ground.bus,
+    )
+    configs = Configs(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        templates=templates,
+        instances=instances,
+        operations=book.operations,
+        foresight=foresight,
+        driver=driver,
+        audit=ground.audit,
+    )
+    values = Values(database=ground.database, systems=book.systems, instances=instances, audit=ground.audit)
+    ground.parts["configuration"] = driver.run
+    ground.routes += [*configs_api.routes(configs), *configs_api.value_routes(values)]
+    return foresight
+
+
         bus=ground.bus,
     )
     ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
@@ -515,7 +560,9 @@ def build_updates(ground: Ground, book: Book) -> None:
     ground.routes += updates_api.routes(updates)
 
 
-async def build_alerts(ground: Ground, book: Book, instances: Instances, channels: Channels) -> Alerts:
+async def build_alerts(
+    ground: Ground, book: Book, instances: Instances, channels: Channels, timeline: NodeTimeline
+) -> Alerts:
     """Rules on what nodes and instances report, what fires by them, and who is told."""
     database, audit, clock = ground.database, ground.audit, ground.clock
     rulebook = Rulebook(database=database, audit=audit, clock=clock, channels=channels)
@@ -543,7 +590,15 @@ async def build_alerts(ground: Ground, book: Book, instances: Instances, channel
     fleet.on_change = alerts.look_soon
     await alerts.load()
     ground.parts |= {"alerts": alerts.run, "log rules": lines.run}
-    trials = Trials(rulebook=rulebook, fleet=fleet, watch=watch, history=book.metrics, clock=clock, reached=reached)
+    trials = Trials(
+        rulebook=rulebook,
+        fleet=fleet,
+        watch=watch,
+        history=book.metrics,
+        past=Past(timeline, instances),
+        clock=clock,
+        reached=reached,
+    )
     ground.routes += alerts_api.routes(alerts, trials)
     return alerts
 

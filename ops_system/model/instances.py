@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ops_system.model.formats import Format
 from ops_system.model.ids import InstanceId, ModuleId, SystemId
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import PackageRef
@@ -63,11 +64,15 @@ class Origin(StrEnum):
 
 
 class ConfigFile(msgspec.Struct, frozen=True):
-    """A rendered-on-the-worker file mounted into the instance: placeholders in `content` are expanded there."""
+    """A rendered-on-the-worker file mounted into the instance: placeholders in `content` are expanded there.
+
+    What comes out must be of this `format`. `${secret.NAME}` is filled in on the way to the worker.
+    """
 
     path: str  # relative to ${instance.dir}
     content: str
     mode: int = 0o640
+    format: Format = Format.TEXT
 
 
 class InstanceSpec(msgspec.Struct, frozen=True):

@@ -51,6 +51,35 @@ def is_known(name: str) -> bool:
     return name in FIXED or _MEMBER.match(name) is not None
 
 
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Return `text` with the placeholders among `values` replaced, such that `expand` leaves the values as they are.
+
+    All others stay for `expand`. Raises Invalid for an unclosed one.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$$"
+        name = _name_in(match, text)
+        return escape(values[name]) if name in values else match[0]
+
+    return _TOKEN.sub(replace, text)
+
+
+def mask(text: str) -> str:
+    """Return `text` with a number of the same length in place of each placeholder, for a look at what is around them.
+
+    Raises Invalid for an unclosed one.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] != "$$":
+            _name_in(match, text)
+        return "1" * len(match[0])
+
+    return _TOKEN.sub(replace, text)
+
+
 def escape(text: str) -> str:
     """Return a text that `expand` turns back into `text`."""
     return text.replace("$", "$$")

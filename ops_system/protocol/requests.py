@@ -299,8 +299,18 @@ class ReloadInstance(msgspec.Struct, frozen=True):
     instance_id: InstanceId
 
 
+class ReconfigureInstance(msgspec.Struct, frozen=True):
+    """kind `instances.reconfigure`: write the config files of the wish anew, then run the reload command.
+
+    `generation`: the wish whose files are meant; Unavailable `not_yet` while the worker has an older one.
+    """
+
+    instance_id: InstanceId
+    generation: int
+
+
 class Reloaded(msgspec.Struct, frozen=True):
-    """Answer of `instances.reload`. `output`: the last 4 KiB of what the command said."""
+    """Answer of `instances.reload` and `instances.reconfigure`. `output`: the last 4 KiB of what the command said."""
 
     exit_code: int
     output: str

@@ -107,7 +107,8 @@ class WorkerApp:
             resolve=self._deployer.resolve,
             on_report=self.uplink.send_report,
         )
-        register_takeovers(handlers, Takeovers(self._policy, self.supervisor, self._wishes.get))
+        takeovers = Takeovers(self._policy, self.supervisor, self._wishes.get, self._deployer.rewrite)
+        register_takeovers(handlers, takeovers)
         self._updates = Updates(
             self._work_dir,
             seat,

@@ -14,6 +14,7 @@ from ops_system.protocol.requests import (
     ReadLog,
     ReadLogBytes,
     ReadUpdate,
+    ReconfigureInstance,
     ReloadInstance,
     RunCommand,
     SearchLog,
@@ -53,6 +54,7 @@ def register_takeovers(handlers: Handlers, takeovers: Takeovers) -> None:
     handlers.on_request("processes.list", ListProcesses, takeovers.list_processes)
     handlers.on_request("takeover.match", MatchProcess, takeovers.match)
     handlers.on_request("instances.reload", ReloadInstance, takeovers.reload)
+    handlers.on_request("instances.reconfigure", ReconfigureInstance, takeovers.reconfigure)
 
 
 def register_packages(handlers: Handlers, deployer: Deployer) -> None:

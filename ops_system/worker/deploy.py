@@ -3,7 +3,8 @@
     policy, system, architecture → package (fetch) → files in the instance's folder (placement) → config files → argv
 
 Preparing again when nothing changed costs the check of a signature and of the entrypoint's hash. Reason codes:
-`wrong_os wrong_arch policy_refused download_failed verify_failed unpack_failed unknown_placeholder entrypoint_missing`.
+`wrong_os wrong_arch policy_refused download_failed verify_failed unpack_failed unknown_placeholder entrypoint_missing
+invalid_config`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import Invalid, NotAllowed, Unavailable
+from ops_system.model.formats import find_fault
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import ConfigFile, InstanceSpec, PrepareProgress
 from ops_system.model.placeholders import expand
@@ -115,6 +117,20 @@ class Deployer:
             raise Unavailable(failed.reason.message, reason=failed.reason.code) from failed
         return FetchedPackage()
 
+    async def rewrite(self, spec: InstanceSpec) -> None:
+        """Write the config files of a wish anew beside what runs. Raises Invalid, Unavailable; nothing is written then.
+
+        Several files are replaced one after the other: each is whole at any time.
+        """
+        run = resolve(spec, self.values(spec))
+        try:
+            files = self._render(run)
+            await asyncio.to_thread(self._placement(spec.instance_id, run.user).write_config, files)
+        except PrepareFailed as failed:
+            raise Unavailable(failed.reason.message, reason=failed.reason.code) from failed
+        except OSError as problem:
+            raise Unavailable(f"the config files cannot be written: {problem}") from problem
+
     def _prepare_elsewhere(self, spec: RunSpec) -> PreparedInstance:
         """Make ready what lies on the node already: only our own folder for its output is new. Raises PrepareFailed."""
         placement, service, takeover = self._placement(spec.instance_id), spec.source.service, spec.takeover
@@ -214,9 +230,14 @@ def _executable(placement: Placement, name: str) -> str:
 
 def _expanded(file: ConfigFile, values: Mapping[str, str]) -> ConfigFile:
     try:
-        return msgspec.structs.replace(file, content=expand(file.content, values))
+        content = expand(file.content, values)
     except Invalid as problem:
         raise PrepareFailed(unresolved_reason(problem, f"{file.path}: ")) from problem
+    fault = find_fault(file.format, content)
+    if fault is not None:
+        words = f"{file.path} would be no {file.format}: {fault}"
+        raise PrepareFailed(Reason("invalid_config", words, {"path": file.path, "line": fault.line}))
+    return msgspec.structs.replace(file, content=content)
 
 
 def unresolved_reason(problem: Invalid, where: str = "") -> Reason:

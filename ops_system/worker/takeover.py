@@ -1,7 +1,7 @@
 """What people at the master ask about processes that run here already: who would be taken over, and a reload.
 
-Answers `processes.list`, `takeover.match` and `instances.reload`. The takeover itself is a wish like any other; the
-node's own policy stands before both.
+Answers `processes.list`, `takeover.match`, `instances.reload` and `instances.reconfigure`. The takeover itself is a
+wish like any other; the node's own policy stands before all of them.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ops_system.model.errors import NotAllowed, NotFound
+from ops_system.model.errors import NotAllowed, NotFound, Unavailable
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.reasons import Reason
@@ -28,6 +28,7 @@ from ops_system.protocol.requests import (
     Matched,
     MatchProcess,
     Processes,
+    ReconfigureInstance,
     Reloaded,
     ReloadInstance,
 )
@@ -55,11 +56,16 @@ class Takeovers:
     """See the module. `find` gives an instance's wish."""
 
     def __init__(
-        self, policy: Policy, supervisor: Caretaker, find: Callable[[InstanceId], InstanceSpec | None]
+        self,
+        policy: Policy,
+        supervisor: Caretaker,
+        find: Callable[[InstanceId], InstanceSpec | None],
+        rewrite: Callable[[InstanceSpec], Awaitable[None]],
     ) -> None:
         self._policy = policy
         self._supervisor = supervisor
         self._find = find
+        self._rewrite = rewrite
 
     async def list_processes(self, _body: ListProcesses) -> Processes:
         """Answer `processes.list`."""
@@ -75,14 +81,30 @@ class Takeovers:
 
     async def reload(self, body: ReloadInstance) -> Reloaded:
         """Answer `instances.reload`. Raises NotFound, NotAllowed, Invalid, TimedOut."""
-        spec = self._find(body.instance_id)
+        return await self._run(self._get(body.instance_id))
+
+    async def reconfigure(self, body: ReconfigureInstance) -> Reloaded:
+        """Answer `instances.reconfigure`. Raises as `reload`, and Unavailable `not_yet`."""
+        spec = self._get(body.instance_id)
+        if spec.generation < body.generation:
+            raise Unavailable(f"the wish {body.generation} has not arrived here yet", reason="not_yet")
+        if not spec.service.hooks.reload:
+            raise NotAllowed(f"instance {body.instance_id} ({spec.name}) has no reload command")
+        await self._rewrite(spec)
+        return await self._run(spec)
+
+    def _get(self, instance_id: InstanceId) -> InstanceSpec:
+        spec = self._find(instance_id)
         if spec is None:
-            raise NotFound(f"this node keeps no instance {body.instance_id}", id=body.instance_id)
+            raise NotFound(f"this node keeps no instance {instance_id}", id=instance_id)
+        return spec
+
+    async def _run(self, spec: InstanceSpec) -> Reloaded:
         argv = spec.service.hooks.reload
         if not argv:
-            raise NotAllowed(f"instance {body.instance_id} ({spec.name}) has no reload command")
+            raise NotAllowed(f"instance {spec.instance_id} ({spec.name}) has no reload command")
         started_s = time.monotonic()
-        result = await self._supervisor.run_beside(body.instance_id, argv)
+        result = await self._supervisor.run_beside(spec.instance_id, argv)
         duration_s = round(time.monotonic() - started_s, 3)
         _log.info("the reload command of %s ended with %d", spec.name, result.code)
         return Reloaded(result.code, result.output, duration_s)

@@ -29,6 +29,7 @@ from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems.rules import NewModule, NewSystem
 from ops_system.master.systems.service import Systems
+from ops_system.master.templates.service import Templates
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import NotFound
 from ops_system.model.ids import NodeId
@@ -152,7 +153,10 @@ class Desk:
             clock=self.clock,
             **common,
         )
-        self.systems = Systems(packages=self.packages, clock=self.clock, sealer=PlainSealer(), **common)
+        self.templates = Templates(clock=self.clock, **common)
+        self.systems = Systems(
+            packages=self.packages, templates=self.templates, clock=self.clock, sealer=PlainSealer(), **common
+        )
         self.announcer = Announcer(operations=self.operations, links=self.links, bus=self.bus, clock=self.clock)
         self.observer = Observer(
             database=database,

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.events import InstanceFailed
-from ops_system.master.instances.rules import Record, with_secrets
+from ops_system.master.instances.rules import Record, has_secrets, with_secrets
 from ops_system.master.instances.views import Instance, TimelineEvent, view_of
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
+from ops_system.master.systems.secrets import Unsealed
 from ops_system.model.errors import Unavailable
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import Desired, InstanceSpec
@@ -26,7 +27,7 @@ APPLY_LIFE = timedelta(minutes=10)  # trust S15: an older command is refused; th
 
 _log = logging.getLogger(__name__)
 
-SecretsOf = Callable[[InstanceSpec], Mapping[str, str]]
+SecretsOf = Callable[[InstanceSpec], Unsealed]
 MetricsOf = Callable[[InstanceId], Mapping[str, float]]
 
 
@@ -88,7 +89,7 @@ class Announcer:
         self._clock = clock
         self.heard: set[NodeId] = set()
         self.metrics_of: MetricsOf = lambda _instance_id: {}
-        self.secrets_of: SecretsOf = lambda _spec: {}
+        self.secrets_of: SecretsOf = lambda _spec: Unsealed()
 
     def view(self, record: Record) -> Instance:
         """Return the instance as it is shown now."""
@@ -123,6 +124,6 @@ class Announcer:
     def apply_frame(self, node_id: NodeId, spec: InstanceSpec) -> Apply:
         """Return the frame that tells a worker this wish, secrets filled in, good from now. Raises `Unavailable`."""
         now = self._clock.now()
-        if spec.secret_env and spec.desired is not Desired.ABSENT:
+        if has_secrets(spec) and spec.desired is not Desired.ABSENT:
             spec = with_secrets(spec, self.secrets_of(spec))
         return Apply(node_id=node_id, issued_at=now, expires_at=now + APPLY_LIFE, spec=spec)

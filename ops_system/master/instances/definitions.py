@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from ops_system.master.instances import placing, store
-from ops_system.master.instances.rules import Record
+from ops_system.master.instances.rendering import check_rendered
+from ops_system.master.instances.rules import Record, with_secrets
 from ops_system.master.nodes.service import Nodes
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems.environment import hidden_of, plain_of, settle_values
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
 from ops_system.model.errors import NotAllowed, OpsError
+from ops_system.model.formats import Format
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module
@@ -37,10 +39,11 @@ class Definitions:
         ref = await self._packages.get_ref(module.package, module.version, tx)
         on_node = {neighbour.module_id: neighbour.instance_id for neighbour in neighbours}
         depends_on = [on_node[wanted] for wanted in module.depends_on if wanted in on_node]
-        env = settle_values(await self._systems.env_shares(tx, module, instance_id))
+        env = settle_values(await self._systems.layers.env_shares(tx, module, instance_id))
         service = merged_manifest(package.manifest, module, plain_of(env))
+        files = await self._systems.layers.config_files(tx, module, instance_id)
         spec = placing.build_spec(instance_id, module, ref, service, depends_on)
-        return msgspec.structs.replace(spec, secret_env=hidden_of(env))
+        return msgspec.structs.replace(spec, secret_env=hidden_of(env), config_files=files)
 
     async def foresee(
         self, tx: Transaction, record: Record, module: Module, neighbours: Iterable[InstanceSpec]
@@ -59,6 +62,7 @@ class Definitions:
             lambda: placing.check_node(fresh.service, node),
             lambda: placing.check_placeholders(fresh.service, fresh.config_files),
             lambda: placing.check_ports(fresh, others, node),
+            lambda: self.check_files(fresh, node),
         )
         found = (_problem_of(check) for check in checks)
         return fresh, [one for one in found if one is not None]
@@ -83,7 +87,13 @@ class Definitions:
             placing.check_node(fresh.service, node)
         placing.check_placeholders(fresh.service, fresh.config_files)
         placing.check_ports(fresh, neighbours, node)
+        self.check_files(fresh, node)
         return fresh
+
+    def check_files(self, spec: InstanceSpec, node: placing.NodeFacts) -> None:
+        """Raise `Invalid`, with line and column, when a file rendered for this node is not of its format."""
+        if any(file.format is not Format.TEXT for file in spec.config_files):
+            check_rendered(with_secrets(spec, self._systems.layers.secrets_of(spec)), node)
 
 
 def _problem_of(check: Callable[[], None]) -> OpsError | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from ops_system.master.nodes.rules import Node
+from ops_system.master.templates.rules import SECRET
 from ops_system.model.errors import Conflict, Invalid, NotAllowed
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import ConfigFile, Desired, InstanceSpec, Origin
@@ -25,6 +26,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     labels: Mapping[str, str]
     is_online: bool
     hindrance: str = ""
+    ip: str = ""
 
 
 def facts_of(node: Node) -> NodeFacts:
@@ -42,6 +44,7 @@ def facts_of(node: Node) -> NodeFacts:
         arch=node.arch,
         labels=node.labels,
         is_online=node.status in {NodeStatus.ONLINE, NodeStatus.SUSPECT},
+        ip=node.ip,
         hindrance=next((words for words, is_so in hindrances.items() if is_so), ""),
     )
 
@@ -98,11 +101,12 @@ def check_placeholders(manifest: Manifest, files: Sequence[ConfigFile]) -> None:
     texts = [(f"$.args[{index}]", text) for index, text in enumerate(manifest.args)]
     texts += [(f"$.env.{key}", text) for key, text in manifest.env.items()]
     texts += [("$.health.target", manifest.health.target)]
-    texts += [(f"$.config_mounts.{file.path}", file.content) for file in files]
+    mounted = [(f"$.config_mounts.{file.path}", file.content) for file in files]
     problems = []
-    for where, text in texts:
-        try:
-            unknown = [name for name in find(text) if name not in known]
+    for where, text in [*texts, *mounted]:
+        try:  # secrets in files were looked up when the file was made
+            is_file = (where, text) in mounted
+            unknown = [name for name in find(text) if name not in known and not (is_file and name.startswith(SECRET))]
         except Invalid as fault:
             problems.append(f"{where}: {fault.message}")
         else:
@@ -118,8 +122,7 @@ def build_spec(
     service: Manifest,
     depends_on: Iterable[InstanceId],
 ) -> InstanceSpec:
-    """Return the definition of a new instance; generation 0 says that nothing is wished of it yet."""
-    files = tuple(ConfigFile(mount.path, mount.content, int(mount.mode, 8)) for mount in module.config_mounts)
+    """Return the definition of a new instance, without its files; generation 0: nothing is wished of it yet."""
     return InstanceSpec(
         instance_id=instance_id,
         generation=0,
@@ -132,7 +135,6 @@ def build_spec(
         origin=Origin.ADOPTED if service.is_external and service.pid_strategy != "spawn" else Origin.MANAGED,
         start_order=module.start_order,
         depends_on=tuple(depends_on),
-        config_files=files,
         secret_env=module.env_secrets,
     )
 

@@ -15,6 +15,8 @@ from typing import assert_never
 import msgspec
 
 from ops_system.master.operations.rules import TargetEnd
+from ops_system.master.systems.secrets import Unsealed
+from ops_system.master.templates.rules import SECRET, secrets_in
 from ops_system.model.errors import NotAllowed
 from ops_system.model.ids import NodeId
 from ops_system.model.instances import (
@@ -26,6 +28,7 @@ from ops_system.model.instances import (
     State,
 )
 from ops_system.model.operations import OperationState
+from ops_system.model.placeholders import escape, fill
 from ops_system.model.reasons import Reason
 
 DOWNLOAD_PATIENCE_S = 60.0  # a broken download is tried again by the worker; so long the operation waits (trust R19)
@@ -111,6 +114,13 @@ def next_wish(spec: InstanceSpec, action: Action, fresh: InstanceSpec | None = N
     return msgspec.structs.replace(base, **changes)
 
 
+def redelivered(spec: InstanceSpec, fresh: InstanceSpec) -> InstanceSpec:
+    """Return the same wish with another definition, one generation on; what runs goes on."""
+    return msgspec.structs.replace(
+        fresh, generation=spec.generation + 1, desired=spec.desired, restart_seq=spec.restart_seq
+    )
+
+
 def is_watched_only(spec: InstanceSpec) -> bool:
     """Whether others start the process and we cannot."""
     if spec.takeover is not None:
@@ -128,10 +138,22 @@ def check_act(spec: InstanceSpec, action: Action) -> None:
         raise NotAllowed(words, reason="watched_only")
 
 
-def with_secrets(spec: InstanceSpec, values: Mapping[str, str]) -> InstanceSpec:
-    """Return the wish with secret environment values filled in, such that no placeholder in them is expanded."""
-    plain = {name: value.replace("$", "$$") for name, value in values.items()}
-    return msgspec.structs.replace(spec, service=msgspec.structs.replace(spec.service, env=spec.service.env | plain))
+def has_secrets(spec: InstanceSpec) -> bool:
+    """Whether something of the wish is filled in on the way to the worker alone."""
+    return bool(spec.secret_env) or any(secrets_in(file.content) for file in spec.config_files)
+
+
+def with_secrets(spec: InstanceSpec, secrets: Unsealed) -> InstanceSpec:
+    """Return the wish with secret values filled in, such that no placeholder in them is expanded."""
+    plain = {name: escape(value) for name, value in secrets.env.items()}
+    values = {f"{SECRET}{name}": value for name, value in secrets.variables.items()}
+    return msgspec.structs.replace(
+        spec,
+        service=msgspec.structs.replace(spec.service, env=spec.service.env | plain),
+        config_files=tuple(
+            msgspec.structs.replace(file, content=fill(file.content, values)) for file in spec.config_files
+        ),
+    )
 
 
 _DESIRED: Mapping[Action, Desired] = {  # an upgrade leaves the wish as it is

@@ -25,6 +25,7 @@ from ops_system.master.instances.rules import (
     after_cancel,
     check_destroy,
     next_wish,
+    redelivered,
     takes_fresh,
     wants_start,
 )
@@ -85,7 +86,7 @@ class Instances:
         self._loaded_s = clock.monotonic_s()
         self._changed_nodes: set[NodeId] = set()
         self._wake = asyncio.Event()
-        announcer.secrets_of = systems.secret_values
+        announcer.secrets_of = systems.layers.secrets_of
         packages.usage.ask_before_delete(store.list_package_users)
         systems.ask_before_delete(store.list_names_by_modules)
         nodes.guard_removal(self.names_on_node)
@@ -338,6 +339,7 @@ class Instances:
         placing.check_node(spec.service, node)
         placing.check_placeholders(spec.service, spec.config_files)
         placing.check_ports(spec, neighbours, node)
+        self._definitions.check_files(spec, node)
         return await self._insert(tx, spec, node)
 
     async def _check_place(self, tx: Transaction, module_id: str, name: str, node: placing.NodeFacts) -> None:
@@ -399,6 +401,13 @@ class Instances:
         await after.begin_target(self._operations, tx, operation_id, record.spec.instance_id, STEPS[action][0])
         after.tell(begun)
         return begun
+
+    async def redeliver(self, tx: Transaction, record: Record, definition: InstanceSpec, after: Aftermath) -> Record:
+        """Give an instance another definition beside what runs: nothing is started anew, and nobody waits for it."""
+        changed = msgspec.structs.replace(record, spec=redelivered(record.spec, definition))
+        await store.save_wish(tx, changed)
+        after.tell(changed)
+        return changed
 
     async def _supersede(self, tx: Transaction, record: Record, operation_id: str, after: Aftermath) -> None:
         if record.operation_id in {None, operation_id}:

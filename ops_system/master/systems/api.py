@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from ops_system.master.systems.applying import Applier, ApplyBody, DiffBody, SystemDiff
+from ops_system.master.systems.applying import Applier, SystemApply, SystemDiff, SystemText
 from ops_system.master.systems.rules import ModulePatch, NewModule, NewSystem, SystemPatch
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
@@ -28,7 +28,7 @@ def document_routes(applier: Applier) -> list[Route]:
         return web.Response(body=text.encode(), content_type=_YAML, charset="utf-8", headers=headers)
 
     async def diff(call: Call) -> SystemDiff:
-        return await applier.apply(ApplyBody(call.body.document, dry_run=True), call.principal)
+        return await applier.apply(SystemApply(call.body.document, dry_run=True), call.principal)
 
     async def apply(call: Call) -> SystemDiff:
         return await applier.apply(call.body, call.principal)
@@ -54,7 +54,7 @@ def document_routes(applier: Applier) -> list[Route]:
             "Show what a YAML document would change, and which instances it touches; nothing is written",
             "diff_system",
             answer=SystemDiff,
-            body=DiffBody,
+            body=SystemText,
             tag="systems",
             errors=("not_allowed", *_WRITE_ERRORS),
         ),
@@ -66,7 +66,7 @@ def document_routes(applier: Applier) -> list[Route]:
             "Make a system what a YAML document says, all of it or nothing",
             "apply_system",
             answer=SystemDiff,
-            body=ApplyBody,
+            body=SystemApply,
             tag="systems",
             errors=("not_allowed", *_WRITE_ERRORS),
         ),

@@ -35,7 +35,7 @@ from ops_system.storage.database import Database, Transaction
 MAX_AUDITED = 50
 
 
-class ApplyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SystemApply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A system as YAML. `secrets`: values by module (`""`: the system's own) and name; they want the grant."""
 
     document: str
@@ -43,7 +43,7 @@ class ApplyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: dict[str, dict[str, str]] = {}
 
 
-class DiffBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SystemText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A system as YAML."""
 
     document: str
@@ -146,7 +146,7 @@ class Applier:
         check_whole(system, modules, actor)
         return system.name, write_document(document_of(system, modules), f"system {system.id}")
 
-    async def apply(self, body: ApplyBody, actor: Principal) -> SystemDiff:
+    async def apply(self, body: SystemApply, actor: Principal) -> SystemDiff:
         """Make the system so. The same document again changes nothing.
 
         Raises `Invalid` (every fault with its path), `Forbidden` (scope, grant for secrets), `NotAllowed` (a module

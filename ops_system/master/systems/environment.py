@@ -11,6 +11,10 @@ import msgspec
 Origin = Literal["package", "global", "system", "module", "instance"]
 
 
+LEVELS: tuple[Origin, ...] = ("global", "system", "module", "instance")
+"""Where variables of config files may be set, from far to near."""
+
+
 class Share(msgspec.Struct, frozen=True):
     """What one level says: plain values, and the names of those that nobody is shown."""
 

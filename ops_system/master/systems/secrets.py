@@ -6,6 +6,8 @@ The sealed values are kept in memory too (a few KB), because the way to a worker
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from ops_system.master.systems import store
 from ops_system.model.ids import ModuleId
 from ops_system.storage.database import Database, Transaction
@@ -21,6 +23,16 @@ class Sealer(Protocol):
     def unseal(self, sealed: bytes) -> bytes:
         """Return what was sealed. Raises `Unavailable`."""
         ...
+
+
+class Unsealed(msgspec.Struct, frozen=True):
+    """The secrets of one wish, plain: for the way to the worker alone."""
+
+    env: dict[str, str] = {}
+    variables: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return "Unsealed(…)"
 
 
 class ModuleSecrets:

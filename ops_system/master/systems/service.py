@@ -9,7 +9,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.packages.service import Packages
 from ops_system.master.systems import store
-from ops_system.master.systems.environment import LayeredValue, Share, settle_values
+from ops_system.master.systems.layers import Layers
 from ops_system.master.systems.rules import (
     ModulePatch,
     NewModule,
@@ -29,11 +29,12 @@ from ops_system.master.systems.rules import (
     patched_system,
 )
 from ops_system.master.systems.secrets import ModuleSecrets, Sealer
+from ops_system.master.templates.rules import raise_if_any
+from ops_system.master.templates.service import Templates
 from ops_system.master.templates.values import Kind, LayeredValues, Sealed
 from ops_system.master.web.route import ListQuery, Page, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.ids import ModuleId, SystemId, spell_id
-from ops_system.model.instances import InstanceSpec
 from ops_system.model.systems import Module, Placement, System
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Queries, Transaction
@@ -49,18 +50,30 @@ class Systems:
     """The one book of definitions."""
 
     def __init__(
-        self, *, database: Database, packages: Packages, audit: Audit, bus: Bus, clock: Clock, sealer: Sealer
+        self,
+        *,
+        database: Database,
+        packages: Packages,
+        templates: Templates,
+        audit: Audit,
+        bus: Bus,
+        clock: Clock,
+        sealer: Sealer,
     ) -> None:
         self._database = database
         self._packages = packages
+        self._templates = templates
         self._audit = audit
         self._bus = bus
         self._clock = clock
         self.secrets = ModuleSecrets(sealer)
         self.values = LayeredValues(sealer)
+        self.layers = Layers(database, packages, templates, self.values, self.secrets)
         self._instances: list[InstanceQuestion] = []
         self._placements: dict[str, dict[str, Placement]] = {}  # by system and module: who is told of changes
         packages.usage.ask_before_delete(store.list_package_users)
+
+        templates.ask_for_users(store.list_template_users)
 
     def ask_before_delete(self, question: InstanceQuestion) -> None:
         """Refuse deletions, and another package under a module, while `question` names instances."""
@@ -176,30 +189,6 @@ class Systems:
         if await store.is_name_taken(tx, system.name, system.id):
             raise Conflict(f"another system is called {system.name!r}; choose another name", name=system.name)
 
-    # --- environment ----------------------------------------------------------------------------------------------
-    async def env_shares(self, reader: Queries, module: Module, instance_id: str | None = None) -> list[Share]:
-        """Return what system, module and instance say of the environment, in this order."""
-        owners = [module.system_id, *([] if instance_id is None else [instance_id])]
-        layers = await self.values.layers(reader, Kind.ENV, owners)
-        of_module = Share("module", module.env, module.env_secrets)
-        shares = [Share("system", layers[0].plain, layers[0].hidden), of_module]
-        return [*shares, *(Share("instance", layer.plain, layer.hidden) for layer in layers[1:])]
-
-    async def environment(self, module: Module, instance_id: str | None = None) -> list[LayeredValue]:
-        """Return every value of the environment that counts, the package's too, and where it comes from."""
-        shares = await self.env_shares(self._database, module, instance_id)
-        if module.package:
-            package = await self._packages.get(module.package, module.version)
-            shares.insert(0, Share("package", package.manifest.env))
-        return settle_values(shares)
-
-    def secret_values(self, spec: InstanceSpec) -> dict[str, str]:
-        """Return the plain values of the secrets in an instance's environment. Raises `Unavailable`."""
-        names = spec.secret_env
-        above = self.values.secrets(Kind.ENV, [spec.system_id], names)
-        own = self.values.secrets(Kind.ENV, [spec.instance_id], names)
-        return above | self.secrets.values(spec.module_id, names) | own
-
     # --- modules --------------------------------------------------------------------------------------------------
     async def list_modules(self, system_id: str, reader: Queries | None = None) -> list[Module]:
         """Return a system's modules in start order. Raises `NotFound`."""
@@ -213,6 +202,10 @@ class Systems:
         await self.get_system(system_id, principal=principal)
         items, total = await store.list_module_page(self._database, system_id, query, _scope_of(principal))
         return Page(items=items, total=total)
+
+    async def list_mounting(self, reader: Queries, template: str) -> list[Module]:
+        """Return the modules that mount a config template."""
+        return await store.list_modules_with_template(reader, template)
 
     async def get_module(
         self, module_id: str, reader: Queries | None = None, principal: Principal | None = None
@@ -325,6 +318,7 @@ class Systems:
         if any(sibling.name == module.name and sibling.id != module.id for sibling in siblings):
             raise Conflict(f"the system has a module called {module.name!r}; choose another name", name=module.name)
         check_module(module, siblings)
+        await self._check_mounts(tx, module)
         if not module.package:
             check_external(module)
             return
@@ -334,6 +328,16 @@ class Systems:
             problem = f"$.version: {missing.message}"
             raise Invalid(problem, problems=[problem], package=module.package, version=module.version) from missing
         merged_manifest(package.manifest, module)
+
+    async def _check_mounts(self, tx: Transaction, module: Module) -> None:
+        problems = []
+        for index, mount in enumerate(module.config_mounts):
+            try:
+                if mount.template:
+                    await self._templates.read(tx, mount.template, mount.template_version)
+            except Invalid as fault:
+                problems.append(f"$.config_mounts[{index}].template: {fault.message}")
+        raise_if_any(problems)
 
     async def check_no_instances(self, tx: Transaction, modules: list[ModuleId], what: str) -> None:
         """Raise `NotAllowed` while instances of these modules exist."""

@@ -37,9 +37,9 @@ def _system(row: Row) -> System:
         description=row["description"],
         created_at=from_ms(row["created_ms"]),
         modules=row["modules"],
-    )
         env=msgspec.json.decode(row["env"], type=dict[str, str]),
         env_secrets=tuple(sorted(msgspec.json.decode(row["env_secrets"], type=list[str]))),
+    )
 
 
 def _module(row: Row) -> Module:
@@ -84,13 +84,13 @@ async def find_system(reader: Queries, system_id: str) -> System | None:
     return None if row is None else _system(row)
 
 
-async def list_systems(reader: Queries, query: ListQuery, scope: Mapping[str, str]) -> tuple[list[System], int]:
 async def find_system_by_name(reader: Queries, name: str) -> System | None:
     """Return the system of this name."""
     row = await reader.fetch_one(f"{_SYSTEM} WHERE s.name = ?", (name,))
     return None if row is None else _system(row)
 
 
+async def list_systems(reader: Queries, query: ListQuery, scope: Mapping[str, str]) -> tuple[list[System], int]:
     """Return one page of what a scope sees and how many match in all."""
     pattern = like(query.q)
     order = order_by(query.sort, _SYSTEM_SORTS, "name")
@@ -185,6 +185,26 @@ async def list_package_users(reader: Queries, package: str, version: str) -> lis
         (package, version),
     )
     return [PackageUser("module", row["id"], row["name"]) for row in rows]
+
+
+async def list_template_users(reader: Queries, template: str) -> list[str]:
+    """Return the modules that mount a config template, `system/module`."""
+    rows = await reader.fetch_all(
+        "SELECT DISTINCT s.name || '/' || m.name AS name FROM modules m JOIN systems s ON s.id = m.system_id,"
+        " json_each(m.plan, '$.config_mounts') mount WHERE json_extract(mount.value, '$.template') = ? ORDER BY 1",
+        (template,),
+    )
+    return [row["name"] for row in rows]
+
+
+async def list_modules_with_template(reader: Queries, template: str) -> list[Module]:
+    """Return the modules that mount a config template."""
+    rows = await reader.fetch_all(
+        "SELECT * FROM modules WHERE id IN (SELECT m.id FROM modules m, json_each(m.plan, '$.config_mounts') mount"
+        " WHERE json_extract(mount.value, '$.template') = ?)",
+        (template,),
+    )
+    return [_module(row) for row in rows]
 
 
 async def insert_module(tx: Transaction, module: Module) -> None:

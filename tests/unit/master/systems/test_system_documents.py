@@ -6,7 +6,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from ops_system.master.configs.foresight import Foresight
-from ops_system.master.systems.applying import Applier, ApplyBody, Effect
+from ops_system.master.systems.applying import Applier, Effect, SystemApply
 from ops_system.master.systems.document import read_document
 from ops_system.master.systems.rules import ModulePatch, NewModule, SystemPatch
 from ops_system.master.systems.schema import json_schema, schema_text
@@ -46,7 +46,7 @@ def applier(desk):
 
 
 async def apply(applier, text, actor=ADA, **more):
-    return await applier.apply(ApplyBody(text, **more), actor)
+    return await applier.apply(SystemApply(text, **more), actor)
 
 
 def paths(diff):
@@ -227,7 +227,7 @@ async def test_an_environment_goes_down_and_the_nearest_wins(desk):
     module = await desk.systems.create_module(
         system, NewModule("web", "web", "1.0", env={"REGION": "us"}, env_secrets={"KEY": "m-82"}), ADA
     )
-    values = {one.name: one for one in await desk.systems.environment(module)}
+    values = {one.name: one for one in await desk.systems.layers.environment(module)}
     assert {name: (one.value, one.origin) for name, one in values.items()} == {
         "KEY": (None, "module"),
         "MODE": ("shop", "system"),
@@ -245,9 +245,9 @@ async def test_an_environment_goes_down_and_the_nearest_wins(desk):
     await fresh.link_up(node)
     assert fresh.links.wishes(instance.id)[-1].service.env == env
     await desk.systems.patch_module(module.id, ModulePatch(env_secrets={"KEY": None}), ADA)
-    assert {one.name: one.origin for one in await desk.systems.environment(await desk.systems.get_module(module.id))}[
-        "KEY"
-    ] == "system"
+    assert {
+        one.name: one.origin for one in await desk.systems.layers.environment(await desk.systems.get_module(module.id))
+    }["KEY"] == "system"
 
 
 async def test_the_published_schema_is_the_code_s_and_takes_what_is_exported(desk, applier):
