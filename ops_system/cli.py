@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from ops_system import __version__
@@ -389,21 +390,29 @@ def help_text(program: Program) -> str:
     return "\n".join([*lines, f"  {'--help, --version':<{_WIDTH - 2}}this text, or the version; then exit"])
 
 
-def run_role(name: str, serve: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
-    """Run a role's command line and return its exit code; an OpsError becomes one line on stderr."""
+def run_role(
+    name: str,
+    serve: Callable[[list[str]], int],
+    argv: list[str] | None = None,
+    told: TextIO | None = None,
+) -> int:
+    """Run a role's command line and return its exit code; an OpsError becomes one line on stderr.
+
+    `told` takes what else would go to this process's stdout and stderr.
+    """
     try:
         return serve(sys.argv[1:] if argv is None else argv)
     except Answered as answer:
-        sys.stdout.write(f"{answer}\n")
+        (told or sys.stdout).write(f"{answer}\n")
         return EXIT_FINE
     except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: stopped by {signal.Signals.SIGINT.name}\n")
+        (told or sys.stderr).write(f"{name}: stopped by {signal.Signals.SIGINT.name}\n")
         return EXIT_FAILED
     except (OpsError, BaseExceptionGroup) as error:
         first = _ops_error_in(error)
         if first is None:
             raise
-        sys.stderr.write(f"{name}: {' '.join(first.message.split())}\n")
+        (told or sys.stderr).write(f"{name}: {' '.join(first.message.split())}\n")
         return _exit_code(first)
 
 

@@ -1,0 +1,117 @@
+"""`ops packages push`: a zip to the master. Large ones go in parts; a broken connection goes on where it stopped."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from ops_system.cli import EXIT_FINE, Argument
+from ops_system.client.acts import Special
+from ops_system.client.connection import Master, fill
+from ops_system.client.desk import Desk
+from ops_system.client.render import clean
+from ops_system.client.shapes import Json, Refused
+from ops_system.model.errors import Unavailable, UsageError
+from ops_system.model.quantities import format_size
+
+WHOLE_BYTES = 16 * 1024 * 1024  # up to here one request
+PART_BYTES = 8 * 1024 * 1024
+TRIES, BETWEEN_S = 6, 1.0
+_HASH_BYTES = 1 << 20
+
+
+def push(desk: Desk) -> int:
+    """Bring a package to the master and show it."""
+    path = Path(desk.parsed.arguments["ZIP"])
+    try:
+        size_bytes = path.stat().st_size
+        package = _whole(desk.master, path) if size_bytes <= WHOLE_BYTES else _in_parts(desk, path, size_bytes)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    if desk.output != "table" or desk.is_quiet:
+        desk.show(package)
+    else:
+        names = {key: clean(str(package[key])) for key in ("name", "version", "sha256")}
+        desk.print(desk.words.say("push.done", **names))
+    return EXIT_FINE
+
+
+def _whole(master: Master, path: Path) -> Json:
+    return master.send("POST", "/packages", path.read_bytes(), {"Content-Type": "application/zip"}).json()
+
+
+def _in_parts(desk: Desk, path: Path, size_bytes: int) -> Json:
+    wanted = {"size_bytes": size_bytes, "sha256": _sha256(path)}
+    upload = desk.master.ask("POST", "/uploads", wanted).json()
+    place = fill("/uploads/{id}", {"id": str(upload["id"])})
+    try:
+        _send_parts(desk, path, place, size_bytes)
+        return desk.master.ask("POST", f"{place}/complete", {}).json()
+    except (Refused, KeyboardInterrupt):
+        desk.master.close()
+        desk.master.ask("DELETE", place)
+        raise
+
+
+def _send_parts(desk: Desk, path: Path, place: str, size_bytes: int) -> None:
+    offset, tries = 0, 0
+    with path.open("rb") as file:
+        while offset < size_bytes:
+            file.seek(offset)
+            try:
+                part = file.read(PART_BYTES)
+                answer = desk.master.send("PUT", place, part, _OCTETS, {"offset": offset}).json()
+                offset, tries = int(answer["received_bytes"]), 0
+            except Unavailable:
+                tries += 1
+                if tries >= TRIES:
+                    raise
+                time.sleep(BETWEEN_S * tries)
+                offset = _received(desk.master, place, offset)
+            _tell(desk, offset, size_bytes)
+    _tell(desk, -1, size_bytes)
+
+
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def _received(master: Master, place: str, offset: int) -> int:
+    try:
+        return int(master.get(place)["received_bytes"])
+    except Unavailable:
+        return offset
+
+
+def _tell(desk: Desk, offset: int, size_bytes: int) -> None:
+    if desk.around.stderr.isatty() and not desk.is_quiet:
+        shown = (
+            "" if offset < 0 else f"{desk.words.say('push.sending')} {format_size(offset)} / {format_size(size_bytes)}"
+        )
+        desk.around.stderr.write(f"\r\x1b[K{shown}")
+        desk.around.stderr.flush()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_HASH_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+PUSHING = (
+    Special(
+        ("packages", "push"),
+        ("upload a package; pack-tool makes and signs them", "上传服务包(由 pack-tool 制作和签名)"),
+        push,
+        (Argument("ZIP"),),
+        (),
+        (
+            "POST /packages",
+            "POST /uploads",
+            "GET /uploads/{id}",
+            "PUT /uploads/{id}",
+            "DELETE /uploads/{id}",
+            "POST /uploads/{id}/complete",
+        ),
+    ),
+)

@@ -1,0 +1,95 @@
+"""Whom to believe when a master is met for the first time, and the TLS contexts that follow from it.
+
+As a worker does, `ops` can be told the SHA-256 of the authority's public key: the authority is fetched blindly, and
+believed only when its key has that hash. From then on only this authority is believed for that master.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import ipaddress
+import ssl
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ops_system.model.errors import SafetyRefusal, Unavailable, UsageError
+
+TIMEOUT_S = 60.0
+_MAX_CA_BYTES = 1 << 20
+
+
+class _CaAnswer(msgspec.Struct, frozen=True):
+    ca_pem: str
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether this address cannot leave the machine."""
+    host = urlsplit(url).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def refuse_plain(url: str, *, is_allowed: bool) -> None:
+    """Raise UsageError for an address that would send credentials readable over the network."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or is_allowed or is_loopback(url):
+        return
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    raise UsageError(
+        f"{url} would send what proves who you are readable over the network;"
+        f" use https://{host}:8443, or --allow_plain_http 1"
+    )
+
+
+def tls_context(ca_pem: str) -> ssl.SSLContext:
+    """Return what checks certificates: by this authority alone, or by the system's when there is none."""
+    if not ca_pem:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except ssl.SSLError as error:
+        raise UsageError(f"this is no certificate of an authority: {error}") from error
+    return context
+
+
+def fetch_ca(url: str) -> tuple[str, str]:
+    """Return the authority a master claims and its key's SHA-256, both unproven. Raises Unavailable, UsageError."""
+    parts = urlsplit(url)
+    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    blind.check_hostname = False
+    blind.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S, context=blind)
+    try:
+        with contextlib.closing(connection):
+            connection.request("GET", "/api/v1/worker/ca", headers={"Accept": "application/json"})
+            body = connection.getresponse().read(_MAX_CA_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"{url} does not answer ({str(error) or type(error).__name__})") from error
+    try:
+        ca_pem = msgspec.json.decode(body, type=_CaAnswer).ca_pem
+        return ca_pem, key_sha256(ca_pem)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UsageError(f"{url} does not answer like an ops master; check the address") from error
+
+
+def pin_ca(url: str, wanted_sha256: str) -> str:
+    """Return the authority whose key has this hash. Raises SafetyRefusal when the master shows another one."""
+    ca_pem, found = fetch_ca(url)
+    if found != wanted_sha256.lower():
+        raise SafetyRefusal(
+            f"{url} shows another authority ({found}) than the one given; nothing was sent to it."
+            " Ask who runs the master for the right value"
+        )
+    return ca_pem
+
+
+def key_sha256(ca_pem: str) -> str:
+    """Return the SHA-256 of the certificate's SubjectPublicKeyInfo in hex, as in join tokens. Raises ValueError."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
