@@ -237,11 +237,6 @@ def stream_line(answer: bytes) -> bytes:
     return b'{"result":' + answer + b"}\n"
 
 
-def error_body(words: str, grpc: int) -> bytes:
-    """Return what etcd's gateway says when it refuses."""
-    return msgspec.json.encode({"error": words, "message": words, "code": grpc})
-
-
 def quoted(text: str) -> str:
     """Return a text as JSON."""
     return msgspec.json.encode(text).decode()

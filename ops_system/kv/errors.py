@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import msgspec
+
 from ops_system.model.errors import OpsError
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED = 3, 4, 5, 7
@@ -140,6 +142,27 @@ class NoSpace(StoreError):
     http_status = 507
     grpc = RESOURCE_EXHAUSTED
     words = "etcdserver: mvcc: database space exceeded"
+
+
+_BY_CODE = {
+    "unauthenticated": UNAUTHENTICATED,
+    "forbidden": PERMISSION_DENIED,
+    "not_found": NOT_FOUND,
+    "storage_full": RESOURCE_EXHAUSTED,
+    "timeout": DEADLINE_EXCEEDED,
+    "unavailable": UNAVAILABLE,
+    "internal": INTERNAL,
+}
+
+
+def grpc_code(error: OpsError) -> int:
+    """Return the gRPC code of anything the product raises."""
+    return error.grpc if isinstance(error, StoreError) else _BY_CODE.get(error.code, INVALID_ARGUMENT)
+
+
+def store_error_body(words: str, grpc: int) -> bytes:
+    """Return what etcd's gateway says when it refuses."""
+    return msgspec.json.encode({"error": words, "message": words, "code": grpc})
 
 
 KNOWN: tuple[type[StoreError], ...] = (

@@ -12,7 +12,16 @@ from ops_system.kv import codec
 from ops_system.kv.access import Access
 from ops_system.kv.base import Lease, Watch, WatchRequest
 from ops_system.kv.embedded import Embedded
-from ops_system.kv.errors import HTTP_STATUS, INTERNAL, UNAVAILABLE, Compacted, Malformed, RequestTooLarge, StoreError
+from ops_system.kv.errors import (
+    HTTP_STATUS,
+    INTERNAL,
+    Compacted,
+    Malformed,
+    RequestTooLarge,
+    StoreError,
+    grpc_code,
+    store_error_body,
+)
 from ops_system.kv.ranges import TO_THE_END
 from ops_system.kv.scoped import Scoped
 from ops_system.model.errors import OpsError
@@ -57,7 +66,7 @@ class Gateway:
             return 200, await self.calls[call](Scoped(self._store, access), raw)
         except OpsError as error:
             grpc = grpc_code(error)
-            return HTTP_STATUS[grpc], codec.error_body(error.message, grpc)
+            return HTTP_STATUS[grpc], store_error_body(error.message, grpc)
 
     async def watch(self, incoming: AsyncIterator[bytes], send: Send, access: Access) -> None:
         """Serve one stream of watches until the peer goes, the store closes, or nothing is left to tell."""
@@ -100,15 +109,6 @@ class Gateway:
 
     async def _leases(self, store: Scoped, _raw: bytes) -> bytes:
         return self._writer.leases(self._store.revision, await store.leases())
-
-
-def grpc_code(error: OpsError) -> int:
-    """Return the gRPC code of what was raised."""
-    if isinstance(error, StoreError):
-        return error.grpc
-    by_code = {"unauthenticated": 16, "forbidden": 7, "not_found": 5, "storage_full": 8, "timeout": 4}
-    by_code |= {"unavailable": UNAVAILABLE, "internal": INTERNAL}
-    return by_code.get(error.code, 3)
 
 
 class Messages:

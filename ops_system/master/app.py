@@ -25,6 +25,7 @@ from ops_system.master.config import MasterConfig
 from ops_system.master.features import Ground, build_features
 from ops_system.master.gatekeeper import Gatekeeper
 from ops_system.master.nodes.links import Links
+from ops_system.master.provision_store.stores import check_settings, open_provision
 from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.clients import read_networks
@@ -37,7 +38,6 @@ from ops_system.master.web.route import Route
 from ops_system.master.web.server import Front, Parts
 from ops_system.master.web.static import Console
 from ops_system.master.web.table import Table
-from ops_system.model.errors import UsageError
 from ops_system.model.stamps import to_ms
 from ops_system.protocol.frames import PROTOCOL_VERSION
 from ops_system.runtime.clock import Clock, SystemClock
@@ -102,7 +102,7 @@ async def open_master(
     Raises `SafetyRefusal` when the port is taken, another master runs here, or data is damaged; `UsageError` for a
     setting this version cannot serve.
     """
-    _refuse_what_is_not_here(config)
+    check_settings(config.provision)
     used_clock = clock or SystemClock()
     own = OwnCertificate.of(config.server.tls_cert, config.server.tls_key)
     if own is not None:
@@ -126,12 +126,8 @@ async def open_master(
         ground = Ground(config, folder, database, trust, Bus(), used_clock, audit, addresses, store, on_code, turnover)
         ground.backup_blobs = stack.enter_context(open_backup_blobs(config))
         ground.parts |= {"addresses": addresses.run, "trust": trust.run}
+        ground.provision = await stack.enter_async_context(open_provision(config, folder, used_clock))
         yield build_master(ground, *await build_features(ground), plain)
-
-
-def _refuse_what_is_not_here(config: MasterConfig) -> None:
-    if config.provision.store != "embedded":
-        raise UsageError(f"provision.store: this version has the embedded store only, not {config.provision.store}")
 
 
 # --- the web floor --------------------------------------------------------------------------------------------------

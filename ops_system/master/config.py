@@ -76,6 +76,11 @@ class ProvisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     store: Literal["embedded", "etcd"]
     etcd: tuple[str, ...]
+    etcd_user: str
+    etcd_password: Secret
+    etcd_ca_file: str
+    etcd_cert_file: str
+    etcd_key_file: str
 
 
 class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +162,11 @@ OPTIONS = (
     Option("logic.metrics_disk", SIZE, "4GB", "disk for metric history in the data folder"),
     Option("provision.store", choice("embedded", "etcd"), "embedded", "where installations are kept"),
     Option("provision.etcd", LIST, "", "addresses of the etcd cluster; sets provision.store to etcd", "etcd"),
+    Option("provision.etcd_user", TEXT, "", "user of etcd, when it asks for one"),
+    Option("provision.etcd_password", SECRET, "", "its password, better as @FILE"),
+    Option("provision.etcd_ca_file", TEXT, "", "authority (PEM) of etcd's certificate; empty: the system's"),
+    Option("provision.etcd_cert_file", TEXT, "", "certificate (PEM) to show to etcd, when it asks for one"),
+    Option("provision.etcd_key_file", TEXT, "", "the private key of provision.etcd_cert_file (PEM)"),
     Option(
         "outbound.allow",
         LIST,

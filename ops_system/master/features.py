@@ -75,6 +75,9 @@ from ops_system.master.packages import api as packages_api
 from ops_system.master.packages.parts import Parts as UploadParts
 from ops_system.master.packages.retention import Retention
 from ops_system.master.packages.service import Packages
+from ops_system.master.provision_store import api as provision_store_api
+from ops_system.master.provision_store.service import StoreDoor
+from ops_system.master.provision_store.stores import Provision
 from ops_system.master.publishers import api as publishers_api
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts import api as rollouts_api
@@ -129,6 +132,7 @@ class Ground:
     on_code: Callable[[str], None]
     turnover: Turnover
     backup_blobs: BlobStore | None = None
+    provision: Provision | None = None
     routes: list[Route] = field(default_factory=list)
     gauges: list[Gauges] = field(default_factory=list)
     texts: list[Texts] = field(default_factory=list)
@@ -140,6 +144,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     """Build and load every feature, the lower ones first; fill `ground.routes` and `ground.parts`."""
     ground.routes += audit_api.routes(ground.audit)
     auth = await build_auth(ground)
+    build_provision_store(ground)
     operations = await build_operations(ground)
     nodes, links = await build_nodes(ground, auth)
     timeline = build_timeline(ground, nodes)
@@ -196,6 +201,20 @@ async def build_auth(ground: Ground) -> Auth:
     ground.parts["auth"] = auth.run
     ground.routes += auth_api.routes(auth)
     return auth
+
+
+def build_provision_store(ground: Ground) -> None:
+    """The state of installations, for regional clients; in process it is `ground.provision`."""
+    if ground.provision is None:
+        raise RuntimeError("the store is opened before the features are built")
+    engine = ground.provision.engine
+    door = StoreDoor(engine)
+    if engine is not None:
+        ground.parts["provision store"] = engine.run
+    ground.bus.subscribe(SessionsRevoked, lambda event: door.revoke(event.ids))
+    ground.checks["provision store"] = ground.provision.check
+    ground.gauges.append(ground.provision.gauges)
+    ground.routes += provision_store_api.routes(door)
 
 
 async def build_operations(ground: Ground) -> Operations:

@@ -86,6 +86,11 @@ class DataFolder:
         return self.root / "metrics"
 
     @property
+    def provision(self) -> Path:
+        """The file of the embedded store: the state of installations."""
+        return self.root / "provision.db"
+
+    @property
     def is_initialized(self) -> bool:
         """Whether a first start was completed here."""
         return self.initialized.exists()

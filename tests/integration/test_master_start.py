@@ -113,8 +113,8 @@ async def test_a_second_master_on_the_same_folder_is_refused(tmp_path):
                 pass
 
 
-async def test_a_setting_of_a_later_version_is_refused(tmp_path):
-    for key, text in (("provision.store", "etcd"),):
+async def test_a_store_that_cannot_be_is_refused(tmp_path):
+    for key, text in (("provision.store", "etcd"), ("provision.etcd", "10.0.0.1:2379")):
         config = settings.build(SCHEMA, {key: text, "server.data_dir": str(tmp_path / "data")})
         with pytest.raises(UsageError, match=key):
             async with open_master(config):

@@ -189,6 +189,7 @@ class Auth:
             permissions=reach.permissions,
             role=token.role,
             scope=reach.scope,
+            idc=token.idc,
         )
 
     async def _identify_session(self, secret: str) -> Principal:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from ops_system.kv.errors import grpc_code, store_error_body
 from ops_system.master.web.reply import Cookie, Reply
 from ops_system.model.errors import Detail, OpsError, RateLimited, StorageFull, TimedOut, Unauthenticated
 
@@ -69,6 +70,14 @@ def answer_of(result: Any, status: int) -> Answer:
 def error_answer(error: OpsError, status: int | None = None) -> Answer:
     """Encode an error; `status` overrides the one of its class (405)."""
     body = _ENCODER.encode(ErrorBody(error.code, error.message, error.details))
+    return Answer(status or error.http_status, body, _error_headers(error))
+
+
+def refusal(path: str, error: OpsError, status: int | None = None) -> Answer:
+    """Encode an error in the words of the API that `path` belongs to: the product's own, or etcd's below /v3."""
+    if not path.startswith("/v3/"):
+        return error_answer(error, status)
+    body = store_error_body(error.message, grpc_code(error))
     return Answer(status or error.http_status, body, _error_headers(error))
 
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -19,7 +19,7 @@ from ops_system.model.exposition import CONTENT_TYPE, Family, Row, render
 
 Check = Callable[[], Awaitable[object]]
 Gauges = Callable[[], Mapping[str, float]]
-Texts = Callable[[Principal], Awaitable[str]]
+Texts = Callable[[Principal], AsyncIterator[str]]
 API_VERSION = "v1"
 
 HELP = {
@@ -34,6 +34,9 @@ HELP = {
     "ops_metrics_window_bytes": "Memory that the windows of metrics hold.",
     "ops_node_links": "Workers that are linked now.",
     "ops_nodes": "Nodes by status.",
+    "ops_store_bytes": "Keys and values of the embedded provisioning store.",
+    "ops_store_revision": "Revision of the embedded provisioning store.",
+    "ops_store_watches": "Open watches of the embedded provisioning store.",
     "process_cpu_seconds_total": "CPU time of the master.",
     "process_open_fds": "Open file descriptors of the master.",
     "process_resident_memory_bytes": "Resident memory of the master.",
@@ -84,8 +87,14 @@ class SelfReport:
         values = {**_process_gauges(), "ops_master_start_time_seconds": self.started_at.timestamp()}
         for gauges in self.gauges:
             values.update(gauges())
-        parts = [render_samples(values), *[await tell(call.principal) for tell in self.texts]]
-        return web.Response(text="".join(parts), headers={"Content-Type": CONTENT_TYPE})
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        await response.prepare(call.request)
+        await response.write(render_samples(values).encode())
+        for tell in self.texts:
+            async for piece in tell(call.principal):
+                await response.write(piece.encode())
+        await response.write_eof()
+        return response
 
     async def version(self, _call: Call) -> Version:
         """GET /version."""

@@ -42,7 +42,10 @@ class Permission(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who acts, as authenticated; never what a message claims. `scope` limits to nodes with these labels."""
+    """Who acts, as authenticated; never what a message claims.
+
+    `scope` limits to nodes with these labels, `idc` to the keys of a data centre.
+    """
 
     kind: Literal["anonymous", "user", "token", "node", "local"]
     id: str
@@ -51,6 +54,7 @@ class Principal(msgspec.Struct, frozen=True):
     role: Role | None = None
     session_id: str | None = None
     scope: dict[str, str] = {}
+    idc: str | None = None
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -93,7 +97,8 @@ class Route:
     """One route. `path` is below `/api/v1` unless it starts with `!/`, e.g. `!/health`.
 
     `body`: a msgspec Struct type; `bytes` means the handler reads the raw stream itself (uploads; then `media` names
-    the content type). `answer`: a Struct type (or `Page[Struct]`); `web.StreamResponse` means a download or WebSocket.
+    the content type, unless the route `takes_any_media`). `answer`: a Struct type (or `Page[Struct]`);
+    `web.StreamResponse` means a download or WebSocket.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -108,6 +113,7 @@ class Route:
     status: int = 200
     other_answers: tuple[tuple[int, Any], ...] = ()
     media: str = "application/json"
+    takes_any_media: bool = False
     is_websocket: bool = False
     needs_step_up: bool = False
     tag: str = ""

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from ops_system.master.web import checks, decode
-from ops_system.master.web.answer import Answer, answer_of, as_ops_error, error_answer, http_error_answer
+from ops_system.master.web.answer import Answer, answer_of, as_ops_error, http_error_answer, refusal
 from ops_system.master.web.clients import CLIENT, Network, client_of, find_client
 from ops_system.master.web.connection import MAX_HEADER_BYTES
 from ops_system.master.web.guard import Authenticator, Credentials
@@ -123,7 +123,7 @@ class Front:
             failure = as_ops_error(error, request_id)
             if request.writer.output_size > 0:  # the answer (or a WebSocket) had begun: only closing is left
                 raise ConnectionResetError(failure.message) from error
-            response = error_answer(failure).response()
+            response = refusal(request.path, failure).response()
         self.answers[response.status] = self.answers.get(response.status, 0) + 1
         took_ms = 1000 * (time.perf_counter() - began_s)
         _log.debug("%s %s %d %.1f ms, request %s", request.method, request.path, response.status, took_ms, request_id)
@@ -149,7 +149,8 @@ class Front:
         if found is None:
             raise NotFound(f"no such path: {request.path}", path=request.path)
         words = f"{request.path} takes {', '.join(found.allowed)}, not {request.method}"
-        answer = error_answer(NotFound(words, allowed=list(found.allowed)), HTTPStatus.METHOD_NOT_ALLOWED)
+        error = NotFound(words, allowed=list(found.allowed))
+        answer = refusal(request.path, error, HTTPStatus.METHOD_NOT_ALLOWED)
         response = answer.response()
         response.headers["Allow"] = ", ".join(found.allowed)
         return response
@@ -169,7 +170,8 @@ class Front:
             return await self._serve_socket(request, request_id, found, principal, query)
         if route.body is bytes:
             encoding = request.headers.get("Content-Encoding", "")
-            decode.check_media(request.headers.get("Content-Type", ""), encoding, route.media)
+            media = route.media if route.takes_any_media else request.headers.get("Content-Type", "")
+            decode.check_media(media, encoding, route.media)
             call = Call(principal, found.params, query, None, request, request_id)
             return _finish(await route.handler(call), route)
         raw = b"" if request.method in _READ_METHODS else await _read_json(request)
