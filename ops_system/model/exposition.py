@@ -5,7 +5,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,11 +33,41 @@ def render(families: Iterable[Family]) -> str:
         known = [row for row in family.rows if not math.isnan(row[1])]
         samples = [f"{family.name}{_labels(labels)} {_number(value)}" for labels, value in known]
         if samples:
-            if family.help:
-                lines.append(f"# HELP {family.name} {family.help.translate(_HELP_ESCAPES)}")
-            lines.append(f"# TYPE {family.name} {'counter' if family.name.endswith('_total') else 'gauge'}")
-            lines += samples
+            lines += [_head(family.name, family.help)[:-1], *samples]
     return "\n".join([*lines, ""])
+
+
+class Sheet:
+    """Samples of many subjects, put in one by one and told name by name, in pieces: a large fleet has much to tell.
+
+    `help_of` gives the HELP text of a name, empty for none.
+    """
+
+    def __init__(self, help_of: Callable[[str], str]) -> None:
+        self._help_of = help_of
+        self._lines: dict[str, list[str]] = {}
+
+    def put(self, name: str, labels: str, value: float) -> None:
+        """Add a sample; `labels` as `write_labels` wrote them. What is not a number is left out."""
+        if value == value:  # noqa: PLR0124 - only NaN differs from itself
+            self._lines.setdefault(name, []).append(f"{name}{labels} {_number(value)}\n")
+
+    def pieces(self, lines: int) -> Iterator[str]:
+        """Return the text in pieces of so many samples at most."""
+        for name, samples in self._lines.items():
+            yield _head(name, self._help_of(name))
+            for first in range(0, len(samples), lines):
+                yield "".join(samples[first : first + lines])
+
+
+def _head(name: str, help_text: str) -> str:
+    told = f"# HELP {name} {help_text.translate(_HELP_ESCAPES)}\n" if help_text else ""
+    return f"{told}# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n"
+
+
+def write_labels(labels: Mapping[str, str]) -> str:
+    """Return labels with their braces."""
+    return _labels(labels)
 
 
 def _labels(labels: Mapping[str, str] | str) -> str:

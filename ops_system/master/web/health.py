@@ -83,18 +83,23 @@ class SelfReport:
         return Reply(MasterHealth("ok" if is_well else "degraded", parts), status=200 if is_well else 503)
 
     async def metrics(self, call: Call) -> web.StreamResponse:
-        """GET /metrics in Prometheus' text format."""
+        """GET /metrics in Prometheus' text format, in pieces: of a large fleet it is tens of megabytes."""
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        async for piece in self._tell(call.principal):
+            if not response.prepared:
+                await response.prepare(call.request)
+            await response.write(piece.encode())
+        await response.write_eof()
+        return response
+
+    async def _tell(self, principal: Principal) -> AsyncIterator[str]:
+        for tell in self.texts:
+            async for piece in tell(principal):
+                yield piece
         values = {**_process_gauges(), "ops_master_start_time_seconds": self.started_at.timestamp()}
         for gauges in self.gauges:
             values.update(gauges())
-        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
-        await response.prepare(call.request)
-        await response.write(render_samples(values).encode())
-        for tell in self.texts:
-            async for piece in tell(call.principal):
-                await response.write(piece.encode())
-        await response.write_eof()
-        return response
+        yield render_samples(values)
 
     async def version(self, _call: Call) -> Version:
         """GET /version."""

@@ -1,12 +1,15 @@
+import asyncio
+import itertools
 from types import SimpleNamespace
 
 from ops_system.master.bus import Bus
-from ops_system.master.gauges import fleet_text
+from ops_system.master.gauges import LINES_AT_ONCE, SUBJECTS_AT_ONCE, fleet_text
 from ops_system.master.metrics.service import MetricsBook
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.metrics import NODE_SERIES
 from ops_system.model.nodes import NodeStatus
 from ops_system.protocol.frames import Sample
+from ops_system.runtime.tasks import running
 from tests.fakes.clock import FakeClock
 from tests.fakes.nodes import ADMIN
 
@@ -38,7 +41,7 @@ async def test_the_fleet_is_told_by_node_and_instance_within_the_scope():
     sample = Sample(clock.now().timestamp(), (5.0,) * len(NODE_SERIES), extra, {InstanceId("i1"): (50.0, 1024.0)})
     book.ingest(NodeId("n1"), sample)
     tell = fleet_text(FewNodes(), book, FewInstances())
-    lines = (await tell(ADMIN)).splitlines()
+    lines = "".join([piece async for piece in tell(ADMIN)]).splitlines()
     assert 'ops_node_up{node="n1",name="web-1"} 1' in lines
     assert 'ops_node_up{node="n2",name="web-2"} 0' in lines
     assert 'ops_node_load15{node="n1",name="web-1"} 5' in lines
@@ -51,4 +54,44 @@ async def test_the_fleet_is_told_by_node_and_instance_within_the_scope():
     assert f"ops_instance_restarts{{{labels}}} 3" in lines
     assert not any("i2" in line or "n9" in line for line in lines)
     clock.advance(60.0)
-    assert not any("load15" in line for line in (await tell(ADMIN)).splitlines())
+    assert not any(["load15" in piece async for piece in tell(ADMIN)])
+
+
+class ManyNodes:
+    """A fleet as large as the loop has to bear."""
+
+    def list_records(self, _principal):
+        return [SimpleNamespace(id=f"n{number}", name=f"web-{number}") for number in range(1000)]
+
+    def status(self, _node_id):
+        return NodeStatus.ONLINE
+
+
+class NoInstances:
+    async def list_views(self):
+        return []
+
+
+async def test_a_large_fleet_is_told_in_short_pieces_and_others_run_in_between():
+    clock, nodes = FakeClock(), ManyNodes()
+    book = MetricsBook(Bus(), clock, budget_bytes=10**8)
+    for record in nodes.list_records(ADMIN):
+        book.ingest(NodeId(record.id), Sample(clock.now().timestamp(), (5.0,) * len(NODE_SERIES)))
+    turns, tell = [], fleet_text(nodes, book, NoInstances())
+
+    async def take_turns():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async with running(take_turns(), "others"):
+        pieces = [piece async for piece in tell(ADMIN)]
+    assert len(turns) >= 1000 // SUBJECTS_AT_ONCE + len(pieces)
+    lines = "".join(pieces).splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) == 1000 * (len(NODE_SERIES) + 1)
+    families = [name for name, _ in itertools.groupby(line.partition("{")[0] for line in samples)]
+    assert len(families) == len(set(families)) == len(NODE_SERIES) + 1
+    assert max(piece.count("\n") for piece in pieces) <= LINES_AT_ONCE
+    assert lines.count("# TYPE ops_node_up gauge") == 1
+    assert lines.count("# HELP ops_node_up Whether the node is online.") == 1
