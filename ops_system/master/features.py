@@ -51,6 +51,7 @@ from ops_system.master.instances.aftermath import Announcer
 from ops_system.master.instances.observer import Observer
 from ops_system.master.instances.service import Instances
 from ops_system.master.instances.views import InstanceQuery
+from ops_system.master.jobs import BackupJob, ExecJob, RestartJob, RetentionJob
 from ops_system.master.live import api as live_api
 from ops_system.master.live.hub import Hub
 from ops_system.master.logs import api as logs_api
@@ -83,6 +84,8 @@ from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts import api as rollouts_api
 from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
+from ops_system.master.schedules import api as schedules_api
+from ops_system.master.schedules.service import Job, Schedules
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.applying import Applier
 from ops_system.master.systems.service import Systems
@@ -132,6 +135,7 @@ class Ground:
     on_code: Callable[[str], None]
     turnover: Turnover
     backup_blobs: BlobStore | None = None
+    jobs: list[Job] = field(default_factory=list)  # what can be scheduled
     provision: Provision | None = None
     routes: list[Route] = field(default_factory=list)
     gauges: list[Gauges] = field(default_factory=list)
@@ -164,6 +168,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     commands = build_commands(ground, book, auth)
     build_terminals(ground, book)
     build_updates(ground, book)
+    build_schedules(ground, operations, auth)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     hub = build_live(ground, book, instances, owners, commands)
@@ -313,10 +318,11 @@ async def build_packages(ground: Ground, operations: Operations) -> Packages:
     ground.gauges.append(watch.gauges)
     ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
     ground.routes += packages_api.retention_routes(retention)
+    ground.jobs.append(RetentionJob(retention))
     return packages
 
 
-def build_backups(ground: Ground, operations: Operations) -> Backups:
+def build_backups(ground: Ground, operations: Operations) -> None:
     """Hourly copies of the database, and backups of everything."""
     copies = Copies(ground.database, ground.folder.backups, ground.clock)
     master = ground.trust.ca_key_sha256
@@ -338,7 +344,7 @@ def build_backups(ground: Ground, operations: Operations) -> Backups:
     )
     ground.parts |= {"copies": copies.run, "backups": backups.run}
     ground.routes += backups_api.routes(backups)
-    return backups
+    ground.jobs.append(BackupJob(backups))
 
 
 def build_templates(ground: Ground) -> Templates:
@@ -474,6 +480,7 @@ def build_configs(ground: Ground, book: Book, templates: Templates, instances: I
     )
     ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
     ground.routes += [*rollouts_api.routes(rollouts), *rollouts_api.drain_routes(drains)]
+    ground.jobs.append(RestartJob(instances, book.systems, rollouts))
     build_upgrades(ground, book, instances, rollouts)
 
 
@@ -543,8 +550,25 @@ def build_commands(ground: Ground, book: Book, auth: Auth) -> Commands:
     )
     library = Library(database=ground.database, audit=ground.audit, clock=ground.clock)
     ground.parts["commands"] = commands.run
+    ground.jobs.append(ExecJob(commands, library))
     ground.routes += commands_api.routes(commands, library)
     return commands
+
+
+def build_schedules(ground: Ground, operations: Operations, auth: Auth) -> None:
+    """What runs by the clock: every kind of work that was offered before."""
+    schedules = Schedules(
+        database=ground.database,
+        audit=ground.audit,
+        bus=ground.bus,
+        clock=ground.clock,
+        operations=operations,
+        stand_in=auth.stand_in,
+    )
+    for job in ground.jobs:
+        schedules.offer(job)
+    ground.parts["schedules"] = schedules.run
+    ground.routes += schedules_api.routes(schedules)
 
 
 def build_terminals(ground: Ground, book: Book) -> None:

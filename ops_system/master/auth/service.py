@@ -117,6 +117,24 @@ class Auth:
             return await self._identify_session(credentials.session)
         return ANONYMOUS
 
+    async def stand_in(self, kind: str, owner_id: str) -> Principal | None:
+        """Return who a user or an API token is now, to act in their name by the clock; None: gone, void or disabled."""
+        if kind == "token":
+            token = await token_store.find_token(self._database, owner_id)
+            return None if token is None else self._principal_of_token(token)
+        user = await store.find_user(self._database, owner_id) if kind == "user" else None
+        if user is None or user.is_disabled:
+            return None
+        permissions = user_permissions(user.role, user.grants)
+        return Principal("user", user.id, user.name, permissions, user.role, scope=user.scope)
+
+    def _principal_of_token(self, token: token_store.ApiToken) -> Principal | None:
+        reach = token.reach()
+        is_expired = token.expires_ms is not None and token.expires_ms <= self._now_ms()
+        if reach is None or is_expired:
+            return None
+        return Principal("token", token.id, token.name, reach.permissions, token.role, scope=reach.scope)
+
     def setup_required(self) -> bool:
         """True until an administrator exists."""
         return self._needs_setup

@@ -6,15 +6,15 @@ from aiohttp import web
 
 from ops_system.master.backups.rules import (
     Backup,
+    BackupAccepted,
     BackupPage,
     BackupQuery,
+    BackupSettings,
+    BackupSettingsChange,
     NewBackup,
-    OperationAccepted,
     Passphrase,
     Restored,
     RestoreOrder,
-    Settings,
-    SettingsChange,
 )
 from ops_system.master.backups.service import Backups, Stored
 from ops_system.master.web.route import Call, Nothing, Permission, Route
@@ -55,10 +55,10 @@ def _list_routes(service: Backups) -> list[Route]:
     async def list_backups(call: Call) -> BackupPage:
         return await service.list_page(call.query)
 
-    async def get_settings(_call: Call) -> Settings:
+    async def get_settings(_call: Call) -> BackupSettings:
         return await service.get_settings()
 
-    async def change_settings(call: Call) -> Settings:
+    async def change_settings(call: Call) -> BackupSettings:
         return await service.change_settings(call.body, call.principal)
 
     async def get_restored(_call: Call) -> Restored:
@@ -87,7 +87,7 @@ def _list_routes(service: Backups) -> list[Route]:
             get_settings,
             "Show where backups go, what they hold and how long they are kept",
             "get_backup_settings",
-            answer=Settings,
+            answer=BackupSettings,
             tag=_TAG,
         ),
         Route(
@@ -97,8 +97,8 @@ def _list_routes(service: Backups) -> list[Route]:
             change_settings,
             "Change the settings; the passphrase is sealed and never shown",
             "change_backup_settings",
-            answer=Settings,
-            body=SettingsChange,
+            answer=BackupSettings,
+            body=BackupSettingsChange,
             needs_step_up=True,
             tag=_TAG,
             errors=("invalid",),
@@ -128,14 +128,14 @@ def _list_routes(service: Backups) -> list[Route]:
 
 
 def _act_routes(service: Backups) -> list[Route]:
-    async def create_backup(call: Call) -> OperationAccepted:
-        return OperationAccepted(await service.create(call.body, call.principal))
+    async def create_backup(call: Call) -> BackupAccepted:
+        return BackupAccepted(await service.create(call.body, call.principal))
 
-    async def verify_backup(call: Call) -> OperationAccepted:
-        return OperationAccepted(await service.verify(call.params["name"], call.body, call.principal))
+    async def verify_backup(call: Call) -> BackupAccepted:
+        return BackupAccepted(await service.verify(call.params["name"], call.body, call.principal))
 
-    async def restore_backup(call: Call) -> OperationAccepted:
-        return OperationAccepted(await service.restore(call.params["name"], call.body, call.principal))
+    async def restore_backup(call: Call) -> BackupAccepted:
+        return BackupAccepted(await service.restore(call.params["name"], call.body, call.principal))
 
     async def delete_backup(call: Call) -> Nothing:
         await service.delete(call.params["name"], call.principal)
@@ -149,7 +149,7 @@ def _act_routes(service: Backups) -> list[Route]:
             create_backup,
             "Make a backup while everything goes on",
             "create_backup",
-            answer=OperationAccepted,
+            answer=BackupAccepted,
             body=NewBackup,
             status=202,
             tag=_TAG,
@@ -162,7 +162,7 @@ def _act_routes(service: Backups) -> list[Route]:
             verify_backup,
             "Read a backup through and open its database",
             "verify_backup",
-            answer=OperationAccepted,
+            answer=BackupAccepted,
             body=Passphrase,
             status=202,
             tag=_TAG,
@@ -175,7 +175,7 @@ def _act_routes(service: Backups) -> list[Route]:
             restore_backup,
             "Put the data of a backup in place of the present one; the master starts again and all sessions end",
             "restore_backup",
-            answer=OperationAccepted,
+            answer=BackupAccepted,
             body=RestoreOrder,
             status=202,
             needs_step_up=True,

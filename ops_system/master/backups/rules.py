@@ -21,7 +21,9 @@ FORMAT = 1
 _COPY_FORMAT = "ops-%Y%m%dT%H%M%SZ.db"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"ops-(\d{8}T\d{6}Z)-([0-9a-f]{6})\.(zip|sealed)\Z")
-_CONTENT_NAME = re.compile(r"(ops\.db|keys/(master\.key|signing\.key|ca/[A-Za-z0-9][A-Za-z0-9._-]*)|artefacts/[0-9a-f]{64})\Z")
+_CONTENT_NAME = re.compile(
+    r"(ops\.db|keys/(master\.key|signing\.key|ca/[A-Za-z0-9][A-Za-z0-9._-]*)|artefacts/[0-9a-f]{64})\Z"
+)
 
 _SORTS = ("created_at", "name", "place", "size_bytes")
 
@@ -85,7 +87,7 @@ class NewBackup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     note: str = ""
 
 
-class OperationAccepted(msgspec.Struct, frozen=True):
+class BackupAccepted(msgspec.Struct, frozen=True):
     """The work is on its way; the operation tells how far it is."""
 
     operation: Operation
@@ -104,7 +106,7 @@ class RestoreOrder(Passphrase, frozen=True, forbid_unknown_fields=True, kw_only=
     artefacts: bool = True
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class BackupSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How backups are made and kept. `keep_count` and `keep_days` limit each place; 0: no limit. The newest stays."""
 
     place: Place = "local"
@@ -116,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
 
 
-class SettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BackupSettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """New settings. `passphrase`: null leaves it, empty removes it; it is sealed and never shown."""
 
     place: Place = "local"
@@ -206,7 +208,7 @@ def sort_backups(found: Sequence[Backup], query: BackupQuery) -> list[Backup]:
     return sorted(matching, key=lambda one: (getattr(one, field), one.name), reverse=wanted.startswith("-"))
 
 
-def expired(backups: Sequence[Backup], settings: Settings, now: datetime) -> list[Backup]:
+def expired(backups: Sequence[Backup], settings: BackupSettings, now: datetime) -> list[Backup]:
     """Return what goes by the settings. The newest of this master always stays, and so does what others made."""
     ours = sorted((one for one in backups if one.is_own is not False), key=lambda one: one.created_at, reverse=True)
     beyond = {one.name for one in ours[settings.keep_count :]} if settings.keep_count else set()
@@ -215,7 +217,7 @@ def expired(backups: Sequence[Backup], settings: Settings, now: datetime) -> lis
     return [one for one in ours[1:] if one.name in beyond | old]
 
 
-def check_settings(change: SettingsChange, *, has_s3: bool) -> None:
+def check_settings(change: BackupSettingsChange, *, has_s3: bool) -> None:
     """Raise Invalid with every fault."""
     problems = []
     if not 0 <= change.keep_count <= MAX_KEEP:

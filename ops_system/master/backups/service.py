@@ -22,14 +22,14 @@ from ops_system.master.backups.rules import (
     Backup,
     BackupPage,
     BackupQuery,
+    BackupSettings,
+    BackupSettingsChange,
     Contents,
     NewBackup,
     Passphrase,
     Place,
     Restored,
     RestoreOrder,
-    Settings,
-    SettingsChange,
     Stranger,
     check_note,
     check_passphrase,
@@ -141,10 +141,10 @@ class Backups:
         return msgspec.structs.replace(backup, verified_at=look.at, problem=look.problem or backup.problem)
 
     # --- settings -------------------------------------------------------------------------------------------------
-    async def get_settings(self) -> Settings:
+    async def get_settings(self) -> BackupSettings:
         """Return the settings."""
         kept = await store.read_settings(self._database)
-        return Settings(
+        return BackupSettings(
             place=kept.place,
             artefacts=kept.artefacts,
             keep_count=kept.keep_count,
@@ -154,7 +154,7 @@ class Backups:
             folder=str(self._local_folder),
         )
 
-    async def change_settings(self, change: SettingsChange, actor: Principal) -> Settings:
+    async def change_settings(self, change: BackupSettingsChange, actor: Principal) -> BackupSettings:
         """Write new settings. Raises Invalid, Forbidden."""
         check_unlimited(actor)
         check_settings(change, has_s3="s3" in self._shelves)
@@ -179,8 +179,8 @@ class Backups:
         return "" if sealed is None else self._sealer.unseal(sealed).decode()
 
     # --- make -----------------------------------------------------------------------------------------------------
-    async def create(self, order: NewBackup, actor: Principal) -> Operation:
-        """Begin a backup. Raises Invalid, Conflict while another is under way, Forbidden."""
+    async def check_order(self, order: NewBackup, actor: Principal) -> tuple[Place, Wanted]:
+        """Return what an order means with the settings of now. Raises Invalid, Forbidden."""
         check_unlimited(actor)
         check_note(order.note)
         kept = await store.read_settings(self._database)
@@ -193,7 +193,11 @@ class Backups:
         if place == "s3" and not passphrase:
             _refuse_clear_on_s3()
         has_artefacts = kept.artefacts if order.artefacts is None else order.artefacts
-        wanted = Wanted(has_artefacts=has_artefacts, passphrase=passphrase, note=order.note)
+        return place, Wanted(has_artefacts=has_artefacts, passphrase=passphrase, note=order.note)
+
+    async def create(self, order: NewBackup, actor: Principal) -> Operation:
+        """Begin a backup. Raises Invalid, Conflict while another is under way, Forbidden."""
+        place, wanted = await self.check_order(order, actor)
 
         async def work(folder: Path, progress: Progress) -> None:
             made = await make_backup(self._source, wanted, folder, progress)

@@ -25,6 +25,10 @@ class Library:
         items, total = await store.list_saved(self._database, query)
         return Page(items=items, total=total)
 
+    async def get(self, saved_id: str) -> SavedCommand:
+        """Return one. Raises `NotFound`."""
+        return await _find(self._database, saved_id)
+
     async def add(self, order: NewSavedCommand, actor: Principal) -> SavedCommand:
         """Keep a command. Raises `Invalid`, `Conflict` when the name is taken."""
         check_saved(order)

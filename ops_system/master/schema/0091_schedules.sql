@@ -20,11 +20,11 @@ CREATE TABLE schedule_runs (
     ended_ms INTEGER,
     trigger TEXT NOT NULL,             -- clock, missed, person
     outcome TEXT NOT NULL,             -- running, succeeded, failed, cancelled, skipped
-    operation_id TEXT,
+    operations TEXT NOT NULL,          -- JSON: the ids of what it began
     reason TEXT                        -- JSON
 ) STRICT;
 CREATE INDEX schedule_runs_by_schedule ON schedule_runs (schedule_id, id);
-CREATE INDEX schedule_runs_open ON schedule_runs (operation_id) WHERE ended_ms IS NULL;
+CREATE INDEX schedule_runs_open ON schedule_runs (id) WHERE ended_ms IS NULL;
 
 -- What the last look at a backup found; what it holds, for one that is sealed.
 CREATE TABLE backup_looks (

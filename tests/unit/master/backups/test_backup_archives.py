@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ops_system.master.backups.archive import ArchiveWriter, open_archive
-from ops_system.master.backups.rules import Contents, File, Settings, backup_name, expired, find_content_problems
+from ops_system.master.backups.rules import BackupSettings, Contents, File, backup_name, expired, find_content_problems
 from ops_system.master.backups.shelf import LocalShelf, look_at, of_contents
 from ops_system.model.errors import Conflict, Invalid, NotFound
 from ops_system.runtime.archives import hash_file
@@ -165,15 +165,15 @@ def backup_of(day: int, *, is_own: bool | None = True):
 def test_the_settings_say_what_goes_and_the_newest_stays():
     days = [backup_of(day) for day in range(1, 10)]
     names = lambda settings: sorted(one.name for one in expired(days, settings, NOW.replace(day=28)))  # noqa: E731
-    assert names(Settings(keep_count=7, keep_days=0)) == ["day-1", "day-2"]
-    assert names(Settings(keep_count=0, keep_days=22)) == ["day-1", "day-2", "day-3", "day-4", "day-5"]
-    assert names(Settings(keep_count=0, keep_days=0)) == []
-    assert len(names(Settings(keep_count=0, keep_days=1))) == 8  # all are old: the newest stays
+    assert names(BackupSettings(keep_count=7, keep_days=0)) == ["day-1", "day-2"]
+    assert names(BackupSettings(keep_count=0, keep_days=22)) == ["day-1", "day-2", "day-3", "day-4", "day-5"]
+    assert names(BackupSettings(keep_count=0, keep_days=0)) == []
+    assert len(names(BackupSettings(keep_count=0, keep_days=1))) == 8  # all are old: the newest stays
 
 
 def test_backups_of_other_masters_are_never_removed_by_the_settings():
     found = [backup_of(1, is_own=False), backup_of(2), backup_of(3)]
-    assert [one.name for one in expired(found, Settings(keep_count=1), NOW)] == ["day-2"]
+    assert [one.name for one in expired(found, BackupSettings(keep_count=1), NOW)] == ["day-2"]
 
 
 def test_a_damaged_file_is_shown_with_what_is_wrong(tmp_path):
