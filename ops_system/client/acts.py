@@ -30,7 +30,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Word:
-    """An argument. `noun` says what it names (and is shown); `fills` a `{name}` of the path or a field of the body."""
+    """An argument. `noun` says what it names (and is shown); `fills` a `{name}` of the path, else of query or body."""
 
     noun: str
     fills: str

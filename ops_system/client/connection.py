@@ -23,6 +23,7 @@ PAGE = 500
 _PIECE_BYTES = 256 * 1024
 _FIRST_ERROR = 400
 Query = Mapping[str, str | int | bool | None]
+Body = bytes | BinaryIO | None
 
 
 class Master:
@@ -56,14 +57,16 @@ class Master:
         return self.send(method, path, data, headers, query)
 
     def send(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], query: Query | None = None
+        self, method: str, path: str, data: Body, headers: Mapping[str, str], query: Query | None = None
     ) -> Answer:
-        """Send one request with these bytes. Raises Refused, Unavailable."""
+        """Send one request with these bytes, or a file's. Raises Refused, Unavailable."""
         answer = self._exchange(method, spell(path, query), data, headers)
         if answer.status < _FIRST_ERROR:
             return answer
         refusal = _refusal(answer)
         if refusal.answer_code == "step_up_required" and self._prove(self):
+            if data is not None and not isinstance(data, bytes):
+                data.seek(0)
             answer = self._exchange(method, spell(path, query), data, headers)
             if answer.status < _FIRST_ERROR:
                 return answer
@@ -107,7 +110,7 @@ class Master:
         }
 
     # --- one exchange ------------------------------------------------------------------------------------------------
-    def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, method: str, target: str, data: Body, headers: Mapping[str, str]) -> Answer:
         with self._speaking():
             try:
                 return _read(self._request(method, target, data, headers))
@@ -117,9 +120,7 @@ class Master:
                     raise
                 return _read(self._request(method, target, data, headers))
 
-    def _request(
-        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
+    def _request(self, method: str, target: str, data: Body, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         if self._connection is None:
             self._connection = self._open()
         own = {"Accept": "application/json", "User-Agent": f"ops/{__version__}"}

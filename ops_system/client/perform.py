@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ops_system.cli import EXIT_FAILED, EXIT_FINE, LABELS, Secret, read_value
 from ops_system.client.acts import Act, Word
 from ops_system.client.connection import fill
@@ -25,15 +27,30 @@ def perform(act: Act, desk: Desk) -> int:
     if act.confirm is not None:
         shown = " ".join(("ops", *act.words, *_typed(act, desk)))
         desk.confirm(shown, act.confirm[desk.words.language])
-    if act.saves or act.is_list:
-        codes = [_read(act, desk, names, path, query) for path, _ in calls]
-    else:
-        codes = [_call(act, desk, path, query, {**body, **filled}) for path, filled in calls]
+    codes = [_one(act, desk, names, Order(path, query, body, filled)) for path, filled in calls]
     return max(codes, default=EXIT_FINE)
 
 
+class Order(msgspec.Struct, frozen=True):
+    """One call: where, and what flags and `filled` words say."""
+
+    path: str
+    query: dict[str, Any]
+    body: Json
+    filled: Json
+
+
+def _one(act: Act, desk: Desk, names: Names, order: Order) -> int:
+    query = {**order.query, **order.filled} if act.method == "GET" else order.query
+    if act.saves:
+        return _save(desk, order.path, query)
+    if act.is_list:
+        return _list(act, desk, names, (order.path, query))
+    return _call(act, desk, (order.path, query), {**order.body, **order.filled})
+
+
 def _calls(act: Act, desk: Desk, names: Names) -> Iterator[tuple[str, Json]]:
-    """Yield path and body fields of each call: one, or one for each word of an argument that takes many."""
+    """Yield path and further fields of each call: one, or one for each word of an argument that takes many."""
     typed = desk.parsed.arguments
     single = [word for word in act.arguments if word.noun in typed and not word.is_many]
     known = [(word, names.id_of(word.noun, typed[word.noun])) for word in single]
@@ -95,7 +112,7 @@ def _value(desk: Desk, flag: str, value: Any) -> Any:
             return value.reveal()
         case tuple():
             return list(value)
-        case str() if value.startswith("@") or (value == "-" and flag in {"password", "key"}):
+        case str() if value.startswith("@") or (value == "-" and flag in {"password", "passphrase", "key", "content"}):
             return desk.secret(value, f"-{flag}")
     return value
 
@@ -148,11 +165,8 @@ def read_document(desk: Desk, name: str) -> Json:
 
 
 # --- call and answer -------------------------------------------------------------------------------------------------
-def _read(act: Act, desk: Desk, names: Names, path: str, query: dict[str, Any]) -> int:
-    return _save(desk, path, query) if act.saves else _list(act, desk, names, path, query)
-
-
-def _call(act: Act, desk: Desk, path: str, query: dict[str, Any], body: Json) -> int:
+def _call(act: Act, desk: Desk, place: tuple[str, dict[str, Any]], body: Json) -> int:
+    path, query = place
     sent = body if act.method in {"POST", "PUT", "PATCH"} and (body or act.fields or act.takes_file) else None
     answer = desk.master.ask(act.method, path, sent, query).json()
     operation = answer.get("operation", answer)
@@ -172,7 +186,8 @@ def _follow(desk: Desk, operation: Json, answer: Json) -> int:
     return follow(desk, operation)
 
 
-def _list(act: Act, desk: Desk, names: Names, path: str, query: dict[str, Any]) -> int:
+def _list(act: Act, desk: Desk, names: Names, place: tuple[str, dict[str, Any]]) -> int:
+    path, query = place
     if act.is_whole:
         rows = rows_of(desk.master.get(path, query))
         total = len(rows)

@@ -6,12 +6,15 @@ from ops_system import __version__
 from ops_system.cli import Flag, Program, canonical, help_text
 from ops_system.client.access import ACCESS
 from ops_system.client.acts import GLOBAL_FLAGS, Entry, command_of, flags_of
+from ops_system.client.catalogue import CATALOGUE
 from ops_system.client.coming import COMING
 from ops_system.client.completion import COMPLETION
 from ops_system.client.fleet import FLEET
+from ops_system.client.keeping import KEEPING
 from ops_system.client.logs import LOGS
 from ops_system.client.pushing import PUSHING
 from ops_system.client.render import pad
+from ops_system.client.rolling import ROLLING
 from ops_system.client.runs import RUNS
 from ops_system.client.services import SERVICES
 from ops_system.client.stories import STORIES
@@ -25,10 +28,13 @@ ENTRIES: tuple[Entry, ...] = (
     *FLEET,
     *RUNS,
     *TERMINAL,
-    *SERVICES,
+    *CATALOGUE,
     *PUSHING,
+    *SERVICES,
+    *ROLLING,
     *LOGS,
     *STORIES,
+    *KEEPING,
     *WATCHING,
     *ACCESS,
     *COMPLETION,

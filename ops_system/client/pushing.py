@@ -98,7 +98,26 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def upload_backup(desk: Desk) -> int:
+    """Bring a backup's file to the master, which looks at it before it keeps it."""
+    path = Path(desk.parsed.arguments["FILE"])
+    try:
+        with path.open("rb") as file:
+            headers = {**_OCTETS, "Content-Length": str(path.stat().st_size)}
+            desk.show(desk.master.send("POST", "/backups/upload", file, headers).json())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    return EXIT_FINE
+
+
 PUSHING = (
+    Special(
+        ("backups", "upload"),
+        ("bring a backup from elsewhere to the master", "把备份文件上传到主控"),
+        upload_backup,
+        (Argument("FILE"),),
+        uses=("POST /backups/upload",),
+    ),
     Special(
         ("packages", "push"),
         ("upload a package; pack-tool makes and signs them", "上传服务包(由 pack-tool 制作和签名)"),

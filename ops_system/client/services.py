@@ -1,18 +1,9 @@
-"""The commands on packages, systems, modules, instances and the operations they make."""
+"""The commands on systems, modules and instances."""
 
-from ops_system.cli import BOOL, LABELS, TEXT, integer
+from ops_system.cli import BOOL, LABELS, integer
 from ops_system.client.acts import Act, act, by_query, in_body, names
-from ops_system.client.render import Column, age, count, percent, reason, size
+from ops_system.client.render import Column, age, percent, size
 
-PACKAGES = (
-    Column("NAME", "name"),
-    Column("VERSION", "version"),
-    Column("OS", "manifest.os"),
-    Column("ARCH", "manifest.arch"),
-    Column("SIZE", "size_bytes", size, is_number=True),
-    Column("BY", "created_by"),
-    Column("AGE", "created_at", age, is_number=True),
-)
 SYSTEMS = (
     Column("NAME", "name"),
     Column("MODULES", "modules", is_number=True),
@@ -65,33 +56,6 @@ _LOG_FILES = (
     Column("WRITTEN", "modified_at", age, is_number=True),
 )
 _HITS = (Column("OFFSET", "offset", is_number=True), Column("AT", "at"), Column("TEXT", "text"))
-OPERATIONS = (
-    Column("ID", "id"),
-    Column("STATE", "state"),
-    Column("KIND", "kind"),
-    Column("TITLE", "title"),
-    Column("TARGETS", "targets", count, is_number=True),
-    Column("BY", "created_by"),
-    Column("AGE", "created_at", age, is_number=True),
-    Column("ERROR", "error", reason),
-)
-_ROLLOUTS = (
-    Column("OPERATION", "operation_id"),
-    Column("FROM", "from_version"),
-    Column("TO", "to_version"),
-    Column("STATE", "state"),
-    Column("RETURNED", "reverted"),
-    Column("BY", "created_by"),
-    Column("AGE", "created_at", age, is_number=True),
-    Column("NOTE", "note"),
-    Column("WHY", "failure.message"),
-)
-STRATEGY = (
-    in_body("strategy.max_parallel", "instances at once", integer(1), flag="max-parallel"),
-    in_body("strategy.canary", "instances in the first wave", integer(0), flag="canary"),
-    in_body("strategy.bake_s", "seconds each wave is watched", integer(0), flag="bake"),
-    in_body("strategy.auto_revert", "1: return by itself when it fails", BOOL, flag="auto-revert"),
-)
 _MODULE = (
     in_body("start_order", "lower starts first", integer(0), flag="order"),
     names("depends_on", "names of modules that start before", flag="after"),
@@ -109,38 +73,6 @@ _SERIES = (
 )
 _DESTROY = ("its processes are stopped, its files and data are removed", "将停止其进程并删除其文件和数据")
 
-_PACKAGES = (
-    act(
-        "packages list",
-        "GET /packages",
-        ("list packages", "列出服务包"),
-        fields=(by_query("name", "this one alone"),),
-        columns=PACKAGES,
-    ),
-    act(
-        "packages show",
-        "GET /packages/{name}/{version}",
-        ("show one version", "显示一个版本"),
-        "PACKAGE:name",
-        "VERSION:version",
-    ),
-    act(
-        "packages download",
-        "GET /packages/{name}/{version}/download",
-        ("save a version's zip", "下载一个版本的 zip"),
-        "PACKAGE:name",
-        "VERSION:version",
-        saves=True,
-    ),
-    act(
-        "packages delete",
-        "DELETE /packages/{name}/{version}",
-        ("remove a version that nothing uses", "删除未被使用的版本"),
-        "PACKAGE:name",
-        "VERSION:version",
-        confirm=("its zip is removed from the master", "将从主控删除其 zip"),
-    ),
-)
 _SYSTEMS = (
     act("systems list", "GET /systems", ("list systems", "列出系统"), columns=SYSTEMS),
     act("systems show", "GET /systems/{id}", ("show one system", "显示一个系统"), "SYSTEM"),
@@ -199,6 +131,12 @@ _SYSTEMS = (
 _MODULES = (
     act("modules list", "GET /systems/{id}/modules", ("modules of a system", "系统的模块"), "SYSTEM", columns=MODULES),
     act("modules show", "GET /modules/{id}", ("show one module (SYSTEM/NAME)", "显示一个模块(SYSTEM/NAME)"), "MODULE"),
+    act(
+        "modules env",
+        "GET /modules/{id}/environment",
+        ("its variables and where each comes from", "环境变量及其来源"),
+        "MODULE",
+    ),
     act(
         "modules create",
         "POST /systems/{id}/modules",
@@ -319,6 +257,23 @@ _INSTANCES = (
         columns=_CRASHES,
         is_whole=True,
     ),
+    act(
+        "instances env",
+        "GET /instances/{id}/environment",
+        ("its variables and where each comes from", "环境变量及其来源"),
+        "INSTANCE",
+    ),
+    act(
+        "instances set-env",
+        "PATCH /instances/{id}/environment",
+        ("variables of this instance alone", "设置此实例自己的环境变量"),
+        "INSTANCE",
+        fields=(
+            in_body("env", "K=v,…", LABELS),
+            in_body("env_secrets", "secret ones: K=v,…", LABELS, flag="secrets"),
+        ),
+        takes_file=True,
+    ),
     act("instances metrics", "GET /instances/{id}/metrics", ("measured values", "指标"), "INSTANCE", fields=_SERIES),
     act(
         "instances files",
@@ -357,75 +312,4 @@ _INSTANCES = (
         is_whole=True,
     ),
 )
-_OPERATIONS = (
-    act(
-        "operations list",
-        "GET /operations",
-        ("list operations, the newest first", "列出操作,最新的在前"),
-        fields=(
-            by_query("state", "running,failed,…"),
-            by_query("kind", "a part of it"),
-            by_query("target", "id of a node, instance, …"),
-        ),
-        columns=OPERATIONS,
-        default_limit=50,
-    ),
-    act("operations show", "GET /operations/{id}", ("show one operation", "显示一个操作"), "OPERATION"),
-    act(
-        "operations cancel",
-        "POST /operations/{id}/cancel",
-        ("take back what can be taken back", "取消"),
-        "OPERATION",
-        confirm=("what has not begun does not begin", "尚未开始的部分不再开始"),
-    ),
-    act(
-        "operations retry",
-        "POST /operations/{id}/retry",
-        ("do the failed part again", "重试失败的部分"),
-        "OPERATION",
-        follows=True,
-    ),
-    act("operations pause", "POST /operations/{id}/pause", ("begin nothing new", "暂停"), "OPERATION"),
-    act("operations resume", "POST /operations/{id}/resume", ("go on", "继续"), "OPERATION"),
-)
-ROLLOUT_START = act(
-    "rollout start",
-    "POST /modules/{id}/rollout",
-    ("bring a version onto all instances of a module", "把一个版本发布到模块的全部实例"),
-    "MODULE",
-    "VERSION:version",
-    fields=(*STRATEGY, in_body("note", "why", TEXT)),
-    takes_file=True,
-    follows=True,
-)
-_ROLLOUT = (
-    ROLLOUT_START,
-    act(
-        "rollout plan",
-        "POST /modules/{id}/plan",
-        ("what a rollout would change and what is in the way; nothing is done", "预览发布;不做任何改动"),
-        "MODULE",
-        "VERSION:version",
-        fields=STRATEGY,
-        takes_file=True,
-        verdict="is_possible",
-    ),
-    act(
-        "rollout history",
-        "GET /modules/{id}/rollouts",
-        ("rollouts of a module", "模块的发布历史"),
-        "MODULE",
-        columns=_ROLLOUTS,
-        default_limit=50,
-    ),
-    act("rollout pause", "POST /operations/{id}/pause", ("begin no further wave", "不再开始新的批次"), "OPERATION"),
-    act("rollout resume", "POST /operations/{id}/resume", ("go on", "继续"), "OPERATION"),
-    act(
-        "rollout cancel",
-        "POST /operations/{id}/cancel",
-        ("stop and take back", "中止并回退"),
-        "OPERATION",
-        confirm=("what was upgraded goes back", "已升级的将回退"),
-    ),
-)
-SERVICES: tuple[Act, ...] = (*_PACKAGES, *_SYSTEMS, *_MODULES, *_INSTANCES, *_OPERATIONS, *_ROLLOUT)
+SERVICES: tuple[Act, ...] = (*_SYSTEMS, *_MODULES, *_INSTANCES)

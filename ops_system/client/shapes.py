@@ -56,8 +56,8 @@ def merge(into: Json, path: str, value: Any) -> None:
 
 
 def rows_of(answer: Json) -> list[Json]:
-    """Return the items of a list's answer: `items`, or the hits of a search."""
-    items = answer.get("items", answer.get("hits", []))
+    """Return the items of a list's answer: `items`, the hits of a search, the users of a package."""
+    items: Any = next((answer[key] for key in ("items", "hits", "users") if key in answer), [])
     return [item for item in items if isinstance(item, dict)] if isinstance(items, Sequence) else []
 
 

@@ -8,7 +8,7 @@ from ops_system.client.follow import follow, report
 from ops_system.client.perform import body_of, read_document, read_text
 from ops_system.client.render import Column
 from ops_system.client.resolve import Names
-from ops_system.client.services import ROLLOUT_START
+from ops_system.client.rolling import ROLLOUT_START
 from ops_system.client.shapes import Json
 from ops_system.model.errors import Invalid, NotFound, UsageError
 from ops_system.model.operations import ENDED
@@ -168,7 +168,10 @@ def _api_body(desk: Desk, method: str) -> Json | None:
 _GLOBAL = {flag.name for flag in GLOBAL_FLAGS}
 _ANY_BODY = Act(("api",), "POST", "", ("", ""), takes_file=True)
 _FILE = (Argument("FILE", is_optional=True),)
-_F = (Flag("f", TEXT, "the document; - reads standard input"), Flag("file", TEXT, "the same as -f"))
+_F = (
+    Flag("f", TEXT, "the document; - reads standard input"),
+    Flag("file", TEXT, "the document; - reads standard input"),
+)
 _APPLY_FLAGS = (
     *_F,
     Flag("dry-run", SWITCH, "show what would change, write nothing"),
@@ -188,9 +191,9 @@ STORIES = (
         ("GET /nodes/{id}", "PATCH /nodes/{id}"),
     ),
     Special(("apply",), _APPLY, apply_system, _FILE, _APPLY_FLAGS, _ROUTES),
-    Special(("systems", "apply"), _APPLY, apply_system, _FILE, _APPLY_FLAGS, _ROUTES),
+    Special(("systems", "apply"), _APPLY, apply_system, _FILE, _APPLY_FLAGS[1:], _ROUTES),
     Special(("diff",), _DIFF, diff_system, _FILE, _F, _ROUTES[1:]),
-    Special(("systems", "diff"), _DIFF, diff_system, _FILE, _F, _ROUTES[1:]),
+    Special(("systems", "diff"), _DIFF, diff_system, _FILE, _F[1:], _ROUTES[1:]),
     Special(
         ("operations", "watch"),
         ("follow an operation to its end", "跟随操作直到结束"),
