@@ -24,6 +24,10 @@ def draw(stretches: Iterable[Rows], step_s: int, *, is_top: bool = False) -> lis
             points += _points(rest)
             points += _plain(rows)
             rest = []
+        elif rows.step_s == step_s and (last := len(rows.means) - 1) > 0:  # its ends may share a bucket with others
+            points += _points(rest + _buckets(rows.part(0, 1), step_s))
+            points += _as_they_are(rows.part(1, last))
+            rest = _buckets(rows.part(last, last + 1), step_s)
         else:
             rest += _buckets(rows, step_s)
     points += _points(rest)
@@ -36,6 +40,16 @@ def _plain(rows: Rows) -> list[Point]:
     known = [(first + place, one) for place, one in enumerate(rows.means) if one == one]  # noqa: PLR0124 - only NaN differs from itself
     values = _round([one for _, one in known])
     return [(at_s, value, value) for (at_s, _), value in zip(known, values, strict=True)]
+
+
+def _as_they_are(rows: Rows) -> list[Point]:
+    """Rows that are a point each."""
+    count, begin_s = len(rows.means), rows.first * rows.step_s
+    values = _round([*rows.means, *rows.tops])
+    points = list(zip(range(begin_s, begin_s + count * rows.step_s, rows.step_s), values, values[count:], strict=False))
+    if (total := sum(values)) == total:  # no NaN is among them
+        return points
+    return [point for point in points if point[1] == point[1]]
 
 
 def _buckets(rows: Rows, step_s: int) -> list[_Bucket]:
