@@ -23,6 +23,7 @@ from ops_system.protocol.codec import Frame, decode_body, decode_from_master, de
 from ops_system.protocol.frames import (
     READ_DEADLINE_S,
     Goodbye,
+    Pong,
     Reply,
     Request,
     StreamAck,
@@ -46,7 +47,7 @@ MAX_WAITING_FRAMES = 256
 MAX_HANDLERS = 64
 HEARTBEATS_A_DEADLINE = 4
 _TIMER_SLACK_S = 0.01
-_PROMPT = (StreamData, StreamAck, StreamOpen, StreamClose, Request, Reply)
+_PROMPT = (StreamData, StreamAck, StreamOpen, StreamClose, Request, Reply, Pong)
 _SOCKET_CODES = {"invalid": 1008, "internal": 1011, "overloaded": 1013}
 
 Side = Literal["master", "worker"]
