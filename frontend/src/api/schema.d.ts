@@ -234,10 +234,10 @@ export interface components {
       artefacts: boolean
     }
     /**
-     * Passphrase
+     * BackupPassphrase
      * @description How a sealed backup is opened; empty: by the passphrase of the settings.
      */
-    Passphrase: {
+    BackupPassphrase: {
       /** @default  */
       passphrase: string
     }
@@ -921,6 +921,37 @@ export interface components {
       description: string
     }
     /**
+     * ScheduleBody
+     * @description What a schedule is. `cron`: five fields; `kind` and `params`: what is done (GET /schedules/kinds).
+     *
+     *         `missed`: what happens when its moment passed while the master was down, or the clock leapt.
+     */
+    ScheduleBody: {
+      name: string
+      kind: string
+      cron: string
+      /** @default UTC */
+      timezone: string
+      /** @default {} */
+      params: Record<string, never>
+      /**
+       * @default skip
+       * @enum {unknown}
+       */
+      missed: 'once' | 'skip'
+      /** @default false */
+      is_paused: boolean
+    }
+    /**
+     * CronLine
+     * @description A cron line to look at before it is kept.
+     */
+    CronLine: {
+      cron: string
+      /** @default UTC */
+      timezone: string
+    }
+    /**
      * SetupBody
      * @description The code from the console or `DATA/setup-code`, and the first administrator.
      */
@@ -1384,7 +1415,7 @@ export interface components {
     }
     /**
      * DeliveryQuery
-     * @description `state` filters; the newest come first.
+     * @description `state` filters, `alert_id` keeps those that tell of this alert; the newest come first.
      */
     DeliveryQuery: {
       /** @default 100 */
@@ -1397,6 +1428,8 @@ export interface components {
       sort: string
       /** @default  */
       state: string
+      /** @default  */
+      alert_id: string
     }
     /**
      * TemplateDiffQuery
@@ -1544,6 +1577,25 @@ export interface components {
       q: string
     }
     /**
+     * MergedSearchQuery
+     * @description As `LogSearchQuery`; `start`: the `next` of the last answer; `limit`: hits of each instance (1 to 2000).
+     */
+    MergedSearchQuery: {
+      q: string
+      /** @default false */
+      regex: boolean
+      /** @default false */
+      nocase: boolean
+      /** @default  */
+      start: string
+      /** @default null */
+      since: string | null
+      /** @default null */
+      until: string | null
+      /** @default 200 */
+      limit: number
+    }
+    /**
      * NodeQuery
      * @description `?status=online,suspect` and `?label=zone=a,rack` (has the label) beside the usual list parameters.
      */
@@ -1688,6 +1740,36 @@ export interface components {
       node: string
     }
     /**
+     * ScheduleQuery
+     * @description The list's own query. `kind`: only these.
+     */
+    ScheduleQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      kind: string
+    }
+    /**
+     * RunQuery
+     * @description The list's own query.
+     */
+    RunQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+    }
+    /**
      * SessionQuery
      * @description Filters of the sessions. Without the permission `admin` only one's own are listed.
      */
@@ -1772,6 +1854,8 @@ export interface components {
     /**
      * Rule
      * @description A rule on record. `builtin` names the one it was shipped as; `firing` counts its alerts.
+     *
+     *         `name_key` is that name too, until somebody renames the rule: consoles say it in the language of their user.
      */
     Rule: {
       name: string
@@ -1819,6 +1903,8 @@ export interface components {
       id: string
       /** @default  */
       builtin: string
+      /** @default  */
+      name_key: string
       created_at: string
       created_by: string
       updated_at: string
@@ -1888,6 +1974,8 @@ export interface components {
       id: string
       rule_id: string
       rule_name: string
+      /** @default  */
+      name_key: string
       severity: components['schemas']['Severity']
       state: components['schemas']['AlertState']
       subject: string
@@ -2941,6 +3029,19 @@ export interface components {
       message: string
     }
     /**
+     * MergedHits
+     * @description Hits in the logs of all, the latest first. `next`: where to go on, None when everything was looked at.
+     *
+     *         A page holds what each instance has found so far, so a later page may have younger hits than this one.
+     */
+    MergedHits: {
+      hits: components['schemas']['MergedLine'][]
+      next: string | null
+      unread: components['schemas']['Unread'][]
+      /** @default 0 */
+      left_out: number
+    }
+    /**
      * Plan
      * @description What a rollout would do. `unchanged`: how many instances are as they would be already.
      */
@@ -3570,6 +3671,99 @@ export interface components {
       user: string
       created_at: string
       created_by: string
+    }
+    /**
+     * Page[Schedule]
+     * @description A list answer.
+     */
+    Page_Schedule_: {
+      items: components['schemas']['Schedule'][]
+      total: number
+    }
+    /**
+     * Schedule
+     * @description A schedule as the API shows it.
+     */
+    Schedule: {
+      id: string
+      name: string
+      kind: string
+      cron: string
+      timezone: string
+      params: Record<string, never>
+      /** @enum {unknown} */
+      missed: 'once' | 'skip'
+      is_paused: boolean
+      owner: components['schemas']['ScheduleOwner']
+      next_at: string | null
+      /** @default null */
+      last_run: components['schemas']['ScheduleRun'] | null
+      created_at: string
+      updated_at: string
+    }
+    /**
+     * ScheduleOwner
+     * @description In whose name a schedule runs, with the rights they have at that moment.
+     */
+    ScheduleOwner: {
+      kind: string
+      id: string
+      name: string
+    }
+    /**
+     * ScheduleRun
+     * @description One run. `due_at`: the moment it stands for.
+     */
+    ScheduleRun: {
+      id: number
+      schedule_id: string
+      due_at: string
+      started_at: string
+      /** @default null */
+      ended_at: string | null
+      /** @enum {unknown} */
+      trigger: 'clock' | 'missed' | 'person'
+      outcome: components['schemas']['Outcome']
+      /** @default [] */
+      operation_ids: string[]
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
+     * Outcome
+     * @description What became of a run.
+     * @enum {unknown}
+     */
+    Outcome: 'cancelled' | 'failed' | 'running' | 'skipped' | 'succeeded'
+    /**
+     * ScheduleKinds
+     * @description What can be scheduled.
+     */
+    ScheduleKinds: {
+      items: components['schemas']['ScheduleKind'][]
+    }
+    /**
+     * ScheduleKind
+     * @description A kind of work that can be scheduled, and the permission it wants.
+     */
+    ScheduleKind: {
+      kind: string
+      permission: string
+    }
+    /**
+     * CronPreview
+     * @description The next moments of a cron line.
+     */
+    CronPreview: {
+      next_at: string[]
+    }
+    /**
+     * Page[ScheduleRun]
+     * @description A list answer.
+     */
+    Page_ScheduleRun_: {
+      items: components['schemas']['ScheduleRun'][]
+      total: number
     }
     /**
      * SecurityView

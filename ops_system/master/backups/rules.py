@@ -93,13 +93,13 @@ class BackupAccepted(msgspec.Struct, frozen=True):
     operation: Operation
 
 
-class Passphrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BackupPassphrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a sealed backup is opened; empty: by the passphrase of the settings."""
 
     passphrase: str = ""
 
 
-class RestoreOrder(Passphrase, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RestoreOrder(BackupPassphrase, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`confirm` is the name of the backup, typed. `artefacts`: bring back the packages it holds as well."""
 
     confirm: str

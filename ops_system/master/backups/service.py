@@ -21,12 +21,12 @@ from ops_system.master.backups.restoring import Order, Target, stage
 from ops_system.master.backups.rules import (
     Backup,
     BackupPage,
+    BackupPassphrase,
     BackupQuery,
     BackupSettings,
     BackupSettingsChange,
     Contents,
     NewBackup,
-    Passphrase,
     Place,
     Restored,
     RestoreOrder,
@@ -226,7 +226,7 @@ class Backups:
             await store.save_look(tx, name, store.Look(size_bytes, self._clock.now(), problem, contents))
 
     # --- look through, remove, bring in and out -------------------------------------------------------------------
-    async def verify(self, name: str, body: Passphrase, actor: Principal) -> Operation:
+    async def verify(self, name: str, body: BackupPassphrase, actor: Principal) -> Operation:
         """Begin to read a backup through. Raises NotFound, Conflict, Forbidden."""
         check_unlimited(actor)
         backup = await self.get(name)

@@ -2,7 +2,15 @@
 
 import msgspec
 
-from ops_system.master.schedules.rules import KindView, Preview, PreviewBody, Run, Schedule, ScheduleBody, ScheduleQuery
+from ops_system.master.schedules.rules import (
+    CronLine,
+    CronPreview,
+    Schedule,
+    ScheduleBody,
+    ScheduleKind,
+    ScheduleQuery,
+    ScheduleRun,
+)
 from ops_system.master.schedules.service import Schedules
 from ops_system.master.web.route import Call, Handler, ListQuery, Nothing, Page, Permission, Route
 
@@ -13,10 +21,10 @@ class RunQuery(ListQuery, frozen=True):
     """The list's own query."""
 
 
-class KindList(msgspec.Struct, frozen=True):
+class ScheduleKinds(msgspec.Struct, frozen=True):
     """What can be scheduled."""
 
-    items: list[KindView]
+    items: list[ScheduleKind]
 
 
 def routes(service: Schedules) -> list[Route]:
@@ -28,16 +36,16 @@ def _list_routes(service: Schedules) -> list[Route]:
     async def list_schedules(call: Call) -> Page[Schedule]:
         return await service.list_page(call.query, call.principal)
 
-    async def list_kinds(_call: Call) -> KindList:
-        return KindList(service.list_kinds())
+    async def list_kinds(_call: Call) -> ScheduleKinds:
+        return ScheduleKinds(service.list_kinds())
 
     async def get_schedule(call: Call) -> Schedule:
         return await service.get(call.params["id"], call.principal)
 
-    async def list_runs(call: Call) -> Page[Run]:
+    async def list_runs(call: Call) -> Page[ScheduleRun]:
         return await service.list_runs(call.params["id"], call.query, call.principal)
 
-    async def preview(call: Call) -> Preview:
+    async def preview(call: Call) -> CronPreview:
         return service.preview(call.body)
 
     return [
@@ -60,7 +68,7 @@ def _list_routes(service: Schedules) -> list[Route]:
             list_kinds,
             "List the kinds of work that can be scheduled",
             "list_schedule_kinds",
-            answer=KindList,
+            answer=ScheduleKinds,
             tag=_TAG,
         ),
         Route(
@@ -70,8 +78,8 @@ def _list_routes(service: Schedules) -> list[Route]:
             preview,
             "Show the next five moments of a cron line in a time zone",
             "preview_schedule",
-            answer=Preview,
-            body=PreviewBody,
+            answer=CronPreview,
+            body=CronLine,
             tag=_TAG,
             errors=("invalid",),
         ),
@@ -93,7 +101,7 @@ def _list_routes(service: Schedules) -> list[Route]:
             list_runs,
             "List the runs of a schedule, the newest first; the last 200 are kept",
             "list_schedule_runs",
-            answer=Page[Run],
+            answer=Page[ScheduleRun],
             query=RunQuery,
             tag=_TAG,
             errors=("not_found",),
@@ -154,7 +162,7 @@ def _write_routes(service: Schedules) -> list[Route]:
 
 
 def _act_routes(service: Schedules) -> list[Route]:
-    async def run_schedule(call: Call) -> Run:
+    async def run_schedule(call: Call) -> ScheduleRun:
         return await service.run_now(call.params["id"], call.principal)
 
     async def pause_schedule(call: Call) -> Schedule:
@@ -184,7 +192,7 @@ def _act_routes(service: Schedules) -> list[Route]:
             run_schedule,
             "Run a schedule now, in its owner's name",
             "run_schedule",
-            answer=Run,
+            answer=ScheduleRun,
             status=202,
             needs_step_up=True,
             tag=_TAG,

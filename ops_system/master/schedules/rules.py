@@ -40,7 +40,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class Owner(msgspec.Struct, frozen=True):
+class ScheduleOwner(msgspec.Struct, frozen=True):
     """In whose name a schedule runs, with the rights they have at that moment."""
 
     kind: str
@@ -63,7 +63,7 @@ class ScheduleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     is_paused: bool = False
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `due_at`: the moment it stands for."""
 
     id: int
@@ -88,27 +88,27 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any]
     missed: Literal["skip", "once"]
     is_paused: bool
-    owner: Owner
+    owner: ScheduleOwner
     next_at: datetime | None
-    last_run: Run | None = None
+    last_run: ScheduleRun | None = None
     created_at: datetime
     updated_at: datetime
 
 
-class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CronLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A cron line to look at before it is kept."""
 
     cron: str
     timezone: str = "UTC"
 
 
-class Preview(msgspec.Struct, frozen=True):
+class CronPreview(msgspec.Struct, frozen=True):
     """The next moments of a cron line."""
 
     next_at: list[datetime]
 
 
-class KindView(msgspec.Struct, frozen=True):
+class ScheduleKind(msgspec.Struct, frozen=True):
     """A kind of work that can be scheduled, and the permission it wants."""
 
     kind: str

@@ -18,15 +18,15 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.operations.service import TOPIC, Operations
 from ops_system.master.schedules import store
 from ops_system.master.schedules.rules import (
-    KindView,
+    CronLine,
+    CronPreview,
     Outcome,
-    Owner,
-    Preview,
-    PreviewBody,
-    Run,
     Schedule,
     ScheduleBody,
+    ScheduleKind,
+    ScheduleOwner,
     ScheduleQuery,
+    ScheduleRun,
     check_cron,
     check_name,
     find_zone,
@@ -108,7 +108,7 @@ class Schedules:
         self._operations = operations
         self._stand_in = stand_in
         self._jobs: dict[str, Job] = {}
-        self._open: dict[int, Run] = {}
+        self._open: dict[int, ScheduleRun] = {}
         self._waiting_for: set[str] = set()
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -118,9 +118,9 @@ class Schedules:
         """Let this kind of work be scheduled."""
         self._jobs[job.kind] = job
 
-    def list_kinds(self) -> list[KindView]:
+    def list_kinds(self) -> list[ScheduleKind]:
         """Return what can be scheduled."""
-        return [KindView(job.kind, job.permission) for job in self._jobs.values()]
+        return [ScheduleKind(job.kind, job.permission) for job in self._jobs.values()]
 
     async def run(self) -> None:
         """Look each ten seconds, and when something ends, until cancelled."""
@@ -186,9 +186,9 @@ class Schedules:
 
     async def _note(
         self, schedule_id: str, due_at: datetime, trigger: Trigger, reason: Reason | None, fresh: datetime | None
-    ) -> Run:
+    ) -> ScheduleRun:
         now = self._clock.now()
-        run = Run(
+        run = ScheduleRun(
             id=0,
             schedule_id=schedule_id,
             due_at=due_at,
@@ -206,7 +206,7 @@ class Schedules:
             self._open[run.id] = run
         return run
 
-    async def _begin(self, schedule: Schedule, run: Run) -> Run:
+    async def _begin(self, schedule: Schedule, run: ScheduleRun) -> ScheduleRun:
         """Begin the work in the owner's name, with the rights the owner has now."""
         try:
             operations = await self._start(schedule)
@@ -255,7 +255,7 @@ class Schedules:
         except NotFound:
             return None
 
-    async def _close(self, run: Run, outcome: Outcome, reason: Reason | None) -> Run:
+    async def _close(self, run: ScheduleRun, outcome: Outcome, reason: Reason | None) -> ScheduleRun:
         closed = msgspec.structs.replace(run, outcome=outcome, reason=reason, ended_at=self._clock.now())
         async with self._database.transaction() as tx:
             await store.save_run(tx, closed)
@@ -276,15 +276,15 @@ class Schedules:
             raise NotFound(f"there is no schedule {schedule_id}", id=schedule_id)
         return found
 
-    async def list_runs(self, schedule_id: str, query: ListQuery, actor: Principal) -> Page[Run]:
+    async def list_runs(self, schedule_id: str, query: ListQuery, actor: Principal) -> Page[ScheduleRun]:
         """Return one page of its runs, the newest first. Raises NotFound."""
         await self.get(schedule_id, actor)
         items, total = await store.list_runs(self._database, schedule_id, query)
         return Page(items=items, total=total)
 
-    def preview(self, body: PreviewBody) -> Preview:
+    def preview(self, body: CronLine) -> CronPreview:
         """Return the next moments of a cron line. Raises Invalid."""
-        return Preview(check_cron(body.cron, body.timezone, self._clock.now()))
+        return CronPreview(check_cron(body.cron, body.timezone, self._clock.now()))
 
     async def create(self, body: ScheduleBody, actor: Principal) -> Schedule:
         """Keep a schedule that runs in the actor's name. Raises Invalid, Conflict, Forbidden."""
@@ -325,7 +325,7 @@ class Schedules:
             params=await job.check(body.params, actor),
             missed=body.missed,
             is_paused=body.is_paused,
-            owner=Owner(actor.kind, actor.id, actor.name),
+            owner=ScheduleOwner(actor.kind, actor.id, actor.name),
             next_at=None if body.is_paused else next_at,
             created_at=created_at,
             updated_at=now,
@@ -351,7 +351,7 @@ class Schedules:
             await self._audit.record(tx, actor, "schedule.delete", f"schedule:{known.id}", "done", {"name": known.name})
         self._open = {run_id: run for run_id, run in self._open.items() if run.schedule_id != schedule_id}
 
-    async def run_now(self, schedule_id: str, actor: Principal) -> Run:
+    async def run_now(self, schedule_id: str, actor: Principal) -> ScheduleRun:
         """Run it once, in its owner's name. Raises NotFound, NotAllowed while a run of it goes on, Forbidden."""
         schedule = await self.get(schedule_id, actor)
         job = self._jobs.get(schedule.kind)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ops_system.master.schedules.rules import Outcome, Owner, Run, Schedule, ScheduleBody, ScheduleQuery
+from ops_system.master.schedules.rules import Outcome, Schedule, ScheduleBody, ScheduleOwner, ScheduleQuery, ScheduleRun
 from ops_system.master.web.paging import like, order_by
 from ops_system.master.web.route import ListQuery
 from ops_system.model.reasons import Reason
@@ -23,8 +23,8 @@ _SORTS: Mapping[str, str] = {
 _LAST = "SELECT * FROM schedule_runs WHERE id IN (SELECT max(id) FROM schedule_runs GROUP BY schedule_id)"
 
 
-def _run(row: Row) -> Run:
-    return Run(
+def _run(row: Row) -> ScheduleRun:
+    return ScheduleRun(
         id=row["id"],
         schedule_id=row["schedule_id"],
         due_at=from_ms(row["due_ms"]),
@@ -37,12 +37,12 @@ def _run(row: Row) -> Run:
     )
 
 
-def _schedule(row: Row, last: Run | None) -> Schedule:
+def _schedule(row: Row, last: ScheduleRun | None) -> Schedule:
     body = msgspec.json.decode(row["body"], type=ScheduleBody)
     fields = msgspec.structs.asdict(body) | {"is_paused": bool(row["is_paused"])}
     return Schedule(
         id=row["id"],
-        owner=msgspec.json.decode(row["owner"], type=Owner),
+        owner=msgspec.json.decode(row["owner"], type=ScheduleOwner),
         next_at=from_ms_or_none(row["next_ms"]),
         last_run=last,
         created_at=from_ms(row["created_ms"]),
@@ -51,7 +51,7 @@ def _schedule(row: Row, last: Run | None) -> Schedule:
     )
 
 
-async def _lasts(reader: Queries) -> dict[str, Run]:
+async def _lasts(reader: Queries) -> dict[str, ScheduleRun]:
     return {row["schedule_id"]: _run(row) for row in await reader.fetch_all(_LAST)}
 
 
@@ -137,7 +137,7 @@ async def delete(tx: Transaction, schedule_id: str) -> None:
     await tx.execute("DELETE FROM schedules WHERE id = ?", (schedule_id,))
 
 
-async def add_run(tx: Transaction, run: Run) -> Run:
+async def add_run(tx: Transaction, run: ScheduleRun) -> ScheduleRun:
     """Write a new run, and forget the oldest of the same schedule."""
     row = await tx.fetch_one(
         "INSERT INTO schedule_runs (schedule_id, due_ms, started_ms, ended_ms, trigger, outcome, operations, reason)"
@@ -160,12 +160,12 @@ async def add_run(tx: Transaction, run: Run) -> Run:
     return msgspec.structs.replace(run, id=row["id"])
 
 
-def _end(run: Run) -> tuple[str, str, str | None]:
+def _end(run: ScheduleRun) -> tuple[str, str, str | None]:
     reason = None if run.reason is None else msgspec.json.encode(run.reason).decode()
     return run.outcome, msgspec.json.encode(run.operation_ids).decode(), reason
 
 
-async def save_run(tx: Transaction, run: Run) -> None:
+async def save_run(tx: Transaction, run: ScheduleRun) -> None:
     """Write how far a run is."""
     await tx.execute(
         "UPDATE schedule_runs SET ended_ms = ?, outcome = ?, operations = ?, reason = ? WHERE id = ?",
@@ -173,12 +173,12 @@ async def save_run(tx: Transaction, run: Run) -> None:
     )
 
 
-async def list_open_runs(reader: Queries) -> list[Run]:
+async def list_open_runs(reader: Queries) -> list[ScheduleRun]:
     """Return the runs that have not ended."""
     return [_run(row) for row in await reader.fetch_all("SELECT * FROM schedule_runs WHERE ended_ms IS NULL")]
 
 
-async def list_runs(reader: Queries, schedule_id: str, query: ListQuery) -> tuple[list[Run], int]:
+async def list_runs(reader: Queries, schedule_id: str, query: ListQuery) -> tuple[list[ScheduleRun], int]:
     """Return one page of runs, the newest first, and how many there are."""
     total = await reader.fetch_one("SELECT count(*) AS n FROM schedule_runs WHERE schedule_id = ?", (schedule_id,))
     rows = await reader.fetch_all(
