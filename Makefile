@@ -12,7 +12,7 @@ PORT ?= 8080
 TLS_PORT ?= 8443
 WORKER_PORT ?= 8082
 PYTEST_ARGS ?=
-PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile # two processes; the tests of one file stay together
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile # two processes; tests/conftest.py says what stays together
 
 STAMPS := $(VENV)/.stamps
 CONSOLE := ops_system/master/console/index.html

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # A shared machine is slow at times; a slow example is no fault.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,6 +22,18 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("OPS_FORBID_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and skips are failures here: {report.longrepr}"
+
+
+class _Scheduler(LoadFileScheduling):
+    """The tests of a file stay in one process; so do all that need the one Wine lane."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/wine" if nodeid.startswith("tests/wine/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Say which tests of a run in several processes go together."""
+    return _Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ def test_another_s_password_and_second_factor_are_reset_and_the_user_shut_out(ad
     expect(admin.get_by_test_id("user-totp-reset")).to_have_count(0)
     admin.get_by_test_id("user-new-password").fill(NEW_PASSWORD)
     admin.get_by_test_id("user-password-save").click()
+    expect(admin.get_by_test_id("user-password-saved")).to_be_visible()
     expect(guest.get_by_test_id("login-username")).to_be_visible(timeout=READY_MS)
     sign_in(guest, fleet, "gus", NEW_PASSWORD)
     expect(guest.get_by_test_id("nav-nodes")).to_be_visible(timeout=READY_MS)

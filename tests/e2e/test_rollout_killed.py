@@ -85,7 +85,7 @@ def check_whole(fleet, version):
     assert set(last.values()) == {version}
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(15, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(15, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_a_master_killed_in_a_rollout_goes_on(site, rounds):
     fleet, module_id = site
     seed = int.from_bytes(os.urandom(4))
