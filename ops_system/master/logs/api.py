@@ -10,8 +10,10 @@ from ops_system.master.logs.rules import (
     LogDownloadQuery,
     LogQuery,
     LogSearchQuery,
+    MergedHits,
     MergedLines,
     MergedLogQuery,
+    MergedSearchQuery,
     file_name,
 )
 from ops_system.master.logs.service import Logs, Member
@@ -154,6 +156,10 @@ def merged_routes(service: Logs, viewers: Viewers, what: str, find: FindMembers)
         members = await find(call.params["id"], call.principal)
         return await service.read_merged(members, call.params["name"], call.query)
 
+    async def search_merged(call: Call) -> MergedHits:
+        members = await find(call.params["id"], call.principal)
+        return await service.search_merged(members, call.params["name"], call.query)
+
     async def follow_merged(call: Call) -> web.StreamResponse:
         await find(call.params["id"], call.principal)
         members = partial(find, call.params["id"], call.principal)
@@ -170,6 +176,18 @@ def merged_routes(service: Logs, viewers: Viewers, what: str, find: FindMembers)
             f"read_{what}_log",
             answer=MergedLines,
             query=MergedLogQuery,
+            tag="logs",
+            errors=("invalid", "not_found"),
+        ),
+        Route(
+            "GET",
+            f"{base}/search",
+            Permission.VIEW,
+            search_merged,
+            f"Search this log of all instances of a {what} by text or regular expression, some seconds at a time",
+            f"search_{what}_log",
+            answer=MergedHits,
+            query=MergedSearchQuery,
             tag="logs",
             errors=("invalid", "not_found"),
         ),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ops_system.model.errors import Invalid
-from ops_system.protocol.requests import LogLine, LogLines
+from ops_system.protocol.requests import LogHits, LogLine, LogLines
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_TAIL = 2000
@@ -61,6 +61,30 @@ class MergedLogQuery(msgspec.Struct, frozen=True):
     tail: int = 200
     before: str = ""
     q: str = ""
+
+
+class MergedSearchQuery(msgspec.Struct, frozen=True):
+    """As `LogSearchQuery`; `start`: the `next` of the last answer; `limit`: hits of each instance (1 to 2000)."""
+
+    q: str
+    regex: bool = False
+    nocase: bool = False
+    start: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 200
+
+    def of_one(self, start: int | None) -> LogSearchQuery:
+        """Return what one instance is asked."""
+        return LogSearchQuery(
+            self.q,
+            regex=self.regex,
+            nocase=self.nocase,
+            start=start,
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+        )
 
 
 def check_log_query(query: LogQuery) -> None:
@@ -208,6 +232,18 @@ class MergedLines(msgspec.Struct, frozen=True):
     left_out: int = 0
 
 
+class MergedHits(msgspec.Struct, frozen=True):
+    """Hits in the logs of all, the latest first. `next`: where to go on, None when everything was looked at.
+
+    A page holds what each instance has found so far, so a later page may have younger hits than this one.
+    """
+
+    hits: list[MergedLine]
+    next: str | None
+    unread: list[Unread]
+    left_out: int = 0
+
+
 Cursor = Mapping[str, int]
 """For each instance the offset its next page ends at; 0: it was read to its beginning."""
 
@@ -220,6 +256,18 @@ def read_cursor(text: str) -> dict[str, int]:
     except ValueError:
         problem = "before: that of an earlier answer"
         raise Invalid(problem, problems=[problem]) from None
+
+
+def merge_hits(pages: Mapping[str, LogHits]) -> tuple[list[MergedLine], str | None]:
+    """Return the hits of all by time, the latest first, and where to go on in those that have more."""
+    hits = [
+        MergedLine(line.at, line.text, line.offset, instance_id)
+        for instance_id, page in pages.items()
+        for line in page.hits
+    ]
+    hits.sort(key=lambda line: line.at or _BEGINNING, reverse=True)
+    rest = [f"{instance_id}:{page.next}" for instance_id, page in pages.items() if page.next is not None]
+    return hits, ",".join(rest) or None
 
 
 def merge(pages: Mapping[str, LogLines], cursor: Cursor, count: int) -> tuple[list[MergedLine], str | None]:

@@ -4,7 +4,7 @@ Nothing is stored here. The logs of many instances are read side by side and mer
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -12,12 +12,15 @@ import msgspec
 from ops_system.master.logs.rules import (
     LogQuery,
     LogSearchQuery,
+    MergedHits,
     MergedLines,
     MergedLogQuery,
+    MergedSearchQuery,
     Unread,
     check_log_query,
     check_search_query,
     merge,
+    merge_hits,
     read_cursor,
 )
 from ops_system.model.errors import OpsError
@@ -111,9 +114,11 @@ class Logs:
     async def search(self, instance_id: str, name: str, query: LogSearchQuery) -> LogHits:
         """Return the next hits. Raises `Invalid` for an expression that is wrong or takes too long."""
         check_search_query(query)
-        node_id = await self._whereabouts.node_of(instance_id)
+        return await self._search(Member(instance_id, await self._whereabouts.node_of(instance_id)), name, query)
+
+    async def _search(self, member: Member, name: str, query: LogSearchQuery) -> LogHits:
         body = SearchLog(
-            instance_id=InstanceId(instance_id),
+            instance_id=InstanceId(member.instance_id),
             name=name,
             text=query.q,
             is_regex=query.regex,
@@ -124,7 +129,7 @@ class Logs:
             until=query.until,
             limit=query.limit,
         )
-        return await self._links.request(node_id, "logs.search", body, LogHits, SEARCH_WITHIN_S)
+        return await self._links.request(member.node_id, "logs.search", body, LogHits, SEARCH_WITHIN_S)
 
     async def list_crashes(self, instance_id: str) -> Crashes:
         """Return the last unexpected ends with the output before them, the newest first."""
@@ -160,23 +165,46 @@ class Logs:
         """Return the last lines of all, by time. What one node cannot answer is told beside them."""
         check_log_query(LogQuery(tail=query.tail))
         cursor = read_cursor(query.before)
-        pages: dict[str, LogLines] = {}
-        unread: list[Unread] = []
-        room = asyncio.Semaphore(MERGED_AT_ONCE)
 
-        async def read_one(member: Member) -> None:
-            before = cursor.get(member.instance_id)
-            asked = LogQuery(tail=query.tail, before=before, q=query.q)
-            try:
-                async with room:
-                    pages[member.instance_id] = await self._read(member, name, asked)
-            except OpsError as problem:
-                unread.append(Unread(member.instance_id, problem.code, problem.message))
+        async def read_one(member: Member) -> LogLines:
+            asked = LogQuery(tail=query.tail, before=cursor.get(member.instance_id), q=query.q)
+            return await self._read(member, name, asked)
 
         known = [member for member in members[:MAX_MERGED] if not cursor or cursor.get(member.instance_id)]
-        async with asyncio.TaskGroup() as group:
-            for member in known:
-                spawn(group, read_one(member), f"read log of {member.instance_id}")
-        in_order = {member.instance_id: pages[member.instance_id] for member in known if member.instance_id in pages}
-        lines, before = merge(in_order, cursor, query.tail)
+        pages, unread = await _ask_all(known, read_one)
+        lines, before = merge(pages, cursor, query.tail)
         return MergedLines(lines, before, unread, max(0, len(members) - MAX_MERGED))
+
+    async def search_merged(self, members: Sequence[Member], name: str, query: MergedSearchQuery) -> MergedHits:
+        """Return the next hits of all. What one node cannot answer is told beside them."""
+        check_search_query(query.of_one(None))
+        cursor = read_cursor(query.start)
+
+        async def search_one(member: Member) -> LogHits:
+            return await self._search(member, name, query.of_one(cursor.get(member.instance_id)))
+
+        known = [member for member in members[:MAX_MERGED] if not cursor or member.instance_id in cursor]
+        pages, unread = await _ask_all(known, search_one)
+        hits, start = merge_hits(pages)
+        return MergedHits(hits, start, unread, max(0, len(members) - MAX_MERGED))
+
+
+async def _ask_all(
+    members: Sequence[Member], ask: Callable[[Member], Awaitable[T]]
+) -> tuple[dict[str, T], list[Unread]]:
+    """Return the answers by instance, in order, and who gave none."""
+    answers: dict[str, T] = {}
+    unread: list[Unread] = []
+    room = asyncio.Semaphore(MERGED_AT_ONCE)
+
+    async def ask_one(member: Member) -> None:
+        try:
+            async with room:
+                answers[member.instance_id] = await ask(member)
+        except OpsError as problem:
+            unread.append(Unread(member.instance_id, problem.code, problem.message))
+
+    async with asyncio.TaskGroup() as group:
+        for member in members:
+            spawn(group, ask_one(member), f"read log of {member.instance_id}")
+    return {one.instance_id: answers[one.instance_id] for one in members if one.instance_id in answers}, unread

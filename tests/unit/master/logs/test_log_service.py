@@ -1,9 +1,11 @@
+from datetime import UTC, datetime
+
 import pytest
 
-from ops_system.master.logs.rules import LogQuery, LogSearchQuery, MergedLogQuery
+from ops_system.master.logs.rules import LogQuery, LogSearchQuery, MergedLogQuery, MergedSearchQuery
 from ops_system.master.logs.service import CHUNK_BYTES, MAX_MERGED, Logs, Member
 from ops_system.model.errors import Invalid, NodeOffline, NotFound
-from ops_system.protocol.requests import LogBytes, LogFiles, LogHits, LogLines
+from ops_system.protocol.requests import LogBytes, LogFiles, LogHits, LogLine, LogLines
 
 
 class FakeInstances:
@@ -93,3 +95,29 @@ async def test_many_logs_are_read_as_one_and_what_is_missing_is_told():
     assert len(worker.asked) == MAX_MERGED - 1
     with pytest.raises(Invalid):
         await logs.read_merged(members, "stdout", MergedLogQuery(tail=0))
+
+
+class Searched(FakeWorker):
+    """Every instance has a hit at each of the seconds 0 to 5, found two at a time, the latest first."""
+
+    async def request(self, node_id, kind, body, reply_type, timeout_s=10.0):
+        await super().request(node_id, kind, body, reply_type, timeout_s)
+        end = 6 if body.start is None else body.start
+        hits = [LogLine(datetime(2026, 1, 1, 0, 0, n, tzinfo=UTC), f"hit {n}", n) for n in range(end - 1, end - 3, -1)]
+        return LogHits(tuple(hits), end - 2 or None, 0, 0)
+
+
+async def test_many_logs_are_searched_as_one_until_each_is_at_its_end():
+    members = [Member(f"ins_{n}", "node_gone" if n == 1 else "node_1") for n in range(3)]
+    logs, query, found = Logs(FakeInstances(), Searched()), MergedSearchQuery("hit", limit=2), []
+    while True:
+        page = await logs.search_merged(members, "stdout", query)
+        assert [line.at for line in page.hits] == sorted((line.at for line in page.hits), reverse=True)
+        found += [(line.instance_id, line.offset) for line in page.hits]
+        if page.next is None:
+            break
+        query = MergedSearchQuery("hit", limit=2, start=page.next)
+    assert sorted(found) == [(name, offset) for name in ("ins_0", "ins_2") for offset in range(6)]
+    for bad in (MergedSearchQuery("x", limit=0), MergedSearchQuery("x", start="nonsense")):
+        with pytest.raises(Invalid):
+            await logs.search_merged(members, "stdout", bad)
