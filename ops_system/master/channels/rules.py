@@ -25,6 +25,7 @@ MAX_CHANNELS = 50
 MAX_SECRET_CHARS = 1024
 MAX_RECIPIENTS = 50
 MAX_LISTED = 20  # objects named in one message; the others are counted
+MAX_UNLISTED = 1000  # alerts whose message says only how many there are
 KEPT_DELIVERIES = 200  # per channel
 RETRY_AFTER_S = (30.0, 120.0, 600.0, 3600.0)  # after the first, second … failure; then it is given up
 GATHER_S = 0.5  # what happens together is told together
@@ -91,10 +92,11 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """One message: the first notices, and how many there are of each code in all."""
+    """One message: the first notices, how many there are of each code in all, and which alerts are not listed."""
 
     notices: tuple[Notice, ...]
     counts: dict[str, int]
+    unlisted: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -110,11 +112,14 @@ class Bundle(msgspec.Struct, frozen=True):
 def bundle_of(notices: Iterable[Notice], base: Bundle | None = None) -> Bundle:
     """Return a message of these notices, added to those of `base`."""
     listed, counts = (list(base.notices), dict(base.counts)) if base else ([], {})
+    unlisted = list(base.unlisted) if base else []
     for notice in notices:
         counts[notice.code] = counts.get(notice.code, 0) + 1
         if len(listed) < MAX_LISTED:
             listed.append(notice)
-    return Bundle(tuple(listed), counts)
+        elif notice.alert_id and len(unlisted) < MAX_UNLISTED:
+            unlisted.append(notice.alert_id)
+    return Bundle(tuple(listed), counts, tuple(unlisted))
 
 
 def is_repetition(told_at: datetime | None, now: datetime, since: datetime | None = None) -> bool:
@@ -270,9 +275,10 @@ class ChannelPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeliveryQuery(ListQuery, frozen=True):
-    """`state` filters; the newest come first."""
+    """`state` filters, `alert_id` keeps those that tell of this alert; the newest come first."""
 
     state: str = ""
+    alert_id: str = ""
 
 
 def made_channel(channel_id: str, body: NewChannel, actor: str, now: datetime) -> tuple[Channel, Secrets]:

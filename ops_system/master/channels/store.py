@@ -229,12 +229,15 @@ async def list_next(reader: Queries) -> list[StoredDelivery]:
 
 async def list_deliveries(reader: Queries, channel_id: str, query: DeliveryQuery) -> tuple[list[StoredDelivery], int]:
     """Return one page of a channel's messages, the newest first unless sorted otherwise."""
-    where = "channel_id = ?1 AND bundle LIKE ?2 ESCAPE '\\' AND (?3 = '' OR state = ?3)"
-    values = (channel_id, like(query.q), query.state)
+    where = (
+        "channel_id = ?1 AND bundle LIKE ?2 ESCAPE '\\' AND (?3 = '' OR state = ?3)"
+        " AND (?4 = '' OR instr(bundle, '\"' || ?4 || '\"'))"
+    )
+    values = (channel_id, like(query.q), query.state, query.alert_id)
     order = order_by(query.sort, {"created_at": "id", "state": "state", "attempts": "attempts"}, "-created_at")
     total = await reader.fetch_one(f"SELECT count(*) AS n FROM deliveries WHERE {where}", values)  # noqa: S608 - text made here, values bound
     rows = await reader.fetch_all(
-        f"SELECT * FROM deliveries WHERE {where} ORDER BY {order}, id DESC LIMIT ?4 OFFSET ?5",  # noqa: S608 - see above
+        f"SELECT * FROM deliveries WHERE {where} ORDER BY {order}, id DESC LIMIT ?5 OFFSET ?6",  # noqa: S608 - see above
         (*values, query.limit, query.offset),
     )
     assert total is not None

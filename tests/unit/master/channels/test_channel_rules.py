@@ -76,6 +76,12 @@ def test_many_notices_are_one_message_that_lists_the_first():
     assert (more.total, more.counts["instance_failed"], more.severity) == (403, 1, Severity.CRITICAL)
 
 
+def test_alerts_that_are_only_counted_are_known_all_the_same():
+    alerts = [msgspec.structs.replace(notice(number), alert_id=f"alt_{number}") for number in range(MAX_LISTED + 2)]
+    bundle = bundle_of(alerts[-1:], bundle_of(alerts[:-1]))
+    assert bundle.unlisted == (f"alt_{MAX_LISTED}", f"alt_{MAX_LISTED + 1}")
+
+
 def test_the_same_is_told_again_after_ten_minutes():
     assert not is_repetition(None, NOW)
     assert is_repetition(NOW - timedelta(seconds=599), NOW)

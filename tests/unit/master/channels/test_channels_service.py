@@ -4,6 +4,7 @@ import json
 import sqlite3
 from datetime import timedelta
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -352,3 +353,13 @@ async def test_the_book_refuses_what_cannot_be(desk):
         await desk.add(f"c{number}")
     with pytest.raises(NotAllowed):
         await desk.add("one too many")
+
+
+async def test_messages_are_found_by_the_alert_they_tell_of(desk):
+    channel = await desk.add()
+    alert = Notice(EventKind.ALERT, "node:n1", Severity.INFO, "node_back", {"name": "n1"}, desk.clock.now())
+    async with desk.channels.writing() as tx:
+        await desk.channels.enqueue(tx, [msgspec.structs.replace(alert, alert_id=f"alt_{n}") for n in range(30)])
+    for alert_id, count in (("alt_2", 1), ("alt_29", 1), ("alt_", 0), ("alt_30", 0)):
+        page = await desk.channels.list_deliveries(channel, DeliveryQuery(alert_id=alert_id))
+        assert (alert_id, page.total) == (alert_id, count)
