@@ -121,10 +121,14 @@ class NewRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Rule(NewRule, frozen=True, kw_only=True):
-    """A rule on record. `builtin` names the one it was shipped as; `firing` counts its alerts."""
+    """A rule on record. `builtin` names the one it was shipped as; `firing` counts its alerts.
+
+    `name_key` is that name too, until somebody renames the rule: consoles say it in the language of their user.
+    """
 
     id: str
     builtin: str = ""
+    name_key: str = ""
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -150,6 +154,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     rule_id: str
     rule_name: str
+    name_key: str = ""
     severity: Severity
     state: AlertState
     subject: str

@@ -80,6 +80,15 @@ async def test_a_breach_is_told_once_over_a_restart_and_its_end_too(tmp_path, si
             (alert,) = await open_alerts(api)
             order = {"rule": body | {"name": "tried"}, "from": time.time() - 60, "to": time.time(), "points": True}
             tried = await api.post("/alert-rules/backtest", order)
+            state = {"name": "gone", "condition": {"kind": "node_status", "states": ["offline"]}}
+            heard = await api.post("/alert-rules/backtest", order | {"rule": state})
+            missing = {"name": "mute", "condition": {"kind": "no_data", "window_s": 30}}
+            quiet = await api.post("/alert-rules/backtest", order | {"rule": missing})
+            lines = {"kind": "log", "log": "stdout", "pattern": "x", "fire_level": 1, "window_s": 60}
+            with pytest.raises(ApiError, match="cannot be tried: lines stay on the nodes"):
+                await api.post("/alert-rules/backtest", order | {"rule": {"name": "lines", "condition": lines}})
+        assert (heard["subjects_tested"], heard["firings"], heard["step_s"]) == (1, 0, 1)
+        assert (quiet["subjects_tested"], quiet["firings"]) == (1, 0)
         (subject,) = tried["subjects"]
         assert (subject["subject"], subject["fired"], subject["periods"][-1]["state"]) == (
             alert["subject"],

@@ -1,14 +1,16 @@
-"""What a rule would have done on the history of one series: pure. Used by `trials`."""
+"""What a rule would have done on the history of one series, or on what a timeline tells: pure. Used by `trials`."""
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from ops_system.master.alerts.conditions import judge_value, judge_window
-from ops_system.master.alerts.rules import Reading, Timing, Track, step
+from ops_system.master.alerts.rules import FLAP_HOLD_S, Reading, Timing, Track, step
 from ops_system.model.alerts import AlertState, Condition, Grouping, NewRule, Period
 
 FINE_S, MIDDLE_S = 900, 6 * 3600  # how far back a second, and ten seconds, are kept
+GRID_S = 60  # between two looks at a state that does not change
 MAX_GAP_S = 30.0  # a longer one counts as no data
 
 Point = tuple[int, float, float]
@@ -49,6 +51,59 @@ def run_through(rule: NewRule, values: Mapping[int, float], from_s: int, to_s: i
     if track.state is not None:
         _turn(periods, None, to_s)
     return periods
+
+
+Readings = list[tuple[float, Reading]]
+"""From when on (Unix seconds) a subject read so, oldest first."""
+
+
+def run_states(rule: NewRule, readings: Readings, from_s: int, to_s: int) -> list[Period]:
+    """Return the spans like `run_through` for what changes at known moments; before the first it is not known."""
+    timing = Timing(rule.for_s, rule.keep_firing_for_s, rule.no_data)
+    waits = (0.0, timing.for_s, timing.keep_firing_for_s, FLAP_HOLD_S)
+    changes = [at_s for at_s, _ in readings]
+    moments = {at_s + wait for at_s in [*changes, float(from_s)] for wait in waits}
+    moments |= {float(at_s) for at_s in range(from_s, to_s + 1, GRID_S)}
+    track, periods = Track(), list[Period]()
+    for at_s in sorted(moment for moment in moments if from_s <= moment <= to_s):
+        place = bisect_right(changes, at_s)
+        after = step(track, readings[place - 1][1] if place else Reading.UNKNOWN, at_s, timing)
+        if after.state is not track.state:
+            _turn(periods, after.state, at_s)
+        track = after
+    if track.state is not None:
+        _turn(periods, None, to_s)
+    return periods
+
+
+def readings_of(words: Iterable[tuple[float, str]], bad: Sequence[str]) -> Readings:
+    """Return what states say to a rule that fires in those that are `bad`; one that is not known keeps all as it is."""
+    return [
+        (at_s, Reading.UNKNOWN if word == "unknown" else Reading.BREACH if word in bad else Reading.CLEAR)
+        for at_s, word in words
+    ]
+
+
+def gaps_of(
+    known_s: Iterable[int], heard: Sequence[tuple[float, str]], window_s: float, from_s: int, to_s: int
+) -> Readings:
+    """Return what the moments samples came at say to a rule on their absence; only an online node can be missed."""
+    found: Readings = []
+    last_s = float(from_s)
+    for at_s in [*sorted(known_s), to_s]:
+        if at_s - last_s > window_s:
+            found += [(last_s + window_s, Reading.BREACH)]
+        found += [(float(at_s), Reading.CLEAR)] if at_s < to_s else []
+        last_s = max(last_s, float(at_s))
+    edges = sorted({*(at_s for at_s, _ in found), *(at_s for at_s, _ in heard)})
+    moments, statuses = [at_s for at_s, _ in found], [at_s for at_s, _ in heard]
+    merged: Readings = []
+    for edge_s in edges:
+        place, status = bisect_right(moments, edge_s), bisect_right(statuses, edge_s)
+        reading = found[place - 1][1] if place else Reading.UNKNOWN
+        is_online = status > 0 and heard[status - 1][1] == "online"
+        merged.append((edge_s, reading if reading is Reading.CLEAR or is_online else Reading.UNKNOWN))
+    return merged
 
 
 def _read(condition: Condition, value: float | None, window: Sequence[float | None], gap_s: float) -> Reading:

@@ -243,6 +243,7 @@ class Desk:
             id=spell_id("alt", secrets.token_bytes(10)),
             rule_id=rule.id,
             rule_name=rule.body.name,
+            name_key=rule.name_key,
             severity=rule.body.severity,
             state=AlertState.PENDING,
             subject=finding.subject,

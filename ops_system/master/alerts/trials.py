@@ -1,4 +1,4 @@
-"""Tries a rule on the stored history before anybody lives with it: bounded, and given up when nobody waits any more."""
+"""Tries a rule on stored history and timelines before it is kept: bounded, and given up when nobody waits any more."""
 
 import asyncio
 import math
@@ -9,16 +9,20 @@ from ops_system.master.alerts.backtest import (
     Point,
     count_notices,
     firings_of,
+    gaps_of,
+    readings_of,
+    run_states,
     run_through,
     step_of,
     values_of,
 )
 from ops_system.master.alerts.checks import METRIC_KINDS
 from ops_system.master.alerts.fleet import Fleet
+from ops_system.master.alerts.past import Past
 from ops_system.master.alerts.rulebook import Rulebook
 from ops_system.master.alerts.watch import Watch
 from ops_system.master.web.route import Principal
-from ops_system.model.alerts import Backtest, BacktestOrder, BacktestSubject, NewRule
+from ops_system.model.alerts import Backtest, BacktestOrder, BacktestSubject, ConditionKind, NewRule, Period
 from ops_system.model.errors import Invalid, Unavailable
 from ops_system.runtime.clock import Clock
 
@@ -27,6 +31,12 @@ MAX_SUBJECTS = 1000
 MAX_WORK = 3_000_000  # samples judged, each as often as it stands in a window
 MAX_SHOWN = 200  # subjects with something to show
 MAX_POINTS_SHOWN = 20_000  # in all
+ANY_SERIES = "cpu_percent"  # every worker sends it with each sample
+UNTRIED = {
+    ConditionKind.LOG: "lines stay on the nodes; search the log instead",
+    ConditionKind.CERTIFICATE: "the past of certificates is not stored",
+    ConditionKind.INSTANCE_RESTARTS: "which restarts still counted when is not stored",
+}
 
 
 class History(Protocol):
@@ -47,6 +57,7 @@ class Trials:
         fleet: Fleet,
         watch: Watch,
         history: History,
+        past: Past,
         clock: Clock,
         reached: Callable[[Principal], Collection[str] | None],
     ) -> None:
@@ -54,6 +65,7 @@ class Trials:
         self._fleet = fleet
         self._watch = watch
         self._history = history
+        self._past = past
         self._clock = clock
         self._reached = reached
         self._turn = asyncio.Lock()
@@ -80,12 +92,13 @@ class Trials:
         return sorted(one for one in found if reached is None or self._fleet.names(one).node_id in reached)
 
     async def _try(self, order: BacktestOrder, subject: str, from_s: int, to_s: int, step_s: int) -> BacktestSubject:
-        condition = order.rule.condition
-        begin_s = from_s - condition.window_s - step_s
-        points = await self._history.history(subject, condition.series, begin_s, to_s, step_s)
+        if order.rule.condition.kind not in METRIC_KINDS:
+            values, periods = dict[int, float](), await self._states(order.rule, subject, from_s, to_s, step_s)
+        else:
+            begin_s = from_s - order.rule.condition.window_s - step_s
+            values = await self._values(order.rule, subject, begin_s, to_s, step_s)
+            periods = run_through(order.rule, values, from_s, to_s, step_s)
         await asyncio.sleep(0)  # memory answers without a pause: others have their turn
-        values = values_of(points, condition)
-        periods = run_through(order.rule, values, from_s, to_s, step_s)
         return BacktestSubject(
             subject=subject,
             name=self._fleet.names(subject).name,
@@ -93,6 +106,24 @@ class Trials:
             fired=len(firings_of(periods)),
             points=[(float(at_s), value) for at_s, value in values.items()] if order.points and periods else [],
         )
+
+    async def _values(self, rule: NewRule, subject: str, from_s: int, to_s: int, step_s: int) -> dict[int, float]:
+        series = rule.condition.series or ANY_SERIES
+        return values_of(await self._history.history(subject, series, from_s, to_s, step_s), rule.condition)
+
+    async def _states(self, rule: NewRule, subject: str, from_s: int, to_s: int, step_s: int) -> list[Period]:
+        """Return the spans of a rule on states, or on samples that are missing."""
+        condition, key = rule.condition, subject.partition(":")[2]
+        match condition.kind:
+            case ConditionKind.NODE_STATUS:
+                readings = readings_of(await self._past.statuses(key), condition.states)
+            case ConditionKind.NO_DATA:
+                window_s = max(condition.window_s, 2 * step_s)
+                known = await self._values(rule, subject, from_s - window_s, to_s, step_s)
+                readings = gaps_of(known, await self._past.statuses(key), window_s, from_s - window_s, to_s)
+            case _:
+                readings = readings_of(await self._past.states(key, condition.kind), condition.states)
+        return run_states(rule, readings, from_s, to_s)
 
     def _sum_up(
         self, order: BacktestOrder, tried: list[BacktestSubject], from_s: int, to_s: int, step_s: int
@@ -125,8 +156,8 @@ def _span(order: BacktestOrder, now_s: float) -> tuple[int, int]:
         problems.append("$.from: must lie before to")
     elif order.to_s > now_s + 60 or order.from_s < now_s - MAX_SPAN_S - 60:
         problems.append(f"$.from: history reaches {MAX_SPAN_S // 86_400} days back, and not into the future")
-    if order.rule.condition.kind not in METRIC_KINDS:
-        problems.append("$.rule.condition.kind: a rule can be tried on metrics only, other things have no history")
+    if reason := UNTRIED.get(order.rule.condition.kind):
+        problems.append(f"$.rule.condition.kind: this rule cannot be tried: {reason}")
     if problems:
         raise Invalid("; ".join(problems), problems=problems)
     return int(order.from_s), int(order.to_s)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ops_system.master.alerts.defaults import DEFAULTS
 from ops_system.master.web.route import ListQuery
 from ops_system.model.alerts import Alert, AlertState, Matchers, NewRule, Rule, Severity, Silence
 from ops_system.model.errors import Invalid
@@ -49,6 +50,12 @@ class StoredRule(msgspec.Struct, frozen=True):
     created_by: str
     updated_at: datetime
 
+    @property
+    def name_key(self) -> str:
+        """Which shipped rule it is called like; empty once it was renamed."""
+        shipped = DEFAULTS.get(self.builtin)
+        return self.builtin if shipped is not None and shipped.name == self.body.name else ""
+
     def shown(self, states: Iterable[AlertState] = ()) -> Rule:
         """Return the rule as the API shows it; `states` are those of its alerts."""
         found = list(states)
@@ -57,6 +64,7 @@ class StoredRule(msgspec.Struct, frozen=True):
             **body,
             id=self.id,
             builtin=self.builtin,
+            name_key=self.name_key,
             created_at=self.created_at,
             created_by=self.created_by,
             updated_at=self.updated_at,

@@ -1,4 +1,14 @@
-from ops_system.master.alerts.backtest import count_notices, firings_of, run_through, step_of, values_of
+from ops_system.master.alerts.backtest import (
+    count_notices,
+    firings_of,
+    gaps_of,
+    readings_of,
+    run_states,
+    run_through,
+    step_of,
+    values_of,
+)
+from ops_system.master.alerts.rules import Reading
 from ops_system.model.alerts import AlertState, Condition, ConditionKind, Grouping, NewRule, Period
 
 PENDING, FIRING, NO_DATA = AlertState.PENDING, AlertState.FIRING, AlertState.NO_DATA
@@ -43,3 +53,35 @@ def test_messages_are_counted_by_group():
     assert count_notices([(10, 60)], grouping, 300) == 2
     assert count_notices([(10, 60), (20, 60), (25, 300)], grouping, 300) == 3  # 10; 20 and 25; 60 twice
     assert count_notices([(0, 300)], Grouping(repeat_s=100), 300) == 1 + 3
+
+
+OFFLINE = Condition(kind=ConditionKind.NODE_STATUS, states=("offline",))
+
+
+def states(words, to_s=600, **fields):
+    rule = NewRule(name="r", condition=OFFLINE, **fields)
+    readings = readings_of(words, OFFLINE.states)
+    return [(one.state, one.from_s, one.to_s) for one in run_states(rule, readings, 0, to_s)]
+
+
+def test_states_change_at_their_moment_and_begin_before_the_span():
+    words = [(-50, "offline"), (100, "online"), (200.5, "offline"), (203.5, "unknown"), (230, "online")]
+    assert states(words) == [(FIRING, 0, 100), (FIRING, 200.5, 230)]
+    assert states([(100, "offline")], for_s=45) == [(PENDING, 100, 145), (FIRING, 145, 600)]
+    assert states([(100, "offline"), (130, "online")], for_s=45) == [(PENDING, 100, 130)]
+    assert states([(100, "offline"), (130, "online")], keep_firing_for_s=77) == [(FIRING, 100, 207)]
+    assert states([]) == []
+
+
+def test_missing_samples_count_while_the_node_is_online_only():
+    online, known = [(-500, "online")], [*range(-60, 100, 10), *range(300, 600, 10)]
+    assert gaps_of(known, online, 60, -60, 600)[16:19] == [
+        (90, Reading.CLEAR),
+        (150, Reading.BREACH),
+        (300, Reading.CLEAR),
+    ]
+    offline = [(-500, "online"), (140, "offline"), (200, "online")]
+    assert (150, Reading.UNKNOWN) in gaps_of(known, offline, 60, -60, 600)
+    assert (200, Reading.BREACH) in gaps_of(known, offline, 60, -60, 600)
+    assert gaps_of([], online, 60, 0, 600)[-1] == (60, Reading.BREACH)
+    assert gaps_of([], [], 60, 0, 600) == [(60, Reading.UNKNOWN)]
