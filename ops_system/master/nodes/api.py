@@ -25,7 +25,7 @@ from ops_system.protocol.requests import ListProcesses, Processes
 from ops_system.protocol.vouchers import Voucher
 
 CLOSE_TIMEOUT_S = 2.0
-PROCESSES_TIMEOUT_S = 10.0
+PROCESSES_TIMEOUT_S = 30.0  # every open file of every process is looked at for its ports
 
 
 class CaAnswer(msgspec.Struct, frozen=True):
