@@ -17,6 +17,7 @@ COMPUTED = {
     "master/instances/claims.py",  # a worker's own reason, cut to size
     "master/instances/rules.py",  # the state an instance ended in
     "master/nodes/notes.py",  # why a link ended
+    "master/packages/retention.py",  # the code of an error
     "master/rollouts/service.py",  # the code of an error
     "master/updates/service.py",  # the code of an error
     "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal

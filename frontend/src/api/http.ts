@@ -111,16 +111,17 @@ export interface Upload<T> {
   cancel: () => void
 }
 
-/** POST a file as the raw body; `onBytes` hears how many bytes have left. fetch cannot tell, XHR can. */
-export function upload<T>(
+/** PUT bytes as the raw body; `onBytes` hears how many of them have left. fetch cannot tell, XHR can. */
+export function putBytes<T>(
   path: string,
-  file: Blob,
+  query: Query,
+  bytes: Blob,
   type: string,
   onBytes: (sent: number) => void,
 ): Upload<T> {
   const xhr = new XMLHttpRequest()
   const done = new Promise<T>((resolve, reject) => {
-    xhr.open('POST', urlOf(path))
+    xhr.open('PUT', urlOf(path, query))
     xhr.setRequestHeader('Content-Type', type)
     xhr.setRequestHeader('X-CSRF-Token', csrfToken)
     xhr.upload.onprogress = (event) => onBytes(event.loaded)
@@ -131,7 +132,7 @@ export function upload<T>(
       if (xhr.status === 401) hooks.onSignedOut()
       reject(readError(xhr.status, xhr.responseText, xhr.getResponseHeader('X-Request-Id') ?? ''))
     }
-    xhr.send(file)
+    xhr.send(bytes)
   })
   return { done, cancel: () => xhr.abort() }
 }
