@@ -69,7 +69,10 @@ class Gateway:
             return HTTP_STATUS[grpc], store_error_body(error.message, grpc)
 
     async def watch(self, incoming: AsyncIterator[bytes], send: Send, access: Access) -> None:
-        """Serve one stream of watches until the peer goes, the store closes, or nothing is left to tell."""
+        """Serve one stream of watches until the peer goes, the store closes, or nothing is left to tell.
+
+        Raises a `StoreError` when nothing was sent yet; later it is told on the stream.
+        """
         stream = _Stream(Scoped(self._store, access), self._store, self._writer, send, self._progress_s)
         await stream.serve(incoming)
 
@@ -163,6 +166,7 @@ class _Stream:
         self._progress_s = progress_s
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._next_id = 0
+        self._has_told = False
 
     async def serve(self, incoming: AsyncIterator[bytes]) -> None:
         """Take requests until none can come, then tell changes while a watch is open."""
@@ -172,14 +176,19 @@ class _Stream:
                 async for data in incoming:
                     for message in messages.feed(data):
                         await self._take(group, codec.read_watch(message))
+                if not self._has_told:
+                    raise Malformed("a stream of watches begins with a create_request")
         except* ConnectionError:
             _log.debug("the peer of a stream of watches is gone")
         except* OpsError as failed:
-            error = failed.exceptions[0]
-            words = codec.quoted(str(error))
-            grpc = grpc_code(error) if isinstance(error, OpsError) else INTERNAL
-            with contextlib.suppress(ConnectionError):
-                await self._send(f'{{"error":{{"grpc_code":{grpc},"message":{words}}}}}\n'.encode())
+            await self._fail(failed.exceptions[0])
+
+    async def _fail(self, error: Exception) -> None:
+        if not self._has_told:
+            raise error
+        grpc = grpc_code(error) if isinstance(error, OpsError) else INTERNAL
+        with contextlib.suppress(ConnectionError):
+            await self._send(f'{{"error":{{"grpc_code":{grpc},"message":{codec.quoted(str(error))}}}}}\n'.encode())
 
     async def _take(self, group: asyncio.TaskGroup, words: codec.WatchWords) -> None:
         if words.create_request is not None:
@@ -253,4 +262,5 @@ class _Stream:
         await self._send(self._writer.changes(watch_id, changes, self._engine.revision))
 
     async def _tell(self, watch_id: int, *parts: str) -> None:
+        self._has_told = True
         await self._send(self._writer.watch(watch_id, self._engine.revision, *parts))

@@ -4,7 +4,7 @@ master [-config config.yaml] [-port 8080] [-data_dir DIR] …
 master user create NAME --role admin --password-stdin      master token create NAME --role operator [--ttl 90d]
        … both take [--grants exec,terminal] [--scope k=v,…]
 master join-token create [--uses 1] [--ttl 1h] [--labels k=v,…]      master audit verify      master doctor
-master storage migrate --to local|minio [--remove 1]
+master storage migrate --to local|minio [--remove 1]      master provision migrate --to http://HOST:2379|embedded
 master backup create [FILE] · backup list · backup restore FILE|s3:NAME|s3:latest
        … create and restore take [--passphrase-file FILE] [--artefacts 0]
 """
@@ -132,6 +132,16 @@ _BACKUP_RESTORE = Command(
     "put the data of a backup in place of the present data; the master must be stopped",
     (Argument("FILE"),),
     _BACKUP_FLAGS,
+)
+_PROVISION_MIGRATE = Command(
+    ("provision", "migrate"),
+    "copy the state of installations to an etcd, or back; the master must be stopped",
+    (),
+    (
+        Flag("to", TEXT, "http://HOST:2379[,…] of the etcd, or embedded (then from provision.etcd)"),
+        *DATA_FLAGS,
+        *SCHEMA.flags("provision.etcd"),
+    ),
 )
 _DOCTOR = Command(("doctor",), "look at data folder, database, keys and ports", (), DATA_FLAGS)
 PROGRAM = Program(
@@ -390,6 +400,16 @@ def _say_aside(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
+def migrate_provision(parsed: Parsed, config: MasterConfig) -> int:
+    """Copy the state of installations to the other store and say how far it is."""
+    from ops_system.master.provision_store import offline
+
+    if not parsed.has("to"):
+        raise UsageError(f"{NAME} provision migrate: -to is missing; write --to http://HOST:2379 or --to embedded")
+    offline.migrate(config, parsed.text("to"), say=lambda line: print(line, flush=True))
+    return EXIT_FINE
+
+
 def examine(_parsed: Parsed, config: MasterConfig) -> int:
     """Print what was found; 1 when something is wrong."""
     from ops_system.master import doctor
@@ -408,6 +428,7 @@ _COMMANDS: dict[tuple[str, ...], Callable[[Parsed, MasterConfig], int]] = {
     ("backup", "create"): create_backup,
     ("backup", "list"): list_backups,
     ("backup", "restore"): restore_backup,
+    ("provision", "migrate"): migrate_provision,
     ("doctor",): examine,
 }
 """What works on the data folder, whether a master runs there or not."""

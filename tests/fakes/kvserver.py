@@ -30,8 +30,13 @@ async def serve_store(
 
     async def watch(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        await gateway.watch(request.content.iter_any(), response.write, access_of(request))
+
+        async def send(line: bytes) -> None:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(line)
+
+        await gateway.watch(request.content.iter_any(), send, access_of(request))
         return response
 
     app = web.Application(client_max_size=4 * 1024 * 1024)

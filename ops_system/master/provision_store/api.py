@@ -6,6 +6,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from ops_system.kv import errors
 from ops_system.kv.gateway import MAX_BODY_BYTES
 from ops_system.master.provision_store.service import StoreDoor
 from ops_system.master.web.route import Call, Permission, Route
@@ -108,9 +109,18 @@ async def _watch(door: StoreDoor, call: Call) -> web.StreamResponse:
     door.check_here()
     request, task = call.request, asyncio.current_task()
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    async with running(_end_when_gone(request, task), "peer of a store watch"):
-        await door.watch(request.content.iter_any(), response.write, call.principal)
+
+    async def send(line: bytes) -> None:
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(line)
+
+    try:
+        async with running(_end_when_gone(request, task), "peer of a store watch"):
+            await door.watch(request.content.iter_any(), send, call.principal)
+    except errors.StoreError as error:
+        body = errors.store_error_body(error.message, error.grpc)
+        return web.Response(status=errors.HTTP_STATUS[error.grpc], body=body, content_type="application/json")
     return response
 
 
