@@ -172,6 +172,7 @@ def test_no_request_fails_while_versions_change_and_bad_ones_go_back(site, tmp_p
         greedy = site.roll_out("4.0.0", bake_s=8, gates=[{"series": "mem_bytes", "growth": 3, "window_s": 3}])
         assert (greedy["state"], greedy["reverted"]) == ("failed", True)
         assert site.failure()["code"] == "gate_above"
+        assert [step["state"] for step in greedy["steps"]] == ["succeeded", "succeeded", "failed"]
         assert site.versions() == {"2.0.0"}
 
         picky = site.roll_out("5.0.0")

@@ -264,6 +264,7 @@ async def test_a_version_that_takes_too_much_does_not_pass_its_gate(tmp_path):
         )
         ended = await field.ended(await field.rollout("2.0.0", bake_s=6, gates=gates))
         assert (ended["state"], ended["reverted"]) == ("failed", True)
+        assert [step["state"] for step in ended["steps"]] == ["succeeded", "succeeded", "failed"]
         history = (await field.api.get(f"/modules/{field.module_id}/rollouts"))["items"]
         assert history[0]["failure"]["code"] == "gate_above"
         assert history[0]["failure"]["params"]["series"] == "mem_bytes"

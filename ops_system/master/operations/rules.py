@@ -7,7 +7,7 @@ Only targets are written to; the states of the steps and of the operation follow
     operation:  ended once every target has ended; failed before cancelled before succeeded
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -104,14 +104,23 @@ class TargetProgress(msgspec.Struct, frozen=True):
 
 
 def with_progress(operation: Operation, fresh: Mapping[str, TargetProgress]) -> Operation:
-    """Return the operation with newer progress in the targets that run."""
+    """Return the operation with newer progress in the targets that run.
+
+    A worker's step that is none of the operation's (a rollout has coarser ones) leaves the target in the step it is in.
+    """
+    names = {step.name for step in operation.steps}
     targets = tuple(
-        msgspec.structs.replace(target, step=news.step, bytes_done=news.bytes_done, bytes_total=news.bytes_total)
+        _advanced(target, news, names)
         if target.state is OperationState.RUNNING and (news := fresh.get(target.id)) is not None
         else target
         for target in operation.targets
     )
     return msgspec.structs.replace(operation, targets=targets)
+
+
+def _advanced(target: OperationTarget, news: TargetProgress, names: Set[str]) -> OperationTarget:
+    step = news.step if news.step in names else target.step
+    return msgspec.structs.replace(target, step=step, bytes_done=news.bytes_done, bytes_total=news.bytes_total)
 
 
 def find_target(operation: Operation, target_id: str) -> OperationTarget | None:

@@ -18,7 +18,7 @@ from ops_system.master.instances.rules import Action, Record
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
-from ops_system.master.operations.rules import TargetEnd
+from ops_system.master.operations.rules import TargetEnd, find_target
 from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.service import Packages
@@ -46,13 +46,12 @@ STEPS = ("fetch", "upgrade", "bake")
 RETRY_S = 1.0
 FETCH_WITHIN_S = 900.0
 PATIENCE_S = 60.0  # so long a node may be away while its package is fetched (trust R19)
-_STEP_OF = {
+_STEP_OF = {  # on its way back an instance stays in the step that failed
     Phase.FETCHING: "fetch",
     Phase.READY: "fetch",
     Phase.UPGRADING: "upgrade",
     Phase.PROVEN: "bake",
     Phase.DONE: "bake",
-    Phase.RETURNING: "return",
 }
 _SUPERSEDED = Reason("superseded", "something newer was asked of this instance")
 _GONE = Reason("gone", "the instance does not exist any more")
@@ -271,8 +270,9 @@ class Driver:
             raise NodeOffline("the node is silent", node=record.node_id)
 
     async def _return(self, tx: Transaction, upgrade: Upgrade, target: Target, after: Aftermath) -> None:
-        """Tell one instance the definition it had before."""
+        """Tell one instance the definition it had before; its target stays in the step that failed."""
         record = await self._instances.find_record(tx, target.instance_id)
+        step = await self._step_of(tx, upgrade, target, after)
         try:
             await self._instances.begin(tx, record, Action.UPGRADE, upgrade.operation_id, after, target.before)
         except OpsError as problem:
@@ -281,6 +281,12 @@ class Driver:
             self.look_at(upgrade.operation_id)
             return
         await self._set(tx, upgrade, target, Phase.RETURNING, after)
+        await after.begin_target(self._operations, tx, upgrade.operation_id, target.instance_id, step)
+
+    async def _step_of(self, tx: Transaction, upgrade: Upgrade, target: Target, after: Aftermath) -> str:
+        operation = after.operations.get(upgrade.operation_id) or await self._operations.read(tx, upgrade.operation_id)
+        found = find_target(operation, target.instance_id)
+        return found.step if found is not None and found.step in STEPS else STEPS[0]
 
     # --- ends -----------------------------------------------------------------------------------------------------
     async def _finish(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from ops_system.master.operations.rules import overlay, settle, with_target
+from ops_system.master.operations.rules import TargetProgress, overlay, settle, with_progress, with_target
 from ops_system.model.ids import OperationId
 from ops_system.model.operations import Operation, OperationState, OperationStep, OperationTarget
 from ops_system.model.reasons import Reason
@@ -72,3 +72,10 @@ def test_progress_is_laid_over_running_targets_only():
     seen = overlay(stored, live)
     assert seen.targets[0].bytes_done == 5
     assert seen.targets[1] == stored.targets[1]
+
+
+def test_a_step_of_the_worker_that_the_operation_does_not_have_moves_nothing():
+    begun = settle(operation(target("a", RUNNING, "prove")), NOW)
+    seen = with_progress(begun, {"a": TargetProgress("activate", 5, 9)}).targets[0]
+    assert (seen.step, seen.bytes_done) == ("prove", 5)
+    assert with_progress(begun, {"a": TargetProgress("start", 0, 0)}).targets[0].step == "start"
