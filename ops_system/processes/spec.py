@@ -193,8 +193,17 @@ def _with_takeover(run: RunSpec, home: str) -> RunSpec:
 
 
 def needs_new_start(old: RunSpec, new: RunSpec) -> bool:
-    """True when what runs by `old` must be prepared and started again to be what `new` asks for."""
-    return _launch_part(old) != _launch_part(new)
+    """True when what runs by `old` must be prepared and started again to be what `new` asks for.
+
+    Config files alone are no reason where there is a reload command: whoever changed them has it run.
+    """
+    is_reloadable = bool(new.source.service.hooks.reload)
+    return _launch_part(old) != _launch_part(new) or (needs_new_files(old, new) and not is_reloadable)
+
+
+def needs_new_files(old: RunSpec, new: RunSpec) -> bool:
+    """True when the next start must be prepared anew, because config files differ."""
+    return old.source.config_files != new.source.config_files
 
 
 def _launch_part(spec: RunSpec) -> tuple[object, ...]:
@@ -202,7 +211,6 @@ def _launch_part(spec: RunSpec) -> tuple[object, ...]:
     package = (source.package.name, source.package.version, source.package.sha256) if source.package else None
     return (
         package,
-        source.config_files,
         spec.entrypoint,
         spec.args,
         spec.env,

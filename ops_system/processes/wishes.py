@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from ops_system.model.instances import Desired, State
 from ops_system.processes.moves import STOP_REQUESTED, Decision, begin, kill, let_go, prove, rest, restart_reason, stop
 from ops_system.processes.restarts import History
-from ops_system.processes.spec import RunSpec, needs_new_start
+from ops_system.processes.spec import RunSpec, needs_new_files, needs_new_start
 from ops_system.processes.states import (
     CancelLaunch,
     CancelPrepare,
@@ -30,16 +30,17 @@ def on_wish(view: View, spec: RunSpec) -> Decision:
     is_changed = needs_new_start(old, spec)
     is_again = is_changed or spec.source.restart_seq > old.source.restart_seq
     is_fresh = spec.generation > old.generation
-    view = replace(view, spec=spec, is_prepared=view.is_prepared and not is_changed)
+    is_stale = is_changed or needs_new_files(old, spec)
+    view = replace(view, spec=spec, is_prepared=view.is_prepared and not is_stale)
     if spec.desired is not Desired.RUNNING:
         return _want_rest(view)
     if spec.probe != old.probe and not is_again:
         return _change_probe(view)
-    return _want_running(view, is_again=is_again, is_fresh=is_fresh, is_changed=is_changed)
+    return _want_running(view, is_again=is_again, is_fresh=is_fresh, is_stale=is_stale)
 
 
 def _want_running(  # noqa: PLR0911 - one answer a stage
-    view: View, *, is_again: bool, is_fresh: bool, is_changed: bool
+    view: View, *, is_again: bool, is_fresh: bool, is_stale: bool
 ) -> Decision:
     match view.stage:
         case Stage.IDLE | Stage.BACKOFF:
@@ -51,7 +52,7 @@ def _want_running(  # noqa: PLR0911 - one answer a stage
         case Stage.REMOVED:
             return begin(View(view.spec)) if is_fresh else (view, ())
         case Stage.PREPARING:
-            return view, ((Prepare(),) if is_changed else ())
+            return view, ((Prepare(),) if is_stale else ())
         case Stage.STARTING | Stage.RUNNING:
             if not is_again:
                 return view, ()
@@ -97,4 +98,4 @@ def _change_probe(view: View) -> Decision:
             start = () if view.spec.probe.type == "process" else (StartProbe(),)
             return replace(view, probe_failures=0), (StopProbe(), *start)
         case _:
-            return _want_running(view, is_again=False, is_fresh=True, is_changed=False)
+            return _want_running(view, is_again=False, is_fresh=True, is_stale=False)

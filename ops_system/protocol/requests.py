@@ -302,7 +302,7 @@ class ReloadInstance(msgspec.Struct, frozen=True):
 class ReconfigureInstance(msgspec.Struct, frozen=True):
     """kind `instances.reconfigure`: write the config files of the wish anew, then run the reload command.
 
-    `generation`: the wish whose files are meant; Unavailable `not_yet` while the worker has an older one.
+    `generation`: the wish whose files are meant; Conflict while the worker has an older one: ask again.
     """
 
     instance_id: InstanceId

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ops_system.model.errors import NotAllowed, NotFound, Unavailable
+from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.instances import InstanceSpec
 from ops_system.model.reasons import Reason
@@ -84,10 +84,10 @@ class Takeovers:
         return await self._run(self._get(body.instance_id))
 
     async def reconfigure(self, body: ReconfigureInstance) -> Reloaded:
-        """Answer `instances.reconfigure`. Raises as `reload`, and Unavailable `not_yet`."""
+        """Answer `instances.reconfigure`. Raises as `reload`, and Conflict before that wish is here."""
         spec = self._get(body.instance_id)
         if spec.generation < body.generation:
-            raise Unavailable(f"the wish {body.generation} has not arrived here yet", reason="not_yet")
+            raise Conflict(f"the wish {body.generation} has not arrived here yet; ask again")
         if not spec.service.hooks.reload:
             raise NotAllowed(f"instance {body.instance_id} ({spec.name}) has no reload command")
         await self._rewrite(spec)

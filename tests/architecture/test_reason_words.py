@@ -15,6 +15,8 @@ COMPUTED = {
     "master/channels/senders.py",  # a refusal of the outbound check, or of the mail server
     "master/commands/service.py",  # the code of an error
     "master/instances/claims.py",  # a worker's own reason, cut to size
+    "master/configs/driver.py",  # the code of an error
+    "master/configs/foresight.py",  # the code of an error, or the reason in it
     "master/instances/rules.py",  # the state an instance ended in
     "master/nodes/notes.py",  # why a link ended
     "master/packages/retention.py",  # the code of an error

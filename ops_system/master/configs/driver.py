@@ -23,7 +23,8 @@ from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import Principal
-from ops_system.model.errors import NodeOffline, OpsError, StorageFull, TimedOut, Unavailable
+from ops_system.model.errors import Conflict, NodeOffline, NotFound, OpsError, StorageFull, TimedOut, Unavailable
+from ops_system.model.instances import Desired
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
 from ops_system.protocol.requests import ReconfigureInstance, Reloaded
@@ -141,9 +142,10 @@ class Driver:
             if record.operation_id == operation.id:
                 return None  # its restart was under way when the master stopped
             module = await self._systems.get_module(record.spec.module_id, tx)
-            (sight,) = await self._foresight.look(tx, [record], [module], _MASTER)
-            how = how_of(sight, module)
-            reason = self._hindrance(sight)
+            sight = next(iter(await self._foresight.look(tx, [record], [module], _MASTER)), None)
+            if sight is None:
+                raise NotFound(f"{record.spec.name} is being removed", id=target.id)
+            how, reason = how_of(sight, module), self._hindrance(sight)
             if reason is not None:
                 await self._end(tx, operation.id, target.id, TargetEnd(OperationState.FAILED, reason), after)
             elif how is How.RELOAD and sight.fresh is not None:
@@ -151,13 +153,13 @@ class Driver:
                 return await self._instances.redeliver(tx, record, sight.fresh, after)
             elif how is How.RESTART:
                 await self._instances.begin(tx, record, Action.RESTART, operation.id, after)
-            elif target.state is OperationState.RUNNING and record.spec.service.hooks.reload:
-                return record  # told already: perhaps its command has not run
+            elif record.spec.desired is Desired.RUNNING and record.spec.service.hooks.reload:
+                await after.begin_target(self._operations, tx, operation.id, target.id, "reload")
+                return record  # told already, by a master that was killed or a try that failed: once more does no harm
             else:
                 await self._end(tx, operation.id, target.id, _DONE, after)
-        except (OpsError, ValueError) as problem:
-            message = problem.message if isinstance(problem, OpsError) else "the instance is being removed"
-            reason = Reason(getattr(problem, "code", "gone"), message)
+        except OpsError as problem:
+            reason = Reason(problem.code, problem.message)
             await self._end(tx, operation.id, target.id, TargetEnd(OperationState.FAILED, reason), after)
         return None
 
@@ -175,9 +177,7 @@ class Driver:
         try:
             answer = await self._ask(record, body)
         except OpsError as problem:
-            return TargetEnd(
-                OperationState.FAILED, Reason(str(problem.details.get("reason", problem.code)), problem.message)
-            )
+            return TargetEnd(OperationState.FAILED, Reason(problem.code, problem.message))
         if answer.exit_code == 0:
             return _DONE
         words = f"the reload command ended with {answer.exit_code}: {answer.output[-MAX_OUTPUT:].strip()}"
@@ -191,10 +191,8 @@ class Driver:
                 return await self._links.request(
                     record.node_id, "instances.reconfigure", body, Reloaded, RELOAD_WITHIN_S
                 )
-            except (NodeOffline, TimedOut, Unavailable) as problem:
-                is_late = asyncio.get_running_loop().time() >= until_s
-                is_here = isinstance(problem, Unavailable) and problem.details.get("reason") != "not_yet"
-                if is_late or is_here:
+            except (NodeOffline, TimedOut, Conflict):
+                if asyncio.get_running_loop().time() >= until_s:
                     raise
             await asyncio.sleep(ASK_EVERY_S)
 

@@ -3,7 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ops_system.model.instances import Desired, HealthState, State
+from ops_system.model.instances import ConfigFile, Desired, HealthState, State
+from ops_system.model.manifest import Hooks
 from ops_system.model.reasons import Reason
 from ops_system.model.stamps import from_ms
 from ops_system.processes.lifecycle import decide
@@ -142,6 +143,17 @@ def test_another_probe_is_asked_without_a_restart():
     assert [type(action) for action in world.actions] == [StopProbe, StartProbe]
     world = World(make_spec(probe=TCP)).to_starting().happen(Wish(make_spec(generation=2)))
     assert world.timer(Timer.PROVEN) == 3
+
+
+def test_files_that_a_reload_brings_are_prepared_with_the_next_start_alone():
+    hooks = Hooks(reload=("true",))
+    spec = make_spec()
+    service = replace(spec.source.service, hooks=hooks)
+    world = World(replace(spec, source=replace(spec.source, service=service))).to_running()
+    world.wish(config_files=(ConfigFile("a.yaml", "a: 1"),))
+    assert (world.view.stage, world.actions) == (Stage.RUNNING, ())
+    world.happen(Exited(1), TreeEmpty(), TimerFired(Timer.BACKOFF))
+    assert world.did(Prepare)
 
 
 def test_giving_up_ends_failed_until_a_new_wish():

@@ -1,10 +1,11 @@
+import msgspec
 import pytest
 
 from ops_system.model.errors import Invalid
 from ops_system.model.ids import InstanceId, ModuleId, SystemId
-from ops_system.model.instances import Desired, InstanceSpec
+from ops_system.model.instances import ConfigFile, Desired, InstanceSpec
 from ops_system.model.manifest import Health, Hooks, Limits, Manifest, Restart, Stop
-from ops_system.processes.spec import needs_new_start, resolve
+from ops_system.processes.spec import needs_new_files, needs_new_start, resolve
 from tests.fakes.processes import make_spec, rewish
 
 VALUES = {"port.http": "8080", "instance.dir": "/w/i1", "node.name": "n1"}
@@ -55,3 +56,14 @@ def test_only_what_is_launched_needs_a_new_start():
     assert not needs_new_start(spec, rewish(spec, Desired.STOPPED, restart_seq=4))
     assert needs_new_start(spec, make_spec(env={"A": "1"}))
     assert needs_new_start(spec, make_spec(argv=("/bin/true",)))
+
+
+def test_files_alone_need_no_new_start_where_there_is_a_reload_command():
+    files = {"config_files": (ConfigFile("a.yaml", "a: 1"),)}
+    plain, reloadable = instance(), instance(hooks=Hooks(reload=("true",)))
+    for spec, needs in ((plain, True), (reloadable, False)):
+        before, after = (resolve(one, VALUES) for one in (spec, msgspec.structs.replace(spec, **files)))
+        assert needs_new_start(before, after) is needs
+        assert needs_new_files(before, after)
+    other = msgspec.structs.replace(instance(hooks=Hooks(reload=("true",)), env={"A": "2"}), **files)
+    assert needs_new_start(resolve(reloadable, VALUES), resolve(other, VALUES))

@@ -12,7 +12,7 @@ from ops_system.master.instances.rules import Action
 from ops_system.master.systems.rules import ModulePatch, NewModule
 from ops_system.master.templates.rules import NewTemplate, NewVersion, Rollback, TemplatePatch
 from ops_system.master.web.route import ListQuery, Permission, Principal
-from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound, Unavailable
+from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.formats import Format
 from ops_system.model.operations import OperationState
 from ops_system.model.systems import ConfigMount
@@ -274,7 +274,7 @@ async def test_files_alone_come_by_the_reload_command_one_after_the_other(centre
     made = await centre.template()
     ids = await centre.deploy("n1", "n2")
     await centre.desk.templates.add_version(made.id, NewVersion(TEXT + "more: 1\n"), ADA)
-    centre.workers.say = [Unavailable("old", reason="not_yet"), Reloaded(0, "", 0.1)]
+    centre.workers.say = [Conflict("not yet"), Reloaded(0, "", 0.1)]
     async with centre.at_work():
         operation = await centre.configs.apply(ConfigApply(template_id=made.id, version=2), ADA)
         ended = await centre.desk.ended(operation.id)
