@@ -157,6 +157,7 @@ PROGRAM = Program(
         _BACKUP_CREATE,
         _BACKUP_LIST,
         _BACKUP_RESTORE,
+        _PROVISION_MIGRATE,
         _DOCTOR,
     ),
 )
