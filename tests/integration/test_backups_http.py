@@ -63,13 +63,13 @@ async def test_a_backup_is_made_listed_verified_brought_out_in_and_deleted(tmp_p
         async with api.session.get(f"{url}/{backup['name']}/download") as answer:
             assert answer.status == 200
             content = await answer.read()
-        assert (await refusal(api, "POST", "/backups/upload", data=content, headers=MEDIA)).status == 409
+        assert (await refusal(api, "PUT", "/backups/upload", data=content, headers=MEDIA)).status == 409
         await api.delete(f"/backups/{backup['name']}")
         assert (await api.get("/backups"))["total"] == 0
-        taken = await api.ask("POST", "/backups/upload", data=content, headers=MEDIA)
+        taken = await api.ask("PUT", "/backups/upload", data=content, headers=MEDIA)
         assert (taken["name"], taken["note"]) == (backup["name"], "before the move")
         for bad in (content[:-40], b"no backup", b"OPSBACKUP1\n" + content):
-            refused = await refusal(api, "POST", "/backups/upload", data=bad, headers=MEDIA)
+            refused = await refusal(api, "PUT", "/backups/upload", data=bad, headers=MEDIA)
             assert refused.status == 422
         assert (await api.get("/backups"))["total"] == 1
         acts = [row["action"] for row in (await api.get("/audit?action=backup."))["items"]]
@@ -153,7 +153,7 @@ async def test_a_second_one_waits_its_turn_and_the_first_can_be_called_off(tmp_p
         begun = (await api.post("/backups", {}))["operation"]
         await is_held.wait()
         refused = await refusal(api, "POST", "/backups", {})
-        assert (refused.status, refused.body["details"]["reason"]) == (409, "busy")
+        assert (refused.status, refused.body["details"]["reason"]) == (409, "backup_busy")
         await api.post(f"/operations/{begun['id']}/cancel")
         may_go.set()
         assert (await ended(api, begun))["state"] == "cancelled"

@@ -219,7 +219,7 @@ def _transfer_routes(service: Backups) -> list[Route]:
             errors=("not_found", "unavailable"),
         ),
         Route(
-            "POST",
+            "PUT",
             "/backups/upload",
             Permission.ADMIN,
             upload_backup,
@@ -229,7 +229,6 @@ def _transfer_routes(service: Backups) -> list[Route]:
             body=bytes,
             status=201,
             media=MEDIA,
-            needs_step_up=True,
             tag=_TAG,
             errors=("invalid", "conflict", "too_large", "unsupported_media", "storage_full"),
         ),

@@ -76,7 +76,7 @@ class Desk:
         if self._present is not None:
             present = self._present.operation.id
             message = f"another backup or restore is under way (operation {present}); wait for its end"
-            raise Conflict(message, reason="busy", operation=present)
+            raise Conflict(message, reason="backup_busy", operation=present)
         steps = tuple(steps)
         pending = OperationTarget(TARGET, TARGET, name, None, OperationState.PENDING)
         async with self._claimed(), self._database.transaction() as tx:
@@ -99,7 +99,7 @@ class Desk:
     async def _claimed(self) -> AsyncIterator[None]:
         """Keep the second of two requests away while the first writes its operation."""
         if self._is_claimed:
-            raise Conflict("another backup or restore is just beginning", reason="busy")
+            raise Conflict("another backup or restore is just beginning", reason="backup_busy")
         self._is_claimed = True
         try:
             yield
