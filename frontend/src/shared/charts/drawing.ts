@@ -115,7 +115,7 @@ export function optionsOf(settings: Settings): uPlot.Options {
   return {
     width,
     height: CHART_HEIGHT,
-    padding: [8, 10, 0, 0],
+    padding: [8, 18, 0, 0], // room for half a label at the right end
     legend: { show: false },
     cursor: cursorOf(group),
     scales: {
