@@ -3,8 +3,12 @@
     python -m tests.bench.bench_fleet [WORKERS [SECONDS]]
 
 The master and Prometheus run one after the other, so that neither takes the other's cores; the load is the same 29
-values a worker and second. Workers speak plain http on loopback (no TLS; Prometheus scrapes plain http, too). Then all
-links break at once: how long the fleet takes to come back, and what the API feels of it.
+values a worker and second. Workers speak plain http on loopback (no TLS; Prometheus scrapes plain http, too). Then a
+watch tells which pauses the master's loop makes and what runs in them (`watched_master`; the CPU is taken before), `/metrics`
+is read once, and all links break at once: how long the fleet takes to come back, and what the API feels of it.
+
+The CPU is that of the process, from /proc. Ingest is measured from before a sample is written to the link until the
+answer to the Ping behind it is here: the way there and back, taking it in, and every pause of the loop.
 """
 
 import json
@@ -16,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ import msgspec
 from ops_system.storage.folder import DataFolder
 from tests.bench.measure import cpu_seconds, emit, memory_mb
 from tests.bench.ops_sim import Report, seed
+from tests.bench.watched_master import Pauses
 from tests.fakes.fleet import Fleet, free_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +38,8 @@ KEY = "bench"
 VIEWERS = 10
 SETTLE_S = 15.0
 STORM_S = 40.0
+REPORT = "pauses.json"
+RAN = 3  # so many of what was seen in a pause are told
 COME_WITHIN_S = 180.0
 
 
@@ -40,6 +47,14 @@ def program(*words: object) -> subprocess.Popen[str]:
     """Start one of the programs of this bench."""
     command = [sys.executable, "-m", *map(str, words)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def make_watched(folder: Path) -> Path:
+    """Return a program that is the master with a watch on it."""
+    path = folder / "watched-master"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.bench.watched_master "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def last_line(running: subprocess.Popen[str]) -> dict[str, Any]:
@@ -108,6 +123,42 @@ def measure_rest(fleet: Fleet, sim: subprocess.Popen[str], workers: int, seconds
     return {"cpu": percent, "memory": memory_mb([pid])}
 
 
+def measure_pauses(fleet: Fleet, workers: int, seconds: float) -> None:
+    """Tell the pauses of the loop while browsers watch; then while /metrics is read."""
+    viewers = program("tests.bench.fleet_watch", "viewers", fleet.url, fleet.token, VIEWERS, seconds + 10)
+    time.sleep(2)
+    found = watch(fleet, lambda: time.sleep(seconds))
+    what = f"{workers} workers: loop of the master"
+    emit(f"{what}, late by, p99", found.late["p99_ms"], "ms", **found.late, collections=found.collections)
+    emit(f"{what}, CPU between two looks at the clock, p99", found.cpu["p99_ms"], "ms", **found.cpu)
+    for pause in found.longest:
+        ran = sorted(pause.seen, key=lambda name: -pause.seen[name])[:RAN]
+        emit(f"{what}, one of the longest pauses", pause.late_ms, "ms", cpu_ms=pause.cpu_ms, ran=ran)
+    last_line(viewers)
+    sizes: list[int] = []
+    begun = time.monotonic()
+    found = watch(fleet, lambda: sizes.append(read_metrics(fleet)))
+    emit(f"{workers} workers: GET /metrics", time.monotonic() - begun, "s", megabytes=sizes[0] / 1e6)
+    emit(f"{what} meanwhile, CPU in one go, longest", found.cpu["max_ms"], "ms", late_ms=found.late["max_ms"])
+
+
+def watch(fleet: Fleet, act: Callable[[], object]) -> Pauses:
+    """Return the pauses of the master's loop while `act` goes on."""
+    master, report = fleet.programs["master"], fleet.folder / REPORT
+    report.unlink(missing_ok=True)
+    master.send_signal(signal.SIGUSR2)
+    act()
+    master.send_signal(signal.SIGUSR2)
+    until(report.exists, "the watch reports", 60)
+    return msgspec.json.decode(report.read_bytes(), type=Pauses)
+
+
+def read_metrics(fleet: Fleet) -> int:
+    """Return the bytes of /metrics."""
+    with urllib.request.urlopen(f"{fleet.url}/metrics", timeout=120) as answer:
+        return len(answer.read())
+
+
 def costs(*pids: int) -> list[float]:
     """Return the CPU seconds of each."""
     return [cpu_seconds([pid]) for pid in pids]
@@ -128,7 +179,8 @@ def measure_storm(fleet: Fleet, sim: subprocess.Popen[str], workers: int) -> Non
 
 def measure_master(folder: Path, workers: int, seconds: float) -> dict[str, float]:
     """Measure the master."""
-    with Fleet(folder) as fleet:
+    settings = {"PYTHONPATH": str(ROOT), "WATCH_REPORT": str(folder / REPORT)}
+    with Fleet(folder, master=make_watched(folder), settings=settings) as fleet:
         fleet.start_master()
         fleet.stop("master")
         seed(DataFolder(fleet.data), KEY, workers + 1)
@@ -139,6 +191,7 @@ def measure_master(folder: Path, workers: int, seconds: float) -> dict[str, floa
             until(lambda: last_report(fleet).linked >= workers, f"{workers} linked", COME_WITHIN_S)
             time.sleep(SETTLE_S)
             found = measure_rest(fleet, sim, workers, seconds)
+            measure_pauses(fleet, workers, seconds)
             measure_storm(fleet, sim, workers)
         return found
 

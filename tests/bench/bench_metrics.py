@@ -9,7 +9,6 @@ import tempfile
 import time
 import tracemalloc
 import urllib.request
-from array import array
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +17,6 @@ import msgspec
 from ops_system.master.bus import Bus
 from ops_system.master.metrics.history import History
 from ops_system.master.metrics.service import MetricsBook
-from ops_system.master.metrics.store import SegmentStore
-from ops_system.master.metrics.tiers import FINE, Batch, Group, group_names
 from ops_system.master.metrics.windows import SERIES_BYTES, TICKS, WINDOW_S, Rings
 from ops_system.model.ids import NodeId
 from ops_system.model.metrics import NODE_SERIES
@@ -27,6 +24,7 @@ from ops_system.protocol.frames import Sample
 from tests.bench.measure import cpu_seconds, emit, family, median, memory_mb, percentile
 from tests.fakes.clock import FakeClock
 from tests.fakes.fleet import Fleet, free_port, until
+from tests.fakes.history import write_history
 
 EXTRA = {f"cpu{core}_percent": 1.0 for core in range(8)} | {f"net:eth{nic}:rx_bytes_per_s": 1.0 for nic in range(4)}
 DAYS = 7
@@ -92,19 +90,9 @@ async def save_all(book: MetricsBook) -> None:
 
 
 def write_week(folder: Path, subject: str, now_s: float) -> int:
-    """Make the history files of a week; return their bytes."""
-    store = SegmentStore(folder)
-    groups = group_names([*NODE_SERIES, *EXTRA])
-    last = int(now_s) // FINE.segment_s * FINE.segment_s
-    for start_s in range(last - DAYS * 86_400, last + 1, FINE.segment_s):
-        rows = FINE.segment_s // 10 if start_s < last else max(1, (int(now_s) - last) // 10)
-        packed = [
-            Group(number, names, array("f", [random.random() * 100 for _ in range(2 * rows * len(names))]))
-            for number, names in enumerate(groups)
-        ]
-        store.append(subject, Batch(start_s // 10, packed))
-        store.roll_up(1)
-    return sum(path.stat().st_size for path in folder.rglob("*.seg"))
+    """Make the history files of a week of noise, which squeezes worst; return their bytes."""
+    span_s = (int(now_s) - DAYS * 86_400, int(now_s))
+    return write_history(folder, subject, [*NODE_SERIES, *EXTRA], span_s, lambda _series, _at_s: random.random() * 100)
 
 
 def measure_week(fleet: Fleet) -> None:

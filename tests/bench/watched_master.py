@@ -145,7 +145,10 @@ def _arm() -> None:
         if not watches:
             watches.append(Watch())
             return
-        Path(os.environ["WATCH_REPORT"]).write_bytes(msgspec.json.encode(watches.pop().end()))
+        report = Path(os.environ["WATCH_REPORT"])
+        beside = report.with_suffix(".new")
+        beside.write_bytes(msgspec.json.encode(watches.pop().end()))
+        beside.replace(report)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, turn)
 
