@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 SPECS = ROOT / "packaging" / "specs"
-EXECUTABLES = ("master", "worker", "pack-tool")
-LONG_RUNNING = ("master", "worker")
+EXECUTABLES = ("master", "worker", "pack-tool", "ops")
+UNPACKED_ONCE = ("master", "worker", "ops")  # they run for long, or start often
 LAUNCHER = ROOT / "packaging" / "launcher.sh"
 
 
@@ -42,7 +42,7 @@ def freeze(name: str) -> Path:
     product = DIST / (f"{name}.exe" if sys.platform == "win32" else name)
     if is_fresh(product):
         return product
-    is_folder = name in LONG_RUNNING and sys.platform != "win32"
+    is_folder = name in UNPACKED_ONCE and sys.platform != "win32"
     place = ROOT / "build" / f"{name}-folder" if is_folder else DIST
     subprocess.run(
         [

@@ -22,6 +22,7 @@ BASE = "/api/v1"
 PAGE = 500
 _PIECE_BYTES = 256 * 1024
 _FIRST_ERROR = 400
+_ANY_KEY = "b3BzLWFza3MtZm9yLXdvcmQ="  # 16 bytes in base64; nothing rests on them
 Query = Mapping[str, str | int | bool | None]
 Body = bytes | BinaryIO | None
 
@@ -96,6 +97,19 @@ class Master:
                 target.write(piece)
                 size_bytes += len(piece)
             return size_bytes
+
+    def why_refused(self, path: str, query: Query | None = None) -> Refused | None:
+        """Ask for a WebSocket by hand for the master's words (RFC 6455, 4.1); None when it would open after all."""
+        headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        with self._speaking():
+            response = self._request("GET", spell(path, query), None, {**headers, "Sec-WebSocket-Key": _ANY_KEY})
+            refusal = _refusal(_read(response)) if response.status >= _FIRST_ERROR else None
+        self.close()
+        return refusal
+
+    def prove(self) -> bool:
+        """Have the session prove its password again; False when nobody can be asked."""
+        return self._prove(self)
 
     def identity(self) -> dict[str, str]:
         """Return the headers that say who is asking: the token, or the session with its Origin and CSRF token."""

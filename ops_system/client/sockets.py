@@ -23,17 +23,14 @@ async def open_socket(
     """Open a WebSocket below /api/v1. Raises Refused, Unavailable; a broken one ends the reader's loop."""
     import aiohttp
 
-    url = master.context.url + spell(path, query)
-    ssl = tls_context(master.context.ca_pem) if url.startswith("https:") else True
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_HANDSHAKE_WITHIN_S)
     async with aiohttp.ClientSession(timeout=timeout, headers=_headers(master.identity())) as session:
         try:
-            socket = await session.ws_connect(url, ssl=ssl, max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=20.0)
-        except aiohttp.WSServerHandshakeError as error:
-            raise _refused(error, master, path, query) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            problem = str(error) or type(error).__name__
-            raise Unavailable(f"{master.context.url} does not answer ({problem})") from error
+            socket = await _connect(session, master, path, query)
+        except Refused as refused:
+            if refused.answer_code != "step_up_required" or not master.prove():
+                raise
+            socket = await _connect(session, master, path, query)
         async with socket:
             yield socket
 
@@ -42,13 +39,18 @@ def _headers(identity: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in identity.items() if key != "X-CSRF-Token"}
 
 
-def _refused(error: "aiohttp.WSServerHandshakeError", master: Master, path: str, query: Query | None) -> Exception:
-    """The handshake's answer has no body that reaches us: ask once more without an upgrade for the master's words."""
+async def _connect(
+    session: "aiohttp.ClientSession", master: Master, path: str, query: Query | None
+) -> "aiohttp.ClientWebSocketResponse":
+    import aiohttp
+
+    url = master.context.url + spell(path, query)
+    ssl = tls_context(master.context.ca_pem) if url.startswith("https:") else True
     try:
-        master.ask("GET", path, query=query)
-    except Refused as refused:
-        if refused.status == error.status:
-            return refused
-    except Unavailable as unavailable:
-        return unavailable
-    return Refused(error.status, "internal", f"the master answers {error.status}: {error.message}", {}, "")
+        return await session.ws_connect(url, ssl=ssl, max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=20.0)
+    except aiohttp.WSServerHandshakeError as error:  # its body does not reach us
+        refused = master.why_refused(path, query)
+        raise refused or Unavailable(f"{master.context.url} answers {error.status}; try again") from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        problem = str(error) or type(error).__name__
+        raise Unavailable(f"{master.context.url} does not answer ({problem})") from error

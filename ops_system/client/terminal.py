@@ -149,7 +149,7 @@ class Screen:
                 words = self._desk.words.say("terminal.open", node=node, session=self._session, key=key)
                 self._desk.around.stderr.write(f"{words}\r\n")
                 self._desk.around.stderr.flush()
-            case "exit" | "closed":
+            case "exit" | "closed" if self._end is None:  # what comes after the end is its echo
                 self._end = frame
 
 

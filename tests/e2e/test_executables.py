@@ -17,7 +17,7 @@ from tests.fakes.fleet import Fleet, free_port, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
-NAMES = ("master", "worker", "pack-tool")
+NAMES = ("master", "worker", "pack-tool", "ops")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,6 +72,12 @@ def test_frozen_master_and_worker_run_a_frozen_package(tmp_path, example_zips, u
             timeout=60,
         )
         package = fleet.get("/packages")["items"][0]
+        environ = {**os.environ, "OPS_URL": fleet.url, "OPS_TOKEN": fleet.token}
+        told = subprocess.run([DIST / "ops", "nodes", "-q"], env=environ, capture_output=True, text=True, timeout=60)
+        assert (told.returncode, told.stdout.split()) == (0, [node_id]), told.stderr
+        ran = [DIST / "ops", "exec", node_id, "--", "echo", "hello"]
+        told = subprocess.run(ran, env=environ, capture_output=True, text=True, timeout=60)
+        assert (told.returncode, told.stdout) == (0, "hello\n"), told.stderr
         port = free_port()
         instance = fleet.deploy(package, node_id, ports={"http": port})
         assert instance["state"] == "running"
