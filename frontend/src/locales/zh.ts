@@ -1514,7 +1514,7 @@ const zh: typeof en = {
   },
   commands: {
     again: '再次执行…',
-    asUser: '以 {user} 身份',
+    asUser: '用户：{user}',
     atMost: '最长 {duration}',
     away: '其中 {count} 个不在线：命令不会在那里执行',
     by: { nodes: '选定的节点', labels: '带有标签的所有节点' },
