@@ -1,5 +1,6 @@
 """The terminal in Chromium: a real shell, programs of the whole screen, a reload, and what a hostile program may not do."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -84,6 +85,11 @@ def test_a_shell_a_full_screen_program_and_a_reload(admin, fleet, test_output):
     folder = test_output / "terminal"
     folder.mkdir(exist_ok=True)
     admin.screenshot(path=folder / "less.png")
+    admin.get_by_test_id("terminal-options").click()
+    admin.get_by_test_id("terminal-search").click()
+    admin.get_by_test_id("terminal-find").fill("200")
+    admin.keyboard.press("Enter")
+    admin.keyboard.press("Escape")
     admin.reload()
     expect(admin.get_by_test_id("terminal-screen")).to_have_attribute("data-phase", "open", timeout=READY_MS)
     wait_for(admin, "200")
@@ -110,19 +116,36 @@ def test_a_hostile_program_gets_no_answer_no_clipboard_and_no_markup(admin, flee
     expect(admin.locator(".tab .second").first).to_have_text("<b>title</b>")
 
 
+PASTE = """text => {
+  const data = new DataTransfer()
+  data.setData('text/plain', text)
+  const target = document.querySelector('.xterm-helper-textarea')
+  target.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }))
+}"""
+
+
+def test_ten_megabytes_are_pasted_whole_and_asked_about_in_short(admin, fleet):
+    open_terminal(admin, fleet)
+    admin.evaluate(PASTE, "x" * 10_000_000 + "\n" + "echo never-$((1+1))\n")
+    expect(admin.get_by_test_id("confirm")).to_contain_text("xxx")
+    assert len(admin.get_by_test_id("confirm").inner_text()) < 5000
+    admin.get_by_test_id("confirm-cancel").click()
+    admin.locator(".xterm-helper-textarea").focus()
+    type_line(admin, "stty raw -echo; echo r''aw; head -c 10000000 | md5sum; stty sane")
+    wait_for(admin, "raw")
+    text = "0123456789" * 1_000_000
+    admin.evaluate(PASTE, text)
+    wait_for(admin, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+    expect(admin.get_by_test_id("terminal-screen")).to_have_attribute("data-phase", "open")
+
+
 def test_several_lines_are_asked_about_before_they_are_typed(admin, fleet):
     open_terminal(admin, fleet)
-    paste = """text => {
-      const data = new DataTransfer()
-      data.setData('text/plain', text)
-      const target = document.querySelector('.xterm-helper-textarea')
-      target.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }))
-    }"""
-    admin.evaluate(paste, "echo one-$((1+1))\necho two-$((1+1))\n")
+    admin.evaluate(PASTE, "echo one-$((1+1))\necho two-$((1+1))\n")
     expect(admin.get_by_test_id("confirm")).to_contain_text("echo two")
     admin.get_by_test_id("confirm-cancel").click()
     admin.locator(".xterm-helper-textarea").focus()
-    admin.evaluate(paste, "echo safe-$((2+2))")
+    admin.evaluate(PASTE, "echo safe-$((2+2))")
     type_line(admin, "")
     wait_for(admin, "safe-4")
     assert "one-2" not in rows(admin)
@@ -168,7 +191,9 @@ def open_phase(page) -> None:
 
 
 @pytest.mark.skipif(shutil.which("vim.tiny") is None, reason="vim.tiny is not here (Debian: vim-tiny)")
-def test_an_editor_outlives_a_resize_a_reload_and_a_restart_of_the_master(admin, fleet, tmp_path, test_output):
+def test_an_editor_outlives_a_resize_a_reload_other_pages_and_a_restart_of_the_master(
+    admin, fleet, tmp_path, test_output
+):
     open_terminal(admin, fleet)
     file = tmp_path / "written"
     type_line(admin, f"TERM=xterm vim.tiny -u NONE -n {file}")
@@ -182,6 +207,11 @@ def test_an_editor_outlives_a_resize_a_reload_and_a_restart_of_the_master(admin,
     admin.reload()
     open_phase(admin)
     wait_for(admin, "first")
+    admin.get_by_test_id("nav-nodes").click()
+    expect(admin.get_by_test_id("terminal-screen")).to_have_count(0)
+    admin.get_by_test_id("nav-terminal").click()
+    open_phase(admin)
+    wait_for(admin, "second")
     fleet.stop("master")
     expect(admin.get_by_test_id("terminal-screen").last).to_have_attribute("data-phase", "broken", timeout=READY_MS)
     fleet.start_master()
