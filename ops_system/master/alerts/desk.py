@@ -176,9 +176,9 @@ class Desk:
 
     def _replan(self, now: datetime) -> None:
         """Make the plan anew when rules or the fleet changed; end what no rule is about any more."""
-        if self._planned_for == self._fleet.version:
+        if self._planned_for == self._fleet.roster:
             return
-        self._planned_for = self._fleet.version
+        self._planned_for = self._fleet.roster
         wanted = {plan.rule.id: frozenset(plan.subjects) for plan in self._watch.plan(self._rulebook.list_all())}
         for by_subject in list(self._cases.values()):
             for case in list(by_subject.values()):

@@ -57,12 +57,16 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Fleet:
-    """All nodes and instances. `version` rises when the set, labels, names or silence of any changed."""
+    """All nodes and instances.
+
+    `version` rises when the set, labels, names or silence of any changed; `roster` only when rules may be about others.
+    """
 
     def __init__(self, bus: Bus, nodes: Iterable[Node], instances: Iterable[Instance]) -> None:
         self.nodes: dict[str, NodeFacts] = {}
         self.instances: dict[str, InstanceFacts] = {}
         self.version = 0
+        self.roster = 0
         self.on_change: Callable[[], None] = lambda: None  # a state is different: worth a look at once
         for node in nodes:
             self._keep_node(node)
@@ -97,15 +101,19 @@ class Fleet:
         if change.topic == "nodes":
             if change.data is None:
                 self.nodes.pop(change.key, None)
-                self.version += 1
+                self._note_change()
             else:
                 self._keep_node(change.data)
         elif change.topic == "instances":
             if change.data is None:
                 self.instances.pop(change.key, None)
-                self.version += 1
+                self._note_change()
             else:
                 self._keep_instance(change.data)
+
+    def _note_change(self, *, is_roster: bool = True) -> None:
+        self.version += 1
+        self.roster += is_roster
 
     def _keep_node(self, node: Node) -> None:
         before = self.nodes.get(node.id)
@@ -119,7 +127,8 @@ class Fleet:
         )
         if facts != before:
             self.nodes[node.id] = facts
-            self.version += 1
+            is_same_subject = before is not None and (before.labels, before.is_known) == (facts.labels, facts.is_known)
+            self._note_change(is_roster=not is_same_subject)
             self.on_change()
 
     def _keep_instance(self, instance: Instance) -> None:
@@ -138,6 +147,6 @@ class Fleet:
             created_at=instance.created_at,
         )
         if before is None or before.node_id != instance.node_id:
-            self.version += 1
+            self._note_change()
         if before is None or (before.state, before.health) != (instance.state, instance.health):
             self.on_change()

@@ -5,6 +5,7 @@ whole. Status is computed from the monotonic clock and published when it changes
 """
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections import Counter, defaultdict
@@ -58,6 +59,7 @@ _log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 SAVE_LAST_SEEN_EVERY_S = 30.0
+SEEN_AT_ONCE = 500  # rows of one transaction
 TOPIC = "nodes"
 MAX_CLONES = 8  # of one node
 
@@ -138,10 +140,11 @@ class Nodes:
 
     async def save_last_seen(self) -> None:
         """Write when each node was heard that was heard since the last time; not now when the disk does not take it."""
-        heard = self.presence.heard_within(2 * SAVE_LAST_SEEN_EVERY_S)
+        heard = iter(self.presence.heard_within(2 * SAVE_LAST_SEEN_EVERY_S).items())
         try:
-            async with self._database.transaction() as tx:
-                await store.save_last_seen(tx, heard)
+            while some := dict(itertools.islice(heard, SEEN_AT_ONCE)):  # the writer's thread holds the loop up
+                async with self._database.transaction() as tx:
+                    await store.save_last_seen(tx, some)
         except OpsError as problem:
             _log.warning("when nodes were last heard is not written: %s", problem.message)
 

@@ -352,3 +352,15 @@ async def test_a_rule_deleted_in_the_middle_of_a_look_raises_nothing_more(site):
         site.rulebook._rules.clear()  # as far as a deletion is when the look goes on
         await looking
     assert len(site.alerts.snapshot(ANN)) == PIECE
+
+
+async def test_the_plan_is_made_anew_only_when_rules_may_be_about_others(site):
+    await site.rulebook.create(BUSY, ANN)
+    await site.pass_s(1)
+    site.wanted = None
+    site.node("n1", NodeStatus.OFFLINE)
+    await site.pass_s(1)
+    assert site.wanted is None
+    site.node("n1", NodeStatus.OFFLINE, zone="a")
+    await site.pass_s(1)
+    assert site.wanted == set()
