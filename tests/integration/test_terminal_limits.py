@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import psutil
 import pytest
 
 from ops_system.master.terminals import rules
@@ -186,3 +187,65 @@ async def test_more_than_a_shell_takes_is_refused_and_the_session_stays(site):
         assert closed["code"] == "rate_limited"
         assert "does not take what is typed" in closed["message"]
     assert [item["id"] for item in await site.sessions()] == [session]
+
+
+# --- wear -------------------------------------------------------------------------------------------------------------
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_a_thousand_terminals_leave_no_descriptor_no_task_and_no_process(site):
+    """Master and worker run in this process: what either keeps is counted here. Half are left while they speak."""
+    async with contextlib.AsyncExitStack() as stack:
+        tokens = [
+            await site.api.post("/tokens", {"name": f"t{number}", "role": "operator", "grants": ["terminal"]})
+            for number in range(3)
+        ]
+        people = [await stack.enter_async_context(Api(site.master.url, made["token"])) for made in tokens]
+        await open_and_end(site, people, leaves_early=False)  # what is made once is made before anything is counted
+        before = await until_at_rest(None)
+        assert before.children == 0
+        for number in range(50):
+            await open_and_end(site, people, leaves_early=number % 2 == 1)
+            assert await site.sessions() == []
+        after = await until_at_rest(before)
+    assert after == before
+
+
+async def open_and_end(site: Site, people: list[Api], *, leaves_early: bool) -> None:
+    """Open 20 terminals, let each say something, and end them: by their shell, or from outside after a sudden leave."""
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = [await stack.enter_async_context(site.look(people[number // 8])) for number in range(20)]
+        for viewer in viewers:
+            await viewer.until_word("ready")
+            await viewer.type("sleep 1000 & seq 1 5000; echo done-$((1+1))\n")
+        for viewer in viewers if not leaves_early else ():
+            await viewer.until_shown("done-2")
+            await viewer.type("exit\n")
+            await viewer.until_word("exit")
+    for item in await site.sessions():
+        await site.api.delete(f"/nodes/{site.node_id}/terminals/{item['id']}")
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """What a process holds."""
+
+    descriptors: int
+    tasks: int
+    children: int
+
+
+def look_at_rest() -> Rest:
+    children = psutil.Process().children(recursive=True)
+    return Rest(len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks()), len(children))  # noqa: PTH208 - a count
+
+
+async def until_at_rest(wanted: Rest | None) -> Rest:
+    """Return what is held once it is what was wanted; without a wish, once no child is left and nothing has changed."""
+    last, times = look_at_rest(), 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            while last != wanted and (times < 10 or last.children):
+                await asyncio.sleep(0.1)
+                now = look_at_rest()
+                times = times + 1 if wanted is None and now == last else 0
+                last = now
+    return last
