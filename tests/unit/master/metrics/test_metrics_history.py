@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_system.master.bus import Bus
+from ops_system.master.metrics import service as service_module
 from ops_system.master.metrics import store as store_module
 from ops_system.master.metrics.history import History
 from ops_system.master.metrics.rules import MetricsQuery
@@ -26,7 +27,7 @@ from ops_system.master.metrics.segments import (
     scan,
     squeeze,
 )
-from ops_system.master.metrics.service import MetricsBook
+from ops_system.master.metrics.service import PIECE, MetricsBook
 from ops_system.master.metrics.store import SegmentStore
 from ops_system.master.metrics.tiers import COARSE, FINE, WIDE, Batch, Group, group_names, read_rows, roll_up
 from ops_system.master.nodes.events import NodeRemoved
@@ -269,6 +270,24 @@ async def test_a_removed_node_takes_its_files_and_its_instances_with_it(rig):
     rig.bus.publish(NodeRemoved(NODE))
     await rig.turn()
     assert list(rig.root.iterdir()) == []
+
+
+async def test_a_large_fleet_is_written_in_small_pieces(rig, monkeypatch):
+    monkeypatch.setattr(service_module, "SWEEP_TURNS", 1)
+    sizes, save = [], rig.history.save
+
+    async def count(cuts):
+        sizes.append(len(cuts))
+        return await save(cuts)
+
+    monkeypatch.setattr(rig.history, "save", count)
+    for _ in range(11):
+        for number in range(25):
+            rig.book.ingest(NodeId(f"m{number}"), Sample(rig.clock.now().timestamp(), (1.0,) * len(NODE_SERIES)))
+        rig.clock.advance(1)
+    await rig.book._tend(0.0)
+    assert sizes == [PIECE, PIECE, 25 - 2 * PIECE]
+    assert len(list(rig.root.iterdir())) == 25
 
 
 async def test_the_end_of_the_process_writes_what_is_left(rig):

@@ -248,6 +248,26 @@ async def test_rules_read_the_newest_value_a_window_and_the_history(rig):
     assert points == [(start, 1.0, 1.0), (start + 1, 2.0, 2.0), (start + 2, 4.0, 4.0)]
 
 
+def test_rules_get_a_value_only_while_it_is_new(rig):
+    rig.sample(value=4.0, extra={"disk:/:used_percent": math.nan})
+    rig.clock.advance(9.0)
+    assert rig.book.fresh("node:n1", "cpu_percent", 10.0) == 4.0
+    assert rig.book.fresh("node:n1", "disk:/:used_percent", 10.0) is None
+    assert rig.book.fresh("node:n1", "nothing", 10.0) is None
+    assert rig.book.fresh("node:n2", "cpu_percent", 10.0) is None
+    rig.clock.advance(1.0)
+    assert rig.book.fresh("node:n1", "cpu_percent", 10.0) is None
+
+
+def test_what_is_told_goes_past_the_bus_where_somebody_takes_it(rig):
+    taken = []
+    rig.book.tell(lambda topic: topic == "metrics:fleet", lambda *change: taken.append(change))
+    rig.sample(value=2.0)
+    assert rig.told == []
+    [(topic, key, data)] = taken
+    assert (topic, key, msgspec.json.decode(data)) == ("metrics:fleet", "node:n1", [2.0 + n for n in range(CORE)])
+
+
 def test_a_silent_subject_ends_its_window_with_what_is_not_known(rig):
     rig.sample(value=5.0)
     rig.clock.advance(4.0)
