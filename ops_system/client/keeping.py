@@ -1,8 +1,8 @@
 """The commands on backups and schedules."""
 
 from ops_system.cli import BOOL, choice, integer
-from ops_system.client.acts import Act, act, in_body
-from ops_system.client.render import Column, age, size
+from ops_system.client.acts import Act, act, by_query, in_body
+from ops_system.client.render import Column, age, size, stamp
 
 _BACKUPS = (
     Column("NAME", "name"),
@@ -13,6 +13,30 @@ _BACKUPS = (
     Column("VERIFIED", "verified_at", age, is_number=True),
     Column("AGE", "created_at", age, is_number=True),
     Column("PROBLEM", "problem"),
+)
+_SCHEDULES = (
+    Column("NAME", "name"),
+    Column("KIND", "kind"),
+    Column("CRON", "cron"),
+    Column("ZONE", "timezone"),
+    Column("PAUSED", "is_paused"),
+    Column("NEXT", "next_at", age, is_number=True),
+    Column("LAST", "last_run.outcome"),
+    Column("OWNER", "owner.name"),
+    Column("ID", "id"),
+)
+_SCHEDULE_RUNS = (
+    Column("DUE", "due_at", stamp),
+    Column("OUTCOME", "outcome"),
+    Column("BY", "trigger"),
+    Column("OPERATIONS", "operation_ids"),
+    Column("WHY", "reason.message"),
+)
+_SCHEDULE = (
+    in_body("kind", "what it does; ops schedules kinds lists them"),
+    in_body("cron", "minute hour day month weekday"),
+    in_body("timezone", "such as Asia/Shanghai"),
+    in_body("missed", "a run that was missed: skip or once", choice("skip", "once")),
 )
 _PLACE = choice("local", "s3")
 _PASSPHRASE = in_body("passphrase", "@FILE or -")
@@ -75,4 +99,56 @@ _BACKUP_ACTS = (
     ),
     act("backups restored", "GET /backups/restored", ("what the last restore left to look at", "上次恢复的情况")),
 )
-KEEPING: tuple[Act, ...] = _BACKUP_ACTS
+_SCHEDULE_ACTS = (
+    act(
+        "schedules list",
+        "GET /schedules",
+        ("list schedules", "列出计划"),
+        fields=(by_query("kind", "of this kind"),),
+        columns=_SCHEDULES,
+    ),
+    act("schedules show", "GET /schedules/{id}", ("show one schedule", "显示一个计划"), "SCHEDULE"),
+    act("schedules kinds", "GET /schedules/kinds", ("what can be scheduled", "可计划的任务类型")),
+    act(
+        "schedules preview",
+        "POST /schedules/preview",
+        ("when a cron line fires next", "预览下几次执行时间"),
+        "CRON:cron",
+        fields=(in_body("timezone", "such as Asia/Shanghai"),),
+    ),
+    act(
+        "schedules create",
+        "POST /schedules",
+        ("make a schedule; what it does by --file or --set params.x=y", "新建计划;参数用 --file 或 --set params.x=y"),
+        "NAME:name",
+        fields=_SCHEDULE,
+        takes_file=True,
+    ),
+    act(
+        "schedules replace",
+        "PUT /schedules/{id}",
+        ("write a schedule anew (--file)", "改写计划(--file)"),
+        "SCHEDULE",
+        fields=(in_body("name", "its name"), *_SCHEDULE),
+        takes_file=True,
+    ),
+    act("schedules pause", "POST /schedules/{id}/pause", ("let it rest", "暂停计划"), "SCHEDULE"),
+    act("schedules resume", "POST /schedules/{id}/resume", ("let it go on", "恢复计划"), "SCHEDULE"),
+    act("schedules run", "POST /schedules/{id}/run", ("run it now", "立即执行"), "SCHEDULE"),
+    act(
+        "schedules history",
+        "GET /schedules/{id}/runs",
+        ("its runs, the newest first", "执行历史"),
+        "SCHEDULE",
+        columns=_SCHEDULE_RUNS,
+        default_limit=50,
+    ),
+    act(
+        "schedules delete",
+        "DELETE /schedules/{id}",
+        ("remove a schedule", "删除计划"),
+        "SCHEDULE",
+        confirm=("it does not run again", "不再执行"),
+    ),
+)
+KEEPING: tuple[Act, ...] = (*_BACKUP_ACTS, *_SCHEDULE_ACTS)

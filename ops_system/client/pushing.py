@@ -104,7 +104,7 @@ def upload_backup(desk: Desk) -> int:
     try:
         with path.open("rb") as file:
             headers = {**_OCTETS, "Content-Length": str(path.stat().st_size)}
-            desk.show(desk.master.send("POST", "/backups/upload", file, headers).json())
+            desk.show(desk.master.send("PUT", "/backups/upload", file, headers).json())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     return EXIT_FINE
@@ -116,7 +116,7 @@ PUSHING = (
         ("bring a backup from elsewhere to the master", "把备份文件上传到主控"),
         upload_backup,
         (Argument("FILE"),),
-        uses=("POST /backups/upload",),
+        uses=("PUT /backups/upload",),
     ),
     Special(
         ("packages", "push"),

@@ -29,6 +29,7 @@ NOUNS: dict[str, Noun] = {
     "COMMAND": Noun("/saved-commands", "cmd", shown=("command", "命令")),
     "RULE": Noun("/alert-rules", "rul", shown=("rule", "规则")),
     "CHANNEL": Noun("/channels", "chn", shown=("channel", "渠道")),
+    "SCHEDULE": Noun("/schedules", "sch", shown=("schedule", "计划")),
     "TEMPLATE": Noun("/config-templates", "tpl", shown=("template", "模板")),
     "USER": Noun("/users", "usr", ("username",), ("user", "用户")),
     "TOKEN": Noun("/tokens", "tok", shown=("token", "令牌")),

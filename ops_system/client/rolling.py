@@ -2,7 +2,7 @@
 
 from ops_system.cli import BOOL, TEXT, integer
 from ops_system.client.acts import Act, act, by_query, in_body
-from ops_system.client.render import Column, age, count, reason
+from ops_system.client.render import Column, age, count, reason, stamp
 
 OPERATIONS = (
     Column("ID", "id"),
@@ -13,6 +13,13 @@ OPERATIONS = (
     Column("BY", "created_by"),
     Column("AGE", "created_at", age, is_number=True),
     Column("ERROR", "error", reason),
+)
+_LOG = (
+    Column("AT", "at", stamp),
+    Column("TARGET", "target_name"),
+    Column("STATE", "state"),
+    Column("STEP", "step"),
+    Column("WHAT", "reason.message"),
 )
 _ROLLOUTS = (
     Column("OPERATION", "operation_id"),
@@ -45,6 +52,14 @@ _OPERATIONS = (
         default_limit=50,
     ),
     act("operations show", "GET /operations/{id}", ("show one operation", "显示一个操作"), "OPERATION"),
+    act(
+        "operations log",
+        "GET /operations/{id}/log",
+        ("what happened to it, the newest first", "操作日志,最新的在前"),
+        "OPERATION",
+        columns=_LOG,
+        default_limit=100,
+    ),
     act(
         "operations cancel",
         "POST /operations/{id}/cancel",

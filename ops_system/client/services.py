@@ -55,6 +55,7 @@ _LOG_FILES = (
     Column("SIZE", "size_bytes", size, is_number=True),
     Column("WRITTEN", "modified_at", age, is_number=True),
 )
+_MERGED_HITS = (Column("INSTANCE", "instance_id"), Column("AT", "at"), Column("TEXT", "text"))
 _HITS = (Column("OFFSET", "offset", is_number=True), Column("AT", "at"), Column("TEXT", "text"))
 _MODULE = (
     in_body("start_order", "lower starts first", integer(0), flag="order"),
@@ -70,6 +71,14 @@ _SERIES = (
     by_query("to", "Unix seconds"),
     by_query("step_s", "seconds a point", integer(1), flag="step"),
     by_query("agg", "avg or max"),
+)
+_SEARCH = (
+    by_query("regex", "1: a regular expression", BOOL),
+    by_query("nocase", "1: capitals do not matter", BOOL),
+    by_query("start", "where to go on: next of the answer"),
+    by_query("since", "not before (RFC 3339)"),
+    by_query("until", "not after (RFC 3339)"),
+    by_query("limit", "hits at most", integer(1)),
 )
 _DESTROY = ("its processes are stopped, its files and data are removed", "将停止其进程并删除其文件和数据")
 
@@ -300,16 +309,25 @@ _INSTANCES = (
         "LOG:name",
         "TEXT:q",
         fields=(
-            by_query("regex", "1: a regular expression", BOOL),
-            by_query("nocase", "1: capitals do not matter", BOOL),
+            *_SEARCH,
             by_query("forward", "1: the oldest first", BOOL),
-            by_query("start", "offset to go on from", integer(0)),
-            by_query("since", "not before (RFC 3339)"),
-            by_query("until", "not after (RFC 3339)"),
-            by_query("limit", "hits at most", integer(1)),
         ),
         columns=_HITS,
         is_whole=True,
     ),
 )
-SERVICES: tuple[Act, ...] = (*_SYSTEMS, *_MODULES, *_INSTANCES)
+_MERGED = tuple(
+    act(
+        f"{noun}s grep",
+        f"GET /{noun}s/{{id}}/logs/{{name}}/search",
+        ("search the logs of all its instances", "搜索全部实例的日志"),
+        noun.upper(),
+        "LOG:name",
+        "TEXT:q",
+        fields=_SEARCH,
+        columns=_MERGED_HITS,
+        is_whole=True,
+    )
+    for noun in ("module", "system")
+)
+SERVICES: tuple[Act, ...] = (*_SYSTEMS, *_MODULES, *_INSTANCES, *_MERGED)

@@ -41,6 +41,8 @@ class OperationTarget(msgspec.Struct, frozen=True):
     bytes_done: int = 0
     bytes_total: int = 0
     reason: Reason | None = None
+    bytes_per_s: float = 0.0  # how fast the bytes of this step move; 0: they do not, or nobody knows
+    eta_s: float | None = None  # until this step's bytes are through, at that rate
 
 
 class Operation(msgspec.Struct, frozen=True):

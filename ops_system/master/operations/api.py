@@ -1,8 +1,9 @@
 """HTTP of operations: parse, call, answer."""
 
+from ops_system.master.operations.lines import OperationLine
 from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.operations.service import Operations
-from ops_system.master.web.route import Call, Handler, Page, Permission, Route
+from ops_system.master.web.route import Call, Handler, ListQuery, Page, Permission, Route
 from ops_system.model.operations import Operation
 
 
@@ -14,6 +15,9 @@ def routes(service: Operations) -> list[Route]:
 
     async def get_operation(call: Call) -> Operation:
         return await service.get(call.params["id"], call.principal)
+
+    async def list_operation_log(call: Call) -> Page[OperationLine]:
+        return await service.list_log(call.params["id"], call.query, call.principal)
 
     async def cancel_operation(call: Call) -> Operation:
         return await service.cancel(call.params["id"], call.principal)
@@ -61,6 +65,18 @@ def routes(service: Operations) -> list[Route]:
             "Show one operation with steps, targets and progress",
             "get_operation",
             answer=Operation,
+            tag="operations",
+            errors=("not_found",),
+        ),
+        Route(
+            "GET",
+            "/operations/{id}/log",
+            Permission.VIEW,
+            list_operation_log,
+            "What happened to an operation and its targets, the newest first; at most 2 000 lines are kept",
+            "list_operation_log",
+            answer=Page[OperationLine],
+            query=ListQuery,
             tag="operations",
             errors=("not_found",),
         ),

@@ -7,11 +7,13 @@ Only targets are written to; the states of the steps and of the operation follow
     operation:  ended once every target has ended; failed before cancelled before succeeded
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import msgspec
 
+from ops_system.master.operations.lines import time_left_s
 from ops_system.master.web.route import ListQuery
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationStep, OperationTarget
 from ops_system.model.reasons import Reason
@@ -101,6 +103,7 @@ class TargetProgress(msgspec.Struct, frozen=True):
     step: str
     bytes_done: int
     bytes_total: int
+    bytes_per_s: float = 0.0
 
 
 def with_progress(operation: Operation, fresh: Mapping[str, TargetProgress]) -> Operation:
@@ -118,9 +121,16 @@ def with_progress(operation: Operation, fresh: Mapping[str, TargetProgress]) -> 
     return msgspec.structs.replace(operation, targets=targets)
 
 
-def _advanced(target: OperationTarget, news: TargetProgress, names: Set[str]) -> OperationTarget:
+def _advanced(target: OperationTarget, news: TargetProgress, names: AbstractSet[str]) -> OperationTarget:
     step = news.step if news.step in names else target.step
-    return msgspec.structs.replace(target, step=step, bytes_done=news.bytes_done, bytes_total=news.bytes_total)
+    return msgspec.structs.replace(
+        target,
+        step=step,
+        bytes_done=news.bytes_done,
+        bytes_total=news.bytes_total,
+        bytes_per_s=round(news.bytes_per_s, 1),
+        eta_s=time_left_s(news.bytes_done, news.bytes_total, news.bytes_per_s),
+    )
 
 
 def find_target(operation: Operation, target_id: str) -> OperationTarget | None:
@@ -141,7 +151,14 @@ def overlay(operation: Operation, live: Operation | None) -> Operation:
 def _with_progress(target: OperationTarget, newer: OperationTarget | None) -> OperationTarget:
     if newer is None or target.state is not OperationState.RUNNING:
         return target
-    return msgspec.structs.replace(target, step=newer.step, bytes_done=newer.bytes_done, bytes_total=newer.bytes_total)
+    return msgspec.structs.replace(
+        target,
+        step=newer.step,
+        bytes_done=newer.bytes_done,
+        bytes_total=newer.bytes_total,
+        bytes_per_s=newer.bytes_per_s,
+        eta_s=newer.eta_s,
+    )
 
 
 def _stamped(step: OperationStep, state: OperationState, now: datetime) -> OperationStep:

@@ -17,6 +17,7 @@ import msgspec
 
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.operations import store
+from ops_system.master.operations.lines import LOG_LINES, OperationLine, Pace, line_of, lines_between, pace_after
 from ops_system.master.operations.rules import (
     OperationQuery,
     TargetEnd,
@@ -27,7 +28,7 @@ from ops_system.master.operations.rules import (
     with_progress,
     with_target,
 )
-from ops_system.master.web.route import Page, Principal
+from ops_system.master.web.route import ListQuery, Page, Principal
 from ops_system.model.errors import NotAllowed, NotFound
 from ops_system.model.ids import OperationId, spell_id
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationStep, OperationTarget
@@ -78,6 +79,8 @@ class Operations:
         self._nodes: OrderedDict[str, frozenset[str | None]] = OrderedDict()
         self._open: dict[OperationId, Operation] = {}
         self._fresh: dict[OperationId, dict[str, TargetProgress]] = {}
+        self._paces: dict[OperationId, dict[str, Pace]] = {}
+        self._said: dict[OperationId, list[OperationLine]] = {}
         self._controllers: dict[str, Controller] = {}
         self._waiting: set[OperationId] = set()
         self._quiet: set[OperationId] = set()
@@ -125,6 +128,7 @@ class Operations:
         )
         operation = settle(operation, now)
         await store.insert(tx, operation)
+        await store.add_lines(tx, operation.id, lines_between(None, operation))
         return operation
 
     async def begin_target(
@@ -141,7 +145,7 @@ class Operations:
 
         `known`: the operation as an earlier call in `tx` returned it; it saves reading many targets again.
         """
-        fields = {"state": end.state, "reason": end.reason}
+        fields = {"state": end.state, "reason": end.reason, "bytes_per_s": 0.0, "eta_s": None}
         return await self._change(tx, known or await self.read(tx, operation_id), target_id, fields)
 
     async def _change(
@@ -151,9 +155,14 @@ class Operations:
         if target is None or target.state in ENDED:
             return operation
         changed = msgspec.structs.replace(target, **fields)
-        operation = settle(with_target(operation, changed), self._clock.now())
-        await store.save(tx, operation, [changed])
-        return operation
+        after = settle(with_target(operation, changed), self._clock.now())
+        await store.save(tx, after, [changed])
+        await self._write_lines(tx, operation, after)
+        return after
+
+    async def _write_lines(self, tx: Transaction, before: Operation, after: Operation) -> None:
+        """Write what was said since the last change, and what this one says."""
+        await store.add_lines(tx, after.id, [*self._said.pop(after.id, ()), *lines_between(before, after)])
 
     async def mark(
         self, tx: Transaction, operation: Operation, *, is_paused: bool | None = None, is_reverted: bool | None = None
@@ -166,6 +175,7 @@ class Operations:
         )
         marked = settle(marked, self._clock.now())
         await store.save(tx, marked, ())
+        await self._write_lines(tx, operation, marked)
         return marked
 
     async def read(self, tx: Transaction, operation_id: str) -> Operation:
@@ -181,6 +191,8 @@ class Operations:
             if operation.state in ENDED:
                 self._open.pop(operation.id, None)
                 self._fresh.pop(operation.id, None)
+                self._paces.pop(operation.id, None)
+                self._said.pop(operation.id, None)
                 self._waiting.discard(operation.id)
             else:
                 self._open[operation.id] = operation
@@ -190,9 +202,24 @@ class Operations:
     def advance(self, operation_id: str, target_id: str, step: str, bytes_done: int = 0, bytes_total: int = 0) -> None:
         """Note how far a running target is: in memory, shown at most every `PROGRESS_INTERVAL_S`."""
         known_id = OperationId(operation_id)
-        if known_id in self._open:
-            self._fresh.setdefault(known_id, {})[target_id] = TargetProgress(step, bytes_done, bytes_total)
+        operation = self._open.get(known_id)
+        if operation is not None:
+            paces = self._paces.setdefault(known_id, {})
+            if target_id not in paces or paces[target_id].step != step:
+                self._say(operation, target_id, step)
+            pace = paces[target_id] = pace_after(paces.get(target_id), step, bytes_done, self._clock.monotonic_s())
+            progress = TargetProgress(step, bytes_done, bytes_total, pace.bytes_per_s)
+            self._fresh.setdefault(known_id, {})[target_id] = progress
             self._show_soon(known_id)
+
+    def _say(self, operation: Operation, target_id: str, step: str) -> None:
+        """Keep a line for the log: it is written with the next change of state."""
+        target = find_target(operation, target_id)
+        if target is None or target.state in ENDED or target.step == step:
+            return
+        said = self._said.setdefault(operation.id, [])
+        said.append(line_of(target, self._clock.now(), step))
+        del said[:-LOG_LINES]
 
     def _live(self, operation_id: OperationId) -> Operation | None:
         """Return the newest picture of an open operation; what came since the last one is laid in."""
@@ -242,6 +269,15 @@ class Operations:
         for item in items:
             self._note_nodes(item)
         return Page(items=[overlay(item, self._live(item.id)) for item in items], total=total)
+
+    async def list_log(self, operation_id: str, query: ListQuery, actor: Principal) -> Page[OperationLine]:
+        """Return one page of an operation's log, the newest line first. Raises `NotFound`, also beyond the scope."""
+        operation = await self.get(operation_id, actor)
+        fresh = list(reversed(self._said.get(operation.id, ())))
+        shown = fresh[query.offset : query.offset + query.limit]
+        rest = max(0, query.offset - len(fresh))
+        written, total = await store.list_lines(self._database, operation_id, query.limit - len(shown), rest)
+        return Page(items=[*shown, *written], total=total + len(fresh))
 
     def list_open(self) -> list[Operation]:
         """Return what has not ended, the oldest first."""

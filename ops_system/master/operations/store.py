@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from ops_system.master.operations.lines import LOG_LINES, OperationLine
 from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.ids import OperationId
@@ -116,6 +117,52 @@ async def save(tx: Transaction, operation: Operation, changed: Iterable[Operatio
             " WHERE operation_id = ? AND target_id = ?",
             (*_target_state(target), operation.id, target.id),
         )
+
+
+async def add_lines(tx: Transaction, operation_id: str, lines: Iterable[OperationLine]) -> None:
+    """Add lines to an operation's log and forget the oldest beyond what is kept."""
+    for line in lines:
+        await tx.execute(
+            "INSERT INTO operation_log (operation_id, seq, at_ms, target_id, target_name, state, step, reason)"
+            " SELECT ?, coalesce(max(seq), 0) + 1, ?, ?, ?, ?, ?, ? FROM operation_log WHERE operation_id = ?",
+            (
+                operation_id,
+                to_ms(line.at),
+                line.target_id,
+                line.target_name,
+                line.state,
+                line.step,
+                _encode_reason(line.reason),
+                operation_id,
+            ),
+        )
+    await tx.execute(
+        "DELETE FROM operation_log WHERE operation_id = ?"
+        " AND seq <= (SELECT max(seq) FROM operation_log WHERE operation_id = ?) - ?",
+        (operation_id, operation_id, LOG_LINES),
+    )
+
+
+async def list_lines(reader: Queries, operation_id: str, limit: int, offset: int) -> tuple[list[OperationLine], int]:
+    """Return a page of an operation's log, the newest first, and how many lines there are."""
+    count = await reader.fetch_one("SELECT count(*) AS n FROM operation_log WHERE operation_id = ?", (operation_id,))
+    rows = await reader.fetch_all(
+        "SELECT * FROM operation_log WHERE operation_id = ? ORDER BY seq DESC LIMIT ? OFFSET ?",
+        (operation_id, limit, offset),
+    )
+    assert count is not None
+    return [_line(row) for row in rows], int(count["n"])
+
+
+def _line(row: Row) -> OperationLine:
+    return OperationLine(
+        at=from_ms(row["at_ms"]),
+        target_id=row["target_id"],
+        target_name=row["target_name"],
+        state=OperationState(row["state"]),
+        step=row["step"],
+        reason=_decode_reason(row["reason"]),
+    )
 
 
 async def sweep(tx: Transaction, before_ms: int) -> None:
