@@ -89,11 +89,11 @@ from ops_system.master.schedules.service import Job, Schedules
 from ops_system.master.systems import api as systems_api
 from ops_system.master.systems.applying import Applier
 from ops_system.master.systems.service import Systems
+from ops_system.master.templates import api as templates_api
+from ops_system.master.templates.service import Templates
 from ops_system.master.terminals import api as terminals_api
 from ops_system.master.terminals.recordings import Recordings
 from ops_system.master.terminals.service import TerminalDesk
-from ops_system.master.templates import api as templates_api
-from ops_system.master.templates.service import Templates
 from ops_system.master.terminals.shares import Shares
 from ops_system.master.trust.service import Trust
 from ops_system.master.updates import api as updates_api
@@ -359,6 +359,7 @@ async def build_systems(ground: Ground, packages: Packages, templates: Templates
     systems = Systems(
         database=ground.database,
         packages=packages,
+        templates=templates,
         audit=ground.audit,
         bus=ground.bus,
         clock=ground.clock,
@@ -378,7 +379,6 @@ def build_metrics(ground: Ground, nodes: Nodes, links: Links) -> tuple[MetricsBo
     metrics.check_nodes(lambda node_id: nodes.find(node_id) is not None)
     ground.checks["metrics"] = history.check
     nodes.show_metrics(metrics.current_of_node)
-        templates=templates,
     links.on_quick(Sample, metrics.ingest)
     ground.parts["metrics"] = metrics.run
     ground.routes += metrics_api.routes(metrics, nodes.get)
@@ -428,25 +428,6 @@ async def build_instances(ground: Ground, book: Book) -> Instances:
     return instances
 
 
-def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
-    """Actions on whole systems, and on all that runs on a node."""
-    rollouts = Rollouts(
-        database=ground.database,
-        nodes=book.nodes,
-        packages=book.packages,
-        systems=book.systems,
-        instances=instances,
-        operations=book.operations,
-        audit=ground.audit,
-        bus=ground.bus,
-    )
-    drains = Drains(
-        database=ground.database,
-        nodes=book.nodes,
-        systems=book.systems,
-        instances=instances,
-        operations=book.operations,
-        audit=ground.audit,
 def build_configs(ground: Ground, book: Book, templates: Templates, instances: Instances) -> Foresight:
     """What changes of configuration reach, and how they get there."""
     foresight = Foresight(book.nodes, book.systems, instances)
@@ -476,6 +457,25 @@ def build_configs(ground: Ground, book: Book, templates: Templates, instances: I
     return foresight
 
 
+def build_rollouts(ground: Ground, book: Book, instances: Instances) -> None:
+    """Actions on whole systems, and on all that runs on a node."""
+    rollouts = Rollouts(
+        database=ground.database,
+        nodes=book.nodes,
+        packages=book.packages,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
+        bus=ground.bus,
+    )
+    drains = Drains(
+        database=ground.database,
+        nodes=book.nodes,
+        systems=book.systems,
+        instances=instances,
+        operations=book.operations,
+        audit=ground.audit,
         bus=ground.bus,
     )
     ground.parts |= {"rollouts": rollouts.run, "drains": drains.run}
@@ -615,7 +615,7 @@ async def build_alerts(
 
     silences = Silences(database=database, audit=audit, clock=clock, reached=reached)
     fleet = Fleet(ground.bus, book.nodes.list_all(), await instances.list_views())
-    lines = LogLooker(book.links, clock)
+    lines = LogLooker(book.links, clock, database)
     watch = Watch(fleet, book.metrics, ground.trust.days_left, lines, started_s=clock.monotonic_s())
     desk = Desk(
         database=database,
@@ -630,7 +630,8 @@ async def build_alerts(
     alerts = Alerts(
         database=database, audit=audit, clock=clock, rulebook=rulebook, silences=silences, desk=desk, reached=reached
     )
-    fleet.on_change = alerts.look_soon
+    fleet.on_change = lines.on_hit = alerts.look_soon
+    await lines.load()
     await alerts.load()
     ground.parts |= {"alerts": alerts.run, "log rules": lines.run}
     trials = Trials(
