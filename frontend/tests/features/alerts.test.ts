@@ -1,19 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { ApiError } from '@/api/http'
-import type {
-  Alert,
-  AlertRule,
-  AlertTransition,
-  BacktestSubject,
-  Channel,
-  Delivery,
-  Instance,
-  Operation,
-} from '@/api/types'
+import type { Alert, AlertRule, BacktestSubject, Channel, Instance, Operation, Silence } from '@/api/types'
 import { spanOf } from '@/features/alerts/chartSpan'
 import { levelsOf } from '@/features/alerts/levelLines'
 import { fitsNow } from '@/features/alerts/matching'
-import { channelsOf, sentAround } from '@/features/alerts/messages'
+import { channelsOf } from '@/features/alerts/messages'
 import { marksOf, placeOf } from '@/features/alerts/periods'
 import { lastEvents, systemStates } from '@/features/overview/events'
 import { complaintsOf, KINDS, ofKind, ruleOf, textOf, wrongFields } from '@/features/alerts/ruleDraft'
@@ -26,6 +17,7 @@ const ALERT: Alert = {
   id: 'a1',
   rule_id: 'r1',
   rule_name: 'CPU',
+  name_key: '',
   severity: 'warning',
   state: 'firing',
   subject: 'node:n1',
@@ -169,7 +161,15 @@ describe('form of a rule', () => {
       en: '{name} is hot',
     }
     const rule = ruleOf(text)
-    const stored = { ...rule, id: 'r', builtin: '', created_at: '', created_by: '', updated_at: '' }
+    const stored = {
+      ...rule,
+      id: 'r',
+      builtin: '',
+      name_key: '',
+      created_at: '',
+      created_by: '',
+      updated_at: '',
+    }
     const counted: AlertRule = { ...stored, firing: 0, pending: 0 }
     expect(rule.condition).toMatchObject({ mode: 'share', share_percent: 75, window_s: 600, fire_level: 90 })
     expect(ruleOf(textOf(counted))).toEqual(rule)
@@ -216,6 +216,9 @@ describe('form of a silence', () => {
     expect(silences.wrongFields(silences.textOf({}))).toEqual(['reason', 'matchers'])
     const text = { ...silences.textOf({ rule: 'r1', instance: 'i1' }), reason: 'work', span: '4h' }
     expect(silences.wrongFields(text)).toEqual([])
+    const known = { ...silences.silenceOf(text, 0), id: 's' } as unknown as Silence
+    expect(silences.textOfSilence(known, 1_800_000)).toEqual({ ...text, span: '3h 30m' })
+    expect(silences.textOfSilence(known, 4 * 3_600_000 - 5).span).toBe('1m')
     const made = silences.silenceOf(text, Date.parse('2026-01-01T00:00:00Z'))
     expect(made.ends_at).toBe('2026-01-01T04:00:00.000Z')
     expect(made.matchers).toMatchObject({ rule_ids: ['r1'], instance_id: 'i1', severity: null })
@@ -280,26 +283,9 @@ describe('overview', () => {
 
 describe('messages of an alert', () => {
   const channel = (id: string, enabled: boolean): Channel => ({ id, enabled }) as Channel
-  it('are those made when it was told', () => {
-    const line = (kind: string, at: string): AlertTransition => ({
-      kind,
-      at,
-      value: null,
-      actor: '',
-      note: '',
-    })
-    const lines = [line('firing', '2026-01-01T00:00:00Z'), line('told', '2026-01-01T00:10:00Z')]
-    const made = (id: number, at: string): Delivery => ({ id, created_at: at }) as Delivery
-    const all = [
-      made(1, '2026-01-01T00:00:00Z'),
-      made(2, '2026-01-01T00:10:00.400Z'),
-      made(3, '2026-01-01T00:11:00Z'),
-    ]
-    expect(sentAround(lines, channel('c', true), all).map(({ delivery }) => delivery.id)).toEqual([2])
-  })
-  it('go to the channels the rule names, else to all that are on', () => {
+  it('went to the channels the rule names, else to any', () => {
     const all = [channel('a', true), channel('b', false)]
-    expect(channelsOf([], all).map(({ id }) => id)).toEqual(['a'])
+    expect(channelsOf([], all).map(({ id }) => id)).toEqual(['a', 'b'])
     expect(channelsOf(['b'], all).map(({ id }) => id)).toEqual(['b'])
   })
 })

@@ -32,11 +32,15 @@ export const backtest = (rule: NewAlertRule, from: number, to: number): Promise<
 
 export const listSilences = (query: Query): Promise<Page<Silence>> => http.get('/silences', query)
 export const createSilence = (silence: NewSilence): Promise<Silence> => http.post('/silences', silence)
+export const getSilence = (id: string): Promise<Silence> => http.get(`/silences/${id}`)
+export const replaceSilence = (id: string, silence: NewSilence): Promise<Silence> =>
+  http.put(`/silences/${id}`, silence)
 export const expireSilence = (id: string): Promise<Silence> => http.post(`/silences/${id}/expire`)
 
 export const listChannels = (): Promise<Page<Channel>> => http.get('/channels', { limit: 100 })
-export const listDeliveries = (channel: string): Promise<Page<Delivery>> =>
-  http.get(`/channels/${channel}/deliveries`, { limit: 200 })
+/** The messages of a channel that tell of an alert. */
+export const listDeliveries = (channel: string, alert: string): Promise<Page<Delivery>> =>
+  http.get(`/channels/${channel}/deliveries`, { limit: 200, alert_id: alert })
 /** The points of one series of `node:ID` or `instance:ID`. */
 export function getSeries(
   subject: string,

@@ -1,7 +1,7 @@
 /** The form of a silence, and what the API takes. Pure; now is an argument. */
 import type { NewSilence, Severity, Silence } from '@/api/types'
 import { formatLabels, parseLabels } from '@/shared/format'
-import { parseSpan } from '@/shared/spans'
+import { parseSpan, spellSpan } from '@/shared/spans'
 
 export const SPANS = ['1h', '4h', '1d', '7d'] as const
 
@@ -15,6 +15,21 @@ export interface SilenceText {
   system: string
   instance: string
   severity: Severity | ''
+}
+
+/** A form that changes one: what is left of its time is what is typed. */
+export function textOfSilence({ reason, matchers, ends_at: endsAt }: Silence, nowMs: number): SilenceText {
+  const leftS = Math.max(60, 60 * Math.ceil((Date.parse(endsAt) - nowMs) / 60_000))
+  return {
+    reason,
+    span: spellSpan(leftS),
+    rules: [...matchers.rule_ids],
+    nodes: [...matchers.node_ids],
+    labels: formatLabels(matchers.labels),
+    system: matchers.system_id,
+    instance: matchers.instance_id,
+    severity: matchers.severity ?? '',
+  }
 }
 
 export type Field = 'reason' | 'span' | 'labels' | 'matchers'

@@ -57,22 +57,12 @@ export function useAlertText(): (alert: Alert, level?: string) => string {
 }
 
 /** Rules that came with the product are called in the person's language, unless somebody renamed them. */
-const SHIPPED: Record<string, string> = {
-  'Node offline': 'node_offline',
-  'Instance failed': 'instance_failed',
-  'Crash loop': 'crash_loop',
-  'Instance unhealthy': 'unhealthy',
-  'Disk almost full': 'disk_full',
-  'Memory almost full': 'memory_high',
-  'Certificate expires soon': 'certificate',
+export function useRuleName(): (rule: { name: string; name_key?: string }) => string {
+  const { t, te } = useI18n()
+  return ({ name, name_key: key }) => (key && te(`alerts.shipped.${key}`) ? t(`alerts.shipped.${key}`) : name)
 }
 
-export function useRuleName(): (name: string) => string {
-  const { t } = useI18n()
-  return (name) => (SHIPPED[name] ? t(`alerts.shipped.${SHIPPED[name]}`) : name)
-}
-
-export function useAlertName(): (alert: Pick<Alert, 'rule_name'>) => string {
+export function useAlertName(): (alert: Pick<Alert, 'rule_name' | 'name_key'>) => string {
   const nameOf = useRuleName()
-  return (alert) => nameOf(alert.rule_name)
+  return ({ rule_name: name, name_key: key }) => nameOf({ name, name_key: key ?? '' })
 }

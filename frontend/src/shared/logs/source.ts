@@ -51,6 +51,23 @@ export interface LogSource {
   downloadUrl?: string
 }
 
+export type MergedHits = Schemas['MergedHits']
+
+/** The hits of all instances of a module or system, a page after the other. */
+export const searchMerged = (
+  what: 'modules' | 'systems',
+  id: string,
+  name: string,
+  { regex, nocase, ...query }: SearchQuery,
+  start: string,
+): Promise<MergedHits> =>
+  http.get(`/${what}/${id}/logs/${encodeURIComponent(name)}/search`, {
+    ...query,
+    regex: regex ? 1 : null,
+    nocase: nocase ? 1 : null,
+    start,
+  })
+
 const textOf = (offset: number | null | undefined): string | null =>
   offset === null || offset === undefined ? null : String(offset)
 
