@@ -54,6 +54,28 @@ export type RetentionPolicy = Schemas['RetentionPolicy']
 export type RetentionPreview = Schemas['RetentionPreview']
 export type RetentionView = Schemas['RetentionView']
 
+export type SystemDiff = Schemas['SystemDiff']
+export type SystemPatch = Schemas['SystemPatch']
+export type ConfigFormat = Schemas['Format']
+export type ConfigTemplate = Schemas['ConfigTemplate']
+export type NewTemplate = Schemas['NewTemplate']
+export type TemplateVersion = Schemas['TemplateVersion']
+export type TemplatePreview = Schemas['TemplatePreview']
+export type ImpactPlan = Schemas['ImpactPlan']
+export type Impact = Schemas['Impact']
+export type Variable = Schemas['Variable']
+export type Given = Schemas['Given']
+
+export type Backup = Schemas['Backup']
+export type BackupPage = Schemas['BackupPage']
+export type BackupSettings = Schemas['BackupSettings']
+export type BackupSettingsChange = Schemas['BackupSettingsChange']
+export type NewBackup = Schemas['NewBackup']
+export type Restored = Schemas['Restored']
+export type Schedule = Omit<Schemas['Schedule'], 'params'> & { params: Record<string, unknown> }
+export type ScheduleBody = Omit<Schemas['ScheduleBody'], 'params'> & { params: Record<string, unknown> }
+export type ScheduleRun = Schemas['ScheduleRun']
+
 export type RolloutStrategy = Schemas['Strategy']
 export type RolloutGate = Schemas['Gate']
 export type RolloutPlan = Schemas['Plan']

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Instance, Manifest, Module, Node, System } from '@/api/types'
 import { planDeploy } from '@/features/systems/deployPlan'
 import { draftOf, parseEnv, parsePorts, textOf, wrongFields } from '@/features/systems/moduleDraft'
+import { NEW_MOUNT } from '@/features/systems/overrides'
 import { areSecretsFine, secretsOf, secretTextsOf, type SecretText } from '@/features/systems/secrets'
 import { buildTree, filterTree, foldTree, type TreeRow } from '@/features/systems/tree'
 
@@ -54,7 +55,7 @@ describe('the plan of a deploy', () => {
     expect(plan(nodes)).toEqual(['n4:', 'n3:offline', 'n1:present', 'n2:wrong_os', 'n5:paused', 'n6:planned'])
   })
   it('warns outside the placement', () => {
-    const wanted = { ...module('web', 0), placement: { labels: { zone: 'a' } } }
+    const wanted = { ...module('web', 0), placement: { labels: { zone: 'a' }, spread_by: '' } }
     expect(plan([node('n2'), node('n3', { labels: { zone: 'a' } })], wanted)).toEqual(['n3:', 'n2:outside'])
   })
 })
@@ -97,7 +98,7 @@ describe('what a module changes of its package', () => {
       ...filled,
       health: { ...filled.health, type: 'http', failures: '5' },
       restart: { ...filled.restart, success_codes: '0, 3', max_restarts: '2' },
-      mounts: [{ path: ' conf/a.yaml ', content: ' a: 1\n', mode: '0600' }],
+      mounts: [{ ...NEW_MOUNT, path: ' conf/a.yaml ', content: ' a: 1\n', mode: '0600' }],
     })
     expect(draft).toMatchObject({
       health: { type: 'http', failures: 5 },
@@ -115,10 +116,10 @@ describe('what a module changes of its package', () => {
     const again = textOf(module)
     expect([again.health.interval, again.health.type]).toEqual(['5s', ''])
     expect(again.restart.success_codes).toBe('0, 3')
-    expect(again.mounts).toEqual([{ path: 'a', content: '', mode: '0640' }])
+    expect(again.mounts).toEqual([{ ...NEW_MOUNT, path: 'a' }])
   })
   it('refuses times, codes, paths and modes that are none', () => {
-    const mount = (path: string, mode = '0640'): object => ({ mounts: [{ path, mode, content: '' }] })
+    const mount = (path: string, mode = '0640'): object => ({ mounts: [{ ...NEW_MOUNT, path, mode }] })
     const wrong = (more: object): string[] => wrongFields({ ...filled, ...more } as typeof filled)
     expect(wrong({ health: { ...filled.health, interval: '5' } })).toEqual(['health'])
     expect(wrong({ health: { ...filled.health, interval: '1m30s' } })).toEqual([])

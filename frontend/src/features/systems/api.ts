@@ -1,5 +1,6 @@
 import { http } from '@/api/http'
 import type {
+  ConfigTemplate,
   Instance,
   Module,
   ModuleDraft,
@@ -10,9 +11,11 @@ import type {
   RolloutStrategy,
   System,
   SystemAction,
+  SystemDiff,
+  SystemPatch,
 } from '@/api/types'
 
-export type SystemDraft = Pick<System, 'name' | 'description'>
+export type SystemDraft = Pick<SystemPatch, 'name' | 'description' | 'env' | 'env_secrets'>
 
 export const createSystem = (draft: SystemDraft): Promise<System> => http.post('/systems', draft)
 export const patchSystem = (id: string, draft: SystemDraft): Promise<System> =>
@@ -20,6 +23,15 @@ export const patchSystem = (id: string, draft: SystemDraft): Promise<System> =>
 export const deleteSystem = (id: string): Promise<unknown> => http.delete(`/systems/${id}`)
 export const actOnSystem = (id: string, action: SystemAction): Promise<{ operation: Operation }> =>
   http.post(`/systems/${id}/actions`, { action })
+/** Its YAML text. */
+export const exportSystem = (id: string): Promise<string> => http.text(`/systems/${id}/export`)
+export const diffSystem = (document: string): Promise<SystemDiff> => http.post('/systems/diff', { document })
+export const applySystem = (
+  document: string,
+  secrets: Record<string, Record<string, string>>,
+): Promise<SystemDiff> => http.post('/systems/apply', { document, secrets })
+export const listTemplates = (): Promise<Page<ConfigTemplate>> =>
+  http.get('/config-templates', { limit: 500 })
 export const createModule = (systemId: string, draft: ModuleDraft): Promise<Module> =>
   http.post(`/systems/${systemId}/modules`, draft)
 export const patchModule = (id: string, draft: Partial<ModuleDraft>): Promise<Module> =>

@@ -15,7 +15,9 @@ export const systems: Feature = {
   routes: [
     { path: '/systems', name: 'systems', meta, component },
     { path: '/systems/new', name: 'system-new', meta, component },
+    { path: '/systems/import', name: 'system-import', meta, component },
     { path: '/systems/:systemId', name: 'system', meta, component },
+    { path: '/systems/:systemId/topology', name: 'topology', meta, component },
     { path: '/systems/:systemId/modules/new', name: 'module-new', meta, component },
     { path: '/systems/:systemId/modules/:moduleId', name: 'module', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/edit', name: 'module-edit', meta, component },

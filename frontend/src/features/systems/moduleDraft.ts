@@ -25,6 +25,8 @@ export interface ModuleText {
   dependsOn: string[]
   replicas: string
   placement: string
+  /** A label key; empty spreads over nothing. */
+  spreadBy: string
   /** One argument a line; empty takes the package's. */
   args: string
   /** KEY=VALUE a line. */
@@ -48,6 +50,7 @@ export function textOf(module: Module | null): ModuleText {
     dependsOn: module?.depends_on ?? [],
     replicas: module?.replicas ? String(module.replicas) : '',
     placement: formatLabels(module?.placement.labels ?? {}),
+    spreadBy: module?.placement.spread_by ?? '',
     args: module?.args?.join('\n') ?? '',
     env: Object.entries(module?.env ?? {})
       .map(([key, value]) => `${key}=${value}`)
@@ -119,7 +122,7 @@ export function draftOf(text: ModuleText): ModuleDraft {
     start_order: text.startOrder,
     depends_on: text.dependsOn,
     replicas: text.replicas === '' ? null : Number(text.replicas),
-    placement: { labels: parseLabels(text.placement) ?? {} },
+    placement: { labels: parseLabels(text.placement) ?? {}, spread_by: text.spreadBy.trim() },
     args: args.length > 0 ? args : null,
     env: parseEnv(text.env) ?? {},
     ...(Object.keys(secrets).length > 0 ? { env_secrets: secrets } : {}),

@@ -22,7 +22,13 @@ export type MountText = Required<ConfigMount>
 
 export const PROBES = ['process', 'http', 'tcp', 'command']
 export const POLICIES = ['on-failure', 'always', 'never']
-export const NEW_MOUNT: MountText = { path: '', content: '', mode: '0640' }
+export const NEW_MOUNT: MountText = {
+  path: '',
+  content: '',
+  mode: '0640',
+  template: '',
+  template_version: null,
+}
 
 const HEALTH_TEXT: HealthText = {
   type: '',
@@ -103,7 +109,13 @@ export function restartOf(text: RestartText): RestartOverride | null {
 }
 
 export const mountsOf = (mounts: MountText[]): ConfigMount[] =>
-  mounts.map(({ path, mode, content }) => ({ path: path.trim(), mode: mode.trim(), content }))
+  mounts.map(({ path, mode, content, template, template_version }) => ({
+    path: path.trim(),
+    mode: mode.trim(),
+    content: template ? '' : content,
+    template,
+    template_version: template ? template_version : null,
+  }))
 
 /** `type=http interval=5s`, for reading. */
 export function spellOverride(override: object | null | undefined): string {
