@@ -51,6 +51,9 @@ def test_a_rollout_is_planned_paused_finished_and_taken_back(page, fleet, test_o
     expect(plan).to_contain_text("package.version", timeout=READY_MS)
     expect(plan).to_contain_text("→ 2.0.0")
     page.get_by_test_id("rollout-note").fill("the new one")
+    page.get_by_test_id("gate-add").click()
+    page.get_by_test_id("gate-0-value").locator("input").fill("100")
+    page.get_by_test_id("gate-0-value").locator("input").blur()
     page.screenshot(path=folder / "plan.png")
     begin(page)
     page.get_by_test_id("operation-note").get_by_role("link").first.click()
@@ -60,6 +63,8 @@ def test_a_rollout_is_planned_paused_finished_and_taken_back(page, fleet, test_o
     page.get_by_test_id("operation-pause").click()
     expect(page.get_by_test_id("operation-state")).to_contain_text("succeeded", timeout=40_000)
     assert version_of(fleet) == "2.0.0"
+    gates = fleet.get(f"/modules/{module['module_id']}/rollouts")["items"][0]["strategy"]["gates"]
+    assert [(gate["series"], gate["growth"]) for gate in gates] == [("mem_bytes", 100)]
 
     page.goto(f"{fleet.url}/systems/{module['system_id']}/modules/{module['module_id']}/rollout")
     expect(page.get_by_test_id("rollout-history")).to_contain_text("the new one", timeout=READY_MS)
