@@ -20,8 +20,8 @@ from ops_system.storage.connection import translate
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_INLINE_ROWS, _INLINE_S = 64, 0.001  # a commit on the loop's own time: so few rows, so quick a disk
-_SMOOTHING = 8
+_INLINE_ROWS, _QUICK_S = 64, 0.003  # a commit on the loop's own time: so few rows, so quick a disk
+_STRIKES, _IN_THREAD = 4, 500  # so many slow ones (a quick one forgives one), and the next so many go to the thread
 
 
 class _Batch:
@@ -43,7 +43,7 @@ class Commits:
         self._disk, self._on_durable, self._on_lost = disk, on_durable, on_lost
         self._batch = _Batch()
         self._is_scheduled = self._is_writing = self._is_closed = False
-        self._commit_s = 0.0
+        self._strikes = self._in_thread = 0
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self.rows = 0
 
@@ -93,26 +93,35 @@ class Commits:
         self._is_scheduled = False
         batch, self._batch = self._batch, _Batch()
         self.rows += len(batch.writes.rows)
-        if not batch.jobs and (not batch.writes or self._is_quick(batch)):
+        if not batch.jobs and (not batch.writes or self._may_be_inline(batch)):
             try:
-                self._write(batch)
+                self._write_here(batch)
             except sqlite3.Error as error:
                 self._lose(batch, error)
             else:
                 self._finish(batch)
             return
         self._is_writing = True
+        self._in_thread = max(0, self._in_thread - 1)
         written = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
         written.add_done_callback(lambda future: self._on_written(batch, future))
 
-    def _is_quick(self, batch: _Batch) -> bool:
-        return len(batch.writes.rows) <= _INLINE_ROWS and self._commit_s < _INLINE_S
+    def _may_be_inline(self, batch: _Batch) -> bool:
+        return len(batch.writes.rows) <= _INLINE_ROWS and not self._in_thread
+
+    def _write_here(self, batch: _Batch) -> None:
+        began_s = time.perf_counter()
+        self._write(batch)
+        if time.perf_counter() - began_s < _QUICK_S:
+            self._strikes = max(0, self._strikes - 1)
+            return
+        self._strikes += 1
+        if self._strikes >= _STRIKES:
+            self._strikes, self._in_thread = _STRIKES - 1, _IN_THREAD
 
     def _write(self, batch: _Batch) -> None:
         if batch.writes:
-            began_s = time.perf_counter()
             self._disk.write(batch.writes)
-            self._commit_s += (time.perf_counter() - began_s - self._commit_s) / _SMOOTHING
         for job in batch.jobs:
             job()
 

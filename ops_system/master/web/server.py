@@ -268,6 +268,8 @@ class Front:
         return own - {""}
 
     def _query(self, request: web.Request, route: Route) -> Any:
+        if route.query is Nothing and not request.rel_url.raw_query_string:
+            return Nothing()
         given = request.rel_url.query
         return decode.decode_query({name: given.getall(name) for name in given}, route.query)
 
