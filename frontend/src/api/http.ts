@@ -91,6 +91,21 @@ async function requestText(method: string, url: string, body?: unknown): Promise
   throw error
 }
 
+/** Ask for a file's first byte: whatever proof a download wants is asked for before the browser goes there. */
+async function touch(path: string): Promise<void> {
+  const headers = { Range: 'bytes=0-0' }
+  const response = await fetch(urlOf(path), { headers, credentials: 'same-origin' }).catch(
+    (cause: unknown) => {
+      throw new ApiError(0, 'network', cause instanceof Error ? cause.message : String(cause))
+    },
+  )
+  if (response.ok) return void response.body?.cancel()
+  const error = readError(response.status, await response.text(), response.headers.get('X-Request-Id') ?? '')
+  if (error.code === 'step_up_required' && (await hooks.onStepUp())) return touch(path)
+  if (error.status === 401) hooks.onSignedOut()
+  throw error
+}
+
 /** Calls whose 401 is an answer and not the end of a session. */
 function isAnonymous(url: string): boolean {
   return ['/login', '/setup', '/me', '/me/password', '/step-up'].some((path) => url === BASE + path)
@@ -98,6 +113,7 @@ function isAnonymous(url: string): boolean {
 
 export const http = {
   get: <T>(path: string, query?: Query) => request<T>('GET', urlOf(path, query)),
+  touch,
   /** A file as it is. */
   text: (path: string, query?: Query) => requestText('GET', urlOf(path, query)),
   post: <T>(path: string, body?: unknown, query?: Query) => request<T>('POST', urlOf(path, query), body),

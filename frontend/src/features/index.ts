@@ -3,12 +3,14 @@ import type { Feature } from '@/shared/feature'
 import { alerts } from './alerts'
 import { audit } from './audit'
 import { auth } from './auth'
+import { backups } from './backups'
 import { commands } from './commands'
 import { instances } from './instances'
 import { nodes } from './nodes'
 import { operations } from './operations'
 import { overview } from './overview'
 import { packages } from './packages'
+import { schedules } from './schedules'
 import { settings } from './settings'
 import { systems } from './systems'
 import { terminal } from './terminal'
@@ -23,6 +25,8 @@ export const features: Feature[] = [
   terminal,
   commands,
   operations,
+  schedules,
+  backups,
   audit,
   settings,
   auth,

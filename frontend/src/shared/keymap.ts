@@ -22,6 +22,8 @@ export const KEYMAP = [
   { id: 'goTerminal', keys: 'g t', scope: 'everywhere' },
   { id: 'goCommands', keys: 'g x', scope: 'everywhere' },
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
+  { id: 'goSchedules', keys: 'g h', scope: 'everywhere' },
+  { id: 'goBackups', keys: 'g b', scope: 'everywhere' },
   { id: 'goAudit', keys: 'g u', scope: 'everywhere' },
   { id: 'goSettings', keys: 'g e', scope: 'everywhere' },
   { id: 'rail', keys: '[', scope: 'everywhere' },

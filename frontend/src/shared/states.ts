@@ -85,7 +85,19 @@ const DELIVERY: Record<string, Look> = {
   failed: { tone: 'bad', shape: BROKEN },
 }
 
+/** How sound a backup is, as far as somebody has looked. */
+const BACKUP: Record<string, Look> = {
+  verified: { tone: 'ok', shape: RUNNING },
+  unverified: { tone: 'unknown', shape: UNSURE },
+  damaged: { tone: 'bad', shape: BROKEN },
+}
+
+/** What became of a scheduled run. */
+const RUN: Record<string, Look> = { ...OPERATION, skipped: { tone: 'warn', shape: RETRY } }
+
 export const LOOKS = {
+  backup: BACKUP,
+  run: RUN,
   instance: INSTANCE,
   node: NODE,
   operation: OPERATION,

@@ -27,9 +27,6 @@ export const newGate = (bake_s: number): GateDraft => ({
   window_s: Math.max(1, Math.min(10, Math.floor(bake_s))),
 })
 
-export const unitOf = (draft: GateDraft): string =>
-  draft.kind === 'growth' ? '×' : GATE_SERIES[draft.series].unit
-
 /** What is sent; gates without a value are left out. */
 export function gatesOf(drafts: readonly GateDraft[]): RolloutGate[] {
   return drafts.flatMap(({ series, kind, value, window_s }) => {
