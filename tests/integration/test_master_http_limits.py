@@ -2,7 +2,9 @@
 
 import asyncio
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from ops_system.master.web.connection import MAX_HEADER_BYTES, bind
 from ops_system.master.web.route import Call, Nothing, Permission, Route
@@ -157,3 +159,28 @@ def test_a_port_in_use_is_named():
         port = first.getsockname()[1]
         with pytest.raises(SafetyRefusal, match=f"port {port} on 127.0.0.1 is in use"):
             bind("127.0.0.1", port)
+
+
+async def test_a_websocket_that_speaks_costs_no_timer(tmp_path):
+    connections = []
+
+    async def echo(call: Call) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(call.request)
+        connections.append(call.request.protocol)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    route = Route("GET", "/echo", Permission.OPEN, echo, "Tests", "echo", answer=web.StreamResponse)
+    async with (
+        serve_table([route], tmp_path / "data", header_timeout_s=0.2) as site,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"http://127.0.0.1:{site.port}/api/v1/echo") as socket,
+        asyncio.timeout(TOO_LONG_S),
+    ):
+        await socket.send_str("one")
+        assert await socket.receive_str() == "one"
+        assert connections[0]._watch is None
+        await socket.send_str("two")
+        assert await socket.receive_str() == "two"

@@ -63,17 +63,20 @@ class WatchedConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._disarm()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feed aiohttp, and note whether headers are still under way."""
+        if self._payload_parser is not None:  # a WebSocket has its own heartbeat
+            if self._watch is not None:
+                self._disarm()
+            super().data_received(data)
+            return
         before, was_in_body = self._request_count, self._has_body_under_way()
         super().data_received(data)
-        if self._payload_parser is not None or self._upgraded:
-            return  # a WebSocket has its own heartbeat
+        if self._upgraded:
+            return
         self._heard_at = self._loop.time()
         if self._request_count != before:
             self._due_at, self._header_bytes = None, 0
@@ -115,9 +118,13 @@ class WatchedConnection(RequestHandler):
             self.transport.write(line.encode())
         self.force_close()
 
-    def _arm(self, delay_s: float) -> None:
+    def _disarm(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
+
+    def _arm(self, delay_s: float) -> None:
+        self._disarm()
         self._watch = self._loop.call_later(delay_s, self._check)
 
     def _check(self) -> None:
