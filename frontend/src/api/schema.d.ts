@@ -1112,11 +1112,14 @@ export interface components {
       }
     }
     /**
-     * TerminalSettings
-     * @description `always_record`: every new session on every node is recorded.
+     * TerminalSettingsChange
+     * @description What is left out stays as it is. `idle_limit_s`: a minute to 30 days.
      */
-    TerminalSettings: {
-      always_record: boolean
+    TerminalSettingsChange: {
+      /** @default null */
+      always_record: boolean | null
+      /** @default null */
+      idle_limit_s: number | null
     }
     /**
      * TokenCreate
@@ -2201,6 +2204,10 @@ export interface components {
       bytes_total: number
       /** @default null */
       reason: components['schemas']['Reason'] | null
+      /** @default 0 */
+      bytes_per_s: number
+      /** @default null */
+      eta_s: number | null
     }
     /**
      * Restored
@@ -3337,6 +3344,28 @@ export interface components {
       total: number
     }
     /**
+     * Page[OperationLine]
+     * @description A list answer.
+     */
+    Page_OperationLine_: {
+      items: components['schemas']['OperationLine'][]
+      total: number
+    }
+    /**
+     * OperationLine
+     * @description One line. Without a target it is about the operation; `step` is a code the console translates.
+     */
+    OperationLine: {
+      at: string
+      target_id: string
+      target_name: string
+      state: components['schemas']['OperationState']
+      /** @default  */
+      step: string
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
      * RetentionView
      * @description What is set, by whom, and when it was last carried out.
      */
@@ -3936,6 +3965,18 @@ export interface components {
     Page_Module_: {
       items: components['schemas']['Module'][]
       total: number
+    }
+    /**
+     * TerminalSettings
+     * @description `always_record`: every new session on every node is recorded.
+     *
+     *         `idle_limit_s`: a new session ends so long after anybody looked and anything was said.
+     */
+    TerminalSettings: {
+      /** @default false */
+      always_record: boolean
+      /** @default 28800 */
+      idle_limit_s: number
     }
     /**
      * Page[TokenView]

@@ -131,6 +131,7 @@ export type LogLine = Omit<Schemas['LogLine'], 'offset'> & { offset?: number }
 
 export type Operation = Schemas['Operation']
 export type OperationTarget = Schemas['OperationTarget']
+export type OperationLine = Schemas['OperationLine']
 
 /** `[time in Unix seconds, average, maximum]`; a gap is an absent point. */
 export type Point = [number, number, number]

@@ -1368,6 +1368,8 @@ export default {
     ended: 'Ended',
     filterHint: 'Title or id',
     kind: 'Kind',
+    log: 'Log',
+    logNone: 'Nothing is on record: this operation began before logs were kept.',
     none: 'No operation yet',
     noneText: 'Deploys, restarts and other long actions are followed here.',
     progress: 'Progress',

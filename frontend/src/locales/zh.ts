@@ -1320,6 +1320,8 @@ const zh: typeof en = {
     ended: '结束',
     filterHint: '标题或编号',
     kind: '类型',
+    log: '日志',
+    logNone: '没有记录：该操作早于日志功能。',
     none: '还没有操作',
     noneText: '部署、重启等耗时动作在此跟踪。',
     progress: '进度',

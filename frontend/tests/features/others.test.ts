@@ -3,7 +3,7 @@ import type { Operation, OperationTarget, Process } from '@/api/types'
 import { targetOf } from '@/features/auth/target'
 import { strengthOf } from '@/shared/strength'
 import { searchProcesses, treeOf } from '@/features/nodes/tree'
-import { percentOf } from '@/features/operations/progress'
+import { changesOf, percentOf, timeLeft } from '@/features/operations/progress'
 import { topBy } from '@/features/overview/top'
 import { pieces, rank, remember } from '@/shared/frame/rank'
 import { nameTargets } from '@/shared/useOperationTitle'
@@ -37,6 +37,20 @@ describe('progress', () => {
     expect(percent(target({ bytes_done: 50, bytes_total: 100 }))).toBe(25)
     expect(percent(target({ step: 'start' }), target({ state: 'succeeded' }))).toBe(75)
     expect(percent()).toBe(0)
+  })
+  const whole = (...targets: OperationTarget[]): Operation =>
+    ({ state: 'running', steps, targets }) as unknown as Operation
+  it('is left what the slowest running target has left', () => {
+    const [slow, quick] = [target({ eta_s: 9.2 }), target({ eta_s: 2 })]
+    expect(timeLeft(whole(quick, slow, target({ eta_s: null })))).toBe(10)
+    expect(timeLeft(whole(target({ eta_s: null })))).toBeNull()
+    expect(timeLeft(whole(target({ eta_s: 5, state: 'succeeded' })))).toBeNull()
+    expect(timeLeft({ ...whole(slow), state: 'failed' } as Operation)).toBeNull()
+  })
+  it('is read again when a target is elsewhere, not when its bytes move', () => {
+    const before = changesOf(whole(target({ bytes_done: 1 })))
+    expect(changesOf(whole(target({ bytes_done: 2 })))).toBe(before)
+    expect(changesOf(whole(target({ step: 'start' })))).not.toBe(before)
   })
 })
 

@@ -14,6 +14,20 @@ export function doneTargets(targets: OperationTarget[]): { done: number; total: 
   return { done: targets.filter(({ state }) => ENDED.includes(state)).length, total: targets.length }
 }
 
+/** A text that is another one whenever a target or the whole is in another state or step. */
+export const changesOf = ({ state, targets }: Operation): string =>
+  [state, ...targets.map((target) => `${target.state}:${target.step}`)].join(' ')
+
+/** Seconds until the slowest target that moves bytes has them all; null when none says. */
+export function timeLeft(operation: Operation): number | null {
+  if (isEnded(operation)) return null
+  const known = operation.targets
+    .filter(({ state }) => state === 'running')
+    .map(({ eta_s }) => eta_s)
+    .filter((eta) => eta !== null)
+  return known.length > 0 ? Math.ceil(Math.max(...known)) : null
+}
+
 /** 0 to 100. A target counts by its steps, inside a step by its bytes. */
 export function percentOf(operation: Operation): number {
   if (isEnded(operation)) return 100
