@@ -148,6 +148,7 @@ _BY_CODE = {
     "unauthenticated": UNAUTHENTICATED,
     "forbidden": PERMISSION_DENIED,
     "not_found": NOT_FOUND,
+    "not_allowed": FAILED_PRECONDITION,
     "storage_full": RESOURCE_EXHAUSTED,
     "timeout": DEADLINE_EXCEEDED,
     "unavailable": UNAVAILABLE,

@@ -213,7 +213,7 @@ def build_provision_store(ground: Ground) -> None:
     if ground.provision is None:
         raise RuntimeError("the store is opened before the features are built")
     engine = ground.provision.engine
-    door = StoreDoor(engine)
+    door = StoreDoor(engine, ground.audit.record_denied)
     if engine is not None:
         ground.parts["provision store"] = engine.run
     ground.bus.subscribe(SessionsRevoked, lambda event: door.revoke(event.ids))

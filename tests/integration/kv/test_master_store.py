@@ -59,6 +59,9 @@ async def test_an_administrators_token_does_all_and_a_regional_one_its_own(maste
         with pytest.raises(Denied):
             async with dc1.watch(WatchRequest(b"/os/", b"/os0")):
                 pass
+    async with master.admin_client() as api:
+        rows = (await api.get("/audit?outcome=denied"))["items"]
+    assert [row["action"] for row in rows].count("store_kv/range") == 3
 
 
 async def test_refusals_speak_as_etcd_does(master):
