@@ -136,7 +136,7 @@ async def between_waves(tmp_path, again_after):
 
 
 async def test_a_new_master_waits_for_its_nodes_before_the_next_wave(tmp_path, monkeypatch):
-    monkeypatch.setattr("ops_system.master.rollouts.service.RETRY_S", 0.01)
+    monkeypatch.setattr("ops_system.master.operations.rounds.RETRY_S", 0.01)
 
     async def nodes_come_back(again, operation_id, wave):
         for target in wave:
@@ -148,7 +148,7 @@ async def test_a_new_master_waits_for_its_nodes_before_the_next_wave(tmp_path, m
 
 
 async def test_nodes_that_do_not_come_back_fail_their_targets(tmp_path, monkeypatch):
-    monkeypatch.setattr("ops_system.master.rollouts.service.RETRY_S", 0.01)
+    monkeypatch.setattr("ops_system.master.operations.rounds.RETRY_S", 0.01)
 
     async def time_passes(again, operation_id, wave):
         again.clock.advance(61)

@@ -4,7 +4,6 @@
 read the targets, decide, begin or cancel. Killed anywhere, it goes on from the last commit.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ from ops_system.master.instances.rules import STEPS, Action, Record
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations.rounds import Rounds
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
@@ -27,7 +27,7 @@ from ops_system.master.rollouts.rules import HALTING, Rollout, SystemAction, Wav
 from ops_system.master.systems.rules import merged_manifest
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.route import Principal
-from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, OpsError
+from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound
 from ops_system.model.ids import NodeId
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 
 KIND = "system."
 DRIVEN = (KIND, "node.drain", "node.undrain")
-RETRY_S = 1.0
 BEGIN_AT_ONCE = 25  # in one transaction: others want to write, too
 _CANCELLED = Reason("cancelled", "cancelled by a person")
 _HALTED = Reason("earlier_wave_failed", "an instance of an earlier wave failed")
@@ -73,8 +72,7 @@ class Rollouts:
         self._operations = operations
         self._audit = audit
         self._busy: list[BusyQuestion] = []
-        self._due: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(self._look, "rollout")
         operations.control(KIND, self)
         bus.subscribe(Changed, self._on_changed)
 
@@ -102,29 +100,13 @@ class Rollouts:
 
     def _on_changed(self, event: Changed) -> None:
         if event.topic == OPERATIONS_TOPIC and event.data is not None and event.data.kind.startswith(DRIVEN):
-            self._look_at(event.key)
-
-    def _look_at(self, operation_id: str) -> None:
-        self._due[operation_id] = None
-        self._wake.set()
+            self._rounds.look_at(event.key)
 
     async def run(self) -> None:
         """Drive every open rollout until cancelled."""
         for rollout in await store.list_open(self._database):
-            self._look_at(rollout.operation_id)
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            due, self._due = self._due, {}
-            for operation_id in due:
-                await self._advance(operation_id)
-
-    async def _advance(self, operation_id: str) -> None:
-        try:
-            await self._look(operation_id)
-        except OpsError as problem:
-            _log.warning("rollout %s waits: %s", operation_id, problem.message)
-            asyncio.get_running_loop().call_later(RETRY_S, self._look_at, operation_id)
+            self._rounds.look_at(rollout.operation_id)
+        await self._rounds.run()
 
     async def _look(self, operation_id: str) -> None:
         after = Aftermath()
@@ -140,7 +122,7 @@ class Rollouts:
                 await self._begin(tx, rollout, target, after)
         self._instances.release(after)
         if len(step.begin) > BEGIN_AT_ONCE:
-            self._look_at(operation_id)
+            self._rounds.look_at(operation_id)
 
     async def _begin(self, tx: Transaction, rollout: Rollout, target: OperationTarget, after: Aftermath) -> None:
         try:
@@ -150,7 +132,7 @@ class Rollouts:
                 return
             is_reachable = self._instances.is_reachable(record.node_id)
             if is_reachable is None:
-                asyncio.get_running_loop().call_later(RETRY_S, self._look_at, rollout.operation_id)
+                self._rounds.look_again(rollout.operation_id)
                 return
             if not is_reachable:
                 reason = Reason("node_offline", "the node is silent; retry when it is back", {"node": record.node_id})

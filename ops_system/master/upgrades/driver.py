@@ -18,6 +18,7 @@ from ops_system.master.instances.rules import Action, Record
 from ops_system.master.instances.service import Instances
 from ops_system.master.nodes.scope import reaches
 from ops_system.master.nodes.service import Nodes
+from ops_system.master.operations.rounds import RETRY_S, Rounds
 from ops_system.master.operations.rules import TargetEnd, find_target
 from ops_system.master.operations.service import TOPIC as OPERATIONS_TOPIC
 from ops_system.master.operations.service import Operations
@@ -43,7 +44,6 @@ T = TypeVar("T")
 
 KIND = "module.rollout"
 STEPS = ("fetch", "upgrade", "bake")
-RETRY_S = 1.0
 FETCH_WITHIN_S = 900.0
 PATIENCE_S = 60.0  # so long a node may be away while its package is fetched (trust R19)
 _STEP_OF = {  # on its way back an instance stays in the step that failed
@@ -97,8 +97,7 @@ class Driver:
         self._links = links
         self._meter = meter
         self._clock = clock
-        self._due: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(self._look, "rollout")
         self._watched: dict[str, str] = {}  # instance -> the open rollout it belongs to
         self._fetching: dict[tuple[str, str], str] = {}  # rollout and instance -> its node
         self._begin_fetch: Callable[[Target, Upgrade], object] = lambda _target, _upgrade: None
@@ -114,8 +113,7 @@ class Driver:
 
     def look_at(self, operation_id: str) -> None:
         """Look at this rollout soon."""
-        self._due[operation_id] = None
-        self._wake.set()
+        self._rounds.look_at(operation_id)
 
     async def run(self) -> None:
         """Drive every open rollout until cancelled."""
@@ -125,22 +123,7 @@ class Driver:
             )
             for upgrade in await store.list_open(self._database):
                 self.look_at(upgrade.operation_id)
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                due, self._due = self._due, {}
-                for operation_id in due:
-                    await self._advance(operation_id)
-
-    async def _advance(self, operation_id: str) -> None:
-        try:
-            await self._look(operation_id)
-        except OpsError as problem:
-            _log.warning("rollout %s waits: %s", operation_id, problem.message)
-            self._look_later(operation_id, RETRY_S)
-
-    def _look_later(self, operation_id: str, after_s: float) -> None:
-        asyncio.get_running_loop().call_later(after_s, self.look_at, operation_id)
+            await self._rounds.run()
 
     # --- one look -------------------------------------------------------------------------------------------------
     async def _look(self, operation_id: str) -> None:
@@ -229,7 +212,7 @@ class Driver:
             for target in targets:
                 self._watched.pop(target.instance_id, None)
         elif move.wait_ms is not None:
-            self._look_later(upgrade.operation_id, move.wait_ms / 1000)
+            self._rounds.look_later(upgrade.operation_id, move.wait_ms / 1000)
         elif move.watch or move.settle or move.back or move.upgrade:
             self.look_at(upgrade.operation_id)
 
@@ -330,7 +313,7 @@ class Driver:
             await self._note_fetched(target, upgrade, reason)
         except OpsError as problem:
             _log.warning("rollout %s: %s", upgrade.operation_id, problem.message)
-            self._look_later(upgrade.operation_id, RETRY_S)
+            self._rounds.look_again(upgrade.operation_id)
         finally:
             self._fetching.pop((upgrade.operation_id, target.instance_id), None)
         self.look_at(upgrade.operation_id)
