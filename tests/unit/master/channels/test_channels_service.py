@@ -1,8 +1,12 @@
 import asyncio
+import base64
 import contextlib
+import hashlib
+import hmac
 import json
 import sqlite3
 from datetime import timedelta
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -363,3 +367,72 @@ async def test_messages_are_found_by_the_alert_they_tell_of(desk):
     for alert_id, count in (("alt_2", 1), ("alt_29", 1), ("alt_", 0), ("alt_30", 0)):
         page = await desk.channels.list_deliveries(channel, DeliveryQuery(alert_id=alert_id))
         assert (alert_id, page.total) == (alert_id, count)
+
+
+class Robot:
+    """The server of a chat as its documents say: it checks signature, shape, size and rate, and refuses the rest."""
+
+    LIMITS: ClassVar = {"dingtalk": (20_000, 20), "wecom": (2048, 20), "feishu": (20_000, 100), "slack": (40_000, 60)}
+
+    def __init__(self, kind, clock):
+        self.kind, self.clock = kind, clock
+        self.max_bytes, self.max_a_minute = self.LIMITS[kind]
+        self.came_s, self.texts, self.refused = [], [], []
+
+    async def say(self, request):
+        body = json.loads(await request.read())
+        fault = self.fault_of(request, body)
+        now_s = self.clock.monotonic_s()
+        self.came_s = [at_s for at_s in self.came_s if now_s - at_s < 60] + [now_s]
+        if fault is None and len(self.came_s) > self.max_a_minute:
+            fault = "too many"
+        if fault is not None:
+            self.refused.append(fault)
+        if self.kind == "slack":
+            return web.Response(text="ok" if fault is None else fault, status=200 if fault is None else 400)
+        code = "code" if self.kind == "feishu" else "errcode"
+        return web.json_response({code: 0 if fault is None else 310000})
+
+    def fault_of(self, request, body):
+        match self.kind:
+            case "dingtalk":
+                stamp, text = request.query["timestamp"], body["text"]["content"]
+                made = sign(SECRET, f"{stamp}\n{SECRET}")
+                is_signed = request.query["sign"] == made and self.is_fresh(int(stamp) / 1000)
+            case "feishu":
+                stamp, text = body["timestamp"], body["content"]["text"]
+                is_signed = body["sign"] == sign(f"{stamp}\n{SECRET}", "") and self.is_fresh(int(stamp))
+            case "wecom":
+                text, is_signed = body["text"]["content"], request.query["key"] == "k"
+            case _:
+                text, is_signed = body["text"], True
+        self.texts.append(text)
+        size = len(text.encode())
+        return "signature" if not is_signed else "size" if size > self.max_bytes else None
+
+    def is_fresh(self, stamp_s):
+        return abs(self.clock.now().timestamp() - stamp_s) < 3600
+
+
+def sign(key, text):
+    return base64.b64encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest()).decode()
+
+
+@pytest.mark.parametrize("kind", ["dingtalk", "wecom", "feishu", "slack"])
+async def test_a_storm_reaches_a_chat_signed_within_its_size_and_its_rate(desk, kind):
+    robot = Robot(kind, desk.clock)
+    desk.site.say = robot.say
+    secret = SECRET if kind in {"dingtalk", "feishu"} else None
+    body = NewChannel("chat", ChannelKind(kind), url=desk.site.url("/robot?key=k"), secret=secret, language="zh")
+    channel = (await desk.channels.create(body, ANN)).id
+    async with running(desk.channels.run(), "channels"):
+        for count in (80, 160, 240, 320, 400):
+            desk.note(*(f"{one}-{'节点' * 40}" for one in range(count - 80, count)))
+            log = await desk.until(channel, has_sent(count))
+    assert robot.refused == []
+    assert {row.attempts for row in log} == {1}
+    assert len(robot.texts) == len(log) >= 5
+
+
+def has_sent(count):
+    return lambda log: sum(row.events for row in log if row.state == "sent") == count
