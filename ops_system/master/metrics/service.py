@@ -5,7 +5,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -180,15 +180,17 @@ class MetricsBook:
         """Return the newest known values; empty when they are old."""
         return self._current(self._shelf.instances.get(instance_id), INSTANCE_SERIES)
 
-    def fleet(self) -> list[tuple[str, list[float | None] | msgspec.Raw]]:
-        """Return the snapshot of `metrics:fleet`: `node:ID` and `instance:ID` with their core values."""
-        nodes = [(f"node:{key}", self._core(kept)) for key, kept in self._shelf.nodes.items() if self._is_current(kept)]
-        rows = [
-            (f"instance:{key}", self._instance_core(kept))
-            for key, kept in self._shelf.instances.items()
-            if self._is_current(kept)
-        ]
-        return nodes + rows
+    def fleet(self) -> Iterator[tuple[str, list[float | None] | msgspec.Raw]]:
+        """Yield the snapshot of `metrics:fleet`: `node:ID` and `instance:ID` with their core values as they are then.
+
+        Time may pass between two of them: thousands are read part by part.
+        """
+        for node_id, kept in list(self._shelf.nodes.items()):
+            if self._is_current(kept):
+                yield f"node:{node_id}", self._core(kept)
+        for instance_id, kept in list(self._shelf.instances.items()):
+            if self._is_current(kept):
+                yield f"instance:{instance_id}", self._instance_core(kept)
 
     # --- for rules ------------------------------------------------------------------------------------------------
     def latest(self, subject: str, series: str) -> tuple[float, float] | None:

@@ -59,7 +59,7 @@ def test_current_values_grow_old(rig):
     rig.sample()
     rig.clock.advance(CURRENT_FOR_S)
     assert rig.book.current_of_node(NODE) == {}
-    assert rig.book.fleet() == []
+    assert list(rig.book.fleet()) == []
 
 
 def test_unknown_values_are_absent_everywhere(rig):
@@ -67,7 +67,7 @@ def test_unknown_values_are_absent_everywhere(rig):
     rig.book.ingest(NODE, Sample(rig.clock.now().timestamp(), (math.nan, 5.0, math.inf)))
     assert rig.book.current_of_node(NODE) == {"mem_percent": 5.0}
     assert rig.book.query_node(NODE, MetricsQuery()).names == ["mem_percent"]
-    assert rig.book.fleet() == [("node:n1", [None, 5.0, *[None] * (CORE - 2)])]
+    assert list(rig.book.fleet()) == [("node:n1", [None, 5.0, *[None] * (CORE - 2)])]
     assert rig.told[-1].data["values"] == {"mem_percent": 5.0}
 
 
