@@ -62,6 +62,12 @@ def test_a_rollout_is_planned_paused_finished_and_taken_back(page, fleet, test_o
     page.screenshot(path=folder / "paused.png")
     page.get_by_test_id("operation-pause").click()
     expect(page.get_by_test_id("operation-state")).to_contain_text("succeeded", timeout=40_000)
+    log = page.get_by_test_id("operation-log").get_by_role("listitem")
+    expect(log.first).to_contain_text("Operation")
+    expect(log.first).to_contain_text("succeeded")
+    expect(log.filter(has_text="paused")).to_have_count(1)
+    expect(log.last).to_contain_text("pending")
+    page.screenshot(path=folder / "log.png")
     assert version_of(fleet) == "2.0.0"
     gates = fleet.get(f"/modules/{module['module_id']}/rollouts")["items"][0]["strategy"]["gates"]
     assert [(gate["series"], gate["growth"]) for gate in gates] == [("mem_bytes", 100)]
