@@ -346,6 +346,7 @@ class OpenTerminal(msgspec.Struct, frozen=True):
     asked_by: str = ""
     is_recorded: bool = False  # of a new session: it is to be recorded while it lives
     is_recorder: bool = False  # this look is the recording itself: it types nothing and counts for nobody
+    idle_limit_s: float = 0.0  # of a new session: it ends so long after anybody looked and anything was said; 0: 8 h
 
 
 TERMINAL_WINDOW_BYTES = 256 * 1024

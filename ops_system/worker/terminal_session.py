@@ -24,7 +24,7 @@ from ops_system.protocol.requests import (
 
 REPLAY_BYTES = 1024 * 1024
 CHUNK_BYTES = 48 * 1024  # what is read from the terminal in one go is one piece and one frame
-IDLE_S = 8 * 3600.0  # nobody looks and nothing is said: the session ends
+IDLE_S = 8 * 3600.0  # nobody looks and nothing is said: the session ends, unless the master names another time
 
 
 class Replay:
@@ -116,6 +116,7 @@ class Session:
         self.started_at = self.last_active_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
         self._active_at_s = self._loop.time()
+        self._idle_limit_s = body.idle_limit_s if body.idle_limit_s > 0 else IDLE_S
         self.size = (body.cols, body.rows)
         self.viewers: set[Viewer] = set()
         self.replay = Replay()
@@ -154,7 +155,8 @@ class Session:
     @property
     def idle_left_s(self) -> float:
         """How long it may go on like this; by the monotonic clock."""
-        return IDLE_S if self.people else self._active_at_s + IDLE_S - self._loop.time()
+        limit_s = self._idle_limit_s
+        return limit_s if self.people else self._active_at_s + limit_s - self._loop.time()
 
     def _note_life(self) -> None:
         self.last_active_at = datetime.now(UTC)
@@ -192,6 +194,8 @@ class Session:
     def leave(self, viewer: Viewer) -> None:
         """Somebody looks no more."""
         self.viewers.discard(viewer)
+        if not viewer.is_recorder:
+            self._active_at_s = self._loop.time()
         self._fit()
         self._count(viewer)
         self._steer()

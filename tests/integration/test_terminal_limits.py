@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from ops_system.master.terminals import rules
-from ops_system.worker import terminal_session
 from tests.fakes.master import Api, ApiError, run_master
 from tests.fakes.terminals import WITHIN_S, Site, Viewer, a_site, give_empty_home, online
 from tests.fakes.worker import running_worker, worker_config
@@ -56,7 +55,14 @@ async def shared(site: Site, share_id: str, cols: int = 40) -> AsyncIterator[Vie
 
 # --- time -------------------------------------------------------------------------------------------------------------
 async def test_a_session_nobody_looks_at_ends_after_its_time_and_one_that_is_looked_at_does_not(site, monkeypatch):
-    monkeypatch.setattr(terminal_session, "IDLE_S", 0.5)
+    monkeypatch.setattr(rules, "MIN_IDLE_S", 0.1)
+    for wrong in (0, -1, 10_000_000, "long"):
+        with pytest.raises(ApiError) as refused:
+            await site.api.ask("PUT", "/terminal-settings", {"idle_limit_s": wrong})
+        assert refused.value.status == 422
+    assert (await site.api.get("/terminal-settings")) == {"always_record": False, "idle_limit_s": 8 * 3600}
+    changed = await site.api.ask("PUT", "/terminal-settings", {"idle_limit_s": 0.5})
+    assert changed == {"always_record": False, "idle_limit_s": 0.5}
     async with site.look(name="watched") as viewer:
         await viewer.until_word("ready")
         for name in ("left", "left later"):

@@ -15,6 +15,7 @@ from ops_system.master.terminals.rules import (
     TerminalName,
     TerminalQuery,
     TerminalSettings,
+    TerminalSettingsChange,
     TerminalShare,
 )
 from ops_system.master.terminals.service import TerminalDesk
@@ -285,7 +286,7 @@ def _recording_routes(recordings: Recordings) -> list[Route]:
             "Change what holds for sessions that begin from now on",
             "change_terminal_settings",
             answer=TerminalSettings,
-            body=TerminalSettings,
+            body=TerminalSettingsChange,
             needs_step_up=True,
             tag="terminals",
             errors=("invalid",),

@@ -20,7 +20,14 @@ from ops_system.master.nodes.service import Nodes
 from ops_system.master.terminals import store
 from ops_system.master.terminals.links import Asker
 from ops_system.master.terminals.recorder import Recorder
-from ops_system.master.terminals.rules import Recording, RecordingQuery, TerminalSettings, expired_recordings
+from ops_system.master.terminals.rules import (
+    Recording,
+    RecordingQuery,
+    TerminalSettings,
+    TerminalSettingsChange,
+    change_settings,
+    expired_recordings,
+)
 from ops_system.master.web.route import Page, Permission, Principal
 from ops_system.model.errors import NotAllowed, NotFound, OpsError
 from ops_system.model.ids import spell_id
@@ -205,13 +212,14 @@ class Recordings:
     # --- settings -------------------------------------------------------------------------------------------------
     async def settings(self) -> TerminalSettings:
         """Return what holds for every node."""
-        return TerminalSettings(await store.is_always_recorded(self._database))
+        return await store.read_settings(self._database)
 
-    async def change_settings(self, wanted: TerminalSettings, actor: Principal) -> TerminalSettings:
-        """Let this hold for sessions that begin from now on."""
+    async def change_settings(self, change: TerminalSettingsChange, actor: Principal) -> TerminalSettings:
+        """Let this hold for sessions that begin from now on. Raises `Invalid`."""
         async with self._database.transaction() as tx:
-            await store.set_always_recorded(tx, is_on=wanted.always_record)
-            details = {"always_record": wanted.always_record}
+            wanted = change_settings(await store.read_settings(tx), change)
+            await store.write_settings(tx, wanted)
+            details = msgspec.structs.asdict(wanted)
             await self._audit.record(tx, actor, "terminal.settings", "terminals:all", "done", details)
         return wanted
 

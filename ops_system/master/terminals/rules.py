@@ -13,6 +13,9 @@ MAX_CELLS = 1000
 MAX_NAME_CHARS = 64
 MAX_SHARE_S = 7 * 86_400.0
 MIN_SHARE_S = 60.0
+MIN_IDLE_S = 60.0
+MAX_IDLE_S = 30 * 86_400.0
+IDLE_LIMIT_S = 8 * 3600.0
 
 
 class TerminalQuery(msgspec.Struct, frozen=True):
@@ -151,9 +154,30 @@ class RecordingQuery(ListQuery, frozen=True):
 
 
 class TerminalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`always_record`: every new session on every node is recorded."""
+    """`always_record`: every new session on every node is recorded.
 
-    always_record: bool
+    `idle_limit_s`: a new session ends so long after anybody looked and anything was said.
+    """
+
+    always_record: bool = False
+    idle_limit_s: float = IDLE_LIMIT_S
+
+
+class TerminalSettingsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is left out stays as it is. `idle_limit_s`: a minute to 30 days."""
+
+    always_record: bool | None = None
+    idle_limit_s: float | None = None
+
+
+def change_settings(known: TerminalSettings, change: TerminalSettingsChange) -> TerminalSettings:
+    """Return what holds from now on. Raises `Invalid`."""
+    idle_s = known.idle_limit_s if change.idle_limit_s is None else change.idle_limit_s
+    if not MIN_IDLE_S <= idle_s <= MAX_IDLE_S:
+        problem = f"$.idle_limit_s: {MIN_IDLE_S:.0f} to {MAX_IDLE_S:.0f} seconds"
+        raise Invalid(problem, problems=[problem])
+    is_on = known.always_record if change.always_record is None else change.always_record
+    return TerminalSettings(always_record=is_on, idle_limit_s=idle_s)
 
 
 def check_share(order: NewShare) -> None:

@@ -91,7 +91,7 @@ class TerminalDesk:
         node = self._nodes.get(node_id, actor)
         if query.session:
             await self._find(node_id, query.session, actor)
-        is_recorded = query.record or (await self.recordings.settings()).always_record
+        settings = await self.recordings.settings()
         details = {"session": query.session, "user": query.user, "read_only": query.read_only}
         await self._audit.record_alone(actor, "terminal.open", f"node:{node.id}", "begun", details)
         body = OpenTerminal(
@@ -102,7 +102,8 @@ class TerminalDesk:
             name=query.name,
             is_read_only=query.read_only,
             asked_by=actor.name,
-            is_recorded=is_recorded and not query.session,
+            is_recorded=(query.record or settings.always_record) and not query.session,
+            idle_limit_s=settings.idle_limit_s,
         )
         return self._links.open_stream(node.id, "terminal", body)
 

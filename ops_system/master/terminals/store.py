@@ -5,13 +5,20 @@ from datetime import datetime
 
 import msgspec
 
-from ops_system.master.terminals.rules import Recording, RecordingQuery, TerminalShare
+from ops_system.master.terminals.rules import (
+    IDLE_LIMIT_S,
+    Recording,
+    RecordingQuery,
+    TerminalSettings,
+    TerminalShare,
+)
 from ops_system.master.web.paging import like, order_by
 from ops_system.model.stamps import from_ms, to_ms
 from ops_system.storage.database import Queries, Row, Transaction
 
 _SORTS: Mapping[str, str] = {"started_at": "started_ms", "size_bytes": "size_bytes", "started_by": "started_by"}
 _ALWAYS = "terminal.always_record"
+_IDLE = "terminal.idle_limit_s"
 _SEEN = (
     "FROM terminal_recordings WHERE (name LIKE ?1 ESCAPE '\\' OR node_name LIKE ?1 ESCAPE '\\'"
     " OR started_by LIKE ?1 ESCAPE '\\') AND (?2 = '' OR node_id = ?2) AND (?3 IS NULL OR owner_id = ?3)"
@@ -85,15 +92,18 @@ def _recording(row: Row) -> Recording:
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
-async def is_always_recorded(reader: Queries) -> bool:
-    """Tell whether every new session is recorded."""
-    row = await reader.fetch_one("SELECT value FROM meta WHERE key = ?", (_ALWAYS,))
-    return row is not None and row["value"] == "1"
+async def read_settings(reader: Queries) -> TerminalSettings:
+    """Return what holds for every node."""
+    rows = await reader.fetch_all("SELECT key, value FROM meta WHERE key IN (?, ?)", (_ALWAYS, _IDLE))
+    kept = {row["key"]: row["value"] for row in rows}
+    idle_s = float(kept.get(_IDLE, IDLE_LIMIT_S))
+    return TerminalSettings(always_record=kept.get(_ALWAYS) == "1", idle_limit_s=idle_s)
 
 
-async def set_always_recorded(tx: Transaction, *, is_on: bool) -> None:
+async def write_settings(tx: Transaction, settings: TerminalSettings) -> None:
     """Keep the choice."""
-    await tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_ALWAYS, "1" if is_on else "0"))
+    for key, value in ((_ALWAYS, "1" if settings.always_record else "0"), (_IDLE, str(settings.idle_limit_s))):
+        await tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
 # --- shares ----------------------------------------------------------------------------------------------------------

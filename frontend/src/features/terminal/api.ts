@@ -43,5 +43,5 @@ export const getRecording = (id: string): Promise<Recording> => http.get(`/recor
 export const readCast = (id: string): Promise<string> => http.text(`/recordings/${id}/cast`)
 export const deleteRecording = (id: string): Promise<unknown> => http.delete(`/recordings/${id}`)
 export const getSettings = (): Promise<TerminalSettings> => http.get('/terminal-settings')
-export const changeSettings = (settings: TerminalSettings): Promise<TerminalSettings> =>
-  http.put('/terminal-settings', settings)
+export const changeSettings = (change: Partial<TerminalSettings>): Promise<TerminalSettings> =>
+  http.put('/terminal-settings', change)
