@@ -13,6 +13,7 @@ import { packages } from './packages'
 import { schedules } from './schedules'
 import { settings } from './settings'
 import { systems } from './systems'
+import { templates } from './templates'
 import { terminal } from './terminal'
 
 export const features: Feature[] = [
@@ -27,6 +28,7 @@ export const features: Feature[] = [
   operations,
   schedules,
   backups,
+  templates,
   audit,
   settings,
   auth,

@@ -24,6 +24,7 @@ export const KEYMAP = [
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
   { id: 'goSchedules', keys: 'g h', scope: 'everywhere' },
   { id: 'goBackups', keys: 'g b', scope: 'everywhere' },
+  { id: 'goConfig', keys: 'g f', scope: 'everywhere' },
   { id: 'goAudit', keys: 'g u', scope: 'everywhere' },
   { id: 'goSettings', keys: 'g e', scope: 'everywhere' },
   { id: 'rail', keys: '[', scope: 'everywhere' },
