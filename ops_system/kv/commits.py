@@ -5,6 +5,7 @@ next one gathers.
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import sqlite3
 import time
@@ -65,13 +66,20 @@ class Commits:
             await self._wait()
 
     async def exclusive(self, job: Callable[[], T]) -> T:
-        """Run `job` on the writer's thread, between two commits."""
+        """Run `job` on the writer's thread, between two commits. Raises what it raises, and no commit fails for it."""
         if self._is_closed:
             raise _closed()
-        results: list[T] = []
-        self._batch.jobs.append(lambda: results.append(job()))
+        ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                ended.set_result(job())
+            except sqlite3.Error as error:
+                ended.set_exception(translate(error, self._disk.path))
+
+        self._batch.jobs.append(run)
         await self._wait()
-        return results[0]
+        return ended.result()
 
     async def close(self) -> None:
         """Wait for the thread; nothing is written any more."""

@@ -4,6 +4,7 @@ The caller sees to it that `write` and what else changes the file run one at a t
 connection of its own. A row's id is `revision << 24 | place in the revision`, so new rows are always the last ones.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -261,6 +262,11 @@ class Past:
             (*parameters, row_id(first), row_id(last + 1)),
         ).fetchall()
         return [self._event(row, has_before=has_before) for row in rows], last
+
+    def copy(self, target: Path) -> None:
+        """Write everything that is committed to another file."""
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            self._db.backup(copy)
 
     def close(self) -> None:
         """Close the connection."""

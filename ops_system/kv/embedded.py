@@ -84,6 +84,11 @@ class Embedded:
         except sqlite3.Error as error:
             raise translate(error, path) from error
 
+    async def backup(self, target: Path) -> None:
+        """Write a consistent copy to `target`, a file that is not there, while everything goes on."""
+        await self._commits.settle()
+        await self._read(lambda: self._past.copy(target))
+
     @property
     def revision(self) -> int:
         """The newest durable revision."""
@@ -109,10 +114,10 @@ class Embedded:
         if self._is_closed:
             return
         self._hub.close()
+        self._is_closed = True  # nothing new is taken; what was taken is finished
         with contextlib.suppress(Exception):  # a full disk must not stop the closing; leases then have what was kept
             self._keep_leases(0.0)
             await self._commits.settle()
-        self._is_closed = True
         await asyncio.to_thread(self._reader.shutdown)
         await self._commits.close()
         self._past.close()
@@ -121,6 +126,7 @@ class Embedded:
     # --- keys -------------------------------------------------------------------------------------------------------
     async def range(self, request: RangeRequest) -> RangeResponse:
         """Read; what is not durable yet is waited for."""
+        self._check_open()
         checks.check(request)
         self._state.check_revision(request.revision)
         if self._state.is_past(request):
@@ -131,17 +137,20 @@ class Embedded:
 
     async def put(self, request: PutRequest) -> PutResponse:
         """Write one key."""
+        self._check_open()
         checks.check(request)
         self._check_room()
         return await self._commit(self._state.put(request))
 
     async def delete(self, request: DeleteRequest) -> DeleteResponse:
         """Remove a key or a range."""
+        self._check_open()
         checks.check(request)
         return await self._commit(self._state.delete(request))
 
     async def txn(self, request: TxnRequest) -> TxnResponse:
         """Compare and act."""
+        self._check_open()
         checks.check(request)
         ops = list(checks.flatten((request,)))
         if any(isinstance(op, PutRequest) for op in ops):
@@ -154,6 +163,7 @@ class Embedded:
 
     async def compact(self, revision: int) -> None:
         """Forget what was before `revision`; the disk is tidied by and by."""
+        self._check_open()
         await self._commits.settle()
         self._state.compact(revision)
         self._commits.writes.compacted = self._hub.compacted = revision
@@ -296,6 +306,9 @@ class Embedded:
         """Read the keys anew: they hold what is not durable."""
         try:
             self._take(self._disk.load())
+            if self._state.revision != self._hub.revision:  # an error that was told after all was written
+                self._hub.close()
+                self._hub = Hub(self._state.revision, self._state.compacted, self._read_history)
         except sqlite3.Error:
             _log.exception("the store cannot be read any more; it is closed until the next start")
             self._is_closed = True

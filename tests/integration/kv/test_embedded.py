@@ -140,6 +140,57 @@ async def test_a_commit_that_fails_is_told_and_nothing_of_it_is_seen(tmp_path, m
     await store.close()
 
 
+async def test_housekeeping_that_fails_is_told_to_its_caller_alone(tmp_path):
+    store = await Embedded.open(tmp_path / "store.db")
+
+    def fail():
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with store.watch(WatchRequest(b"a")) as watch:
+        kept, failed = await asyncio.gather(  # noqa: TID251 - a write and a job in one commit
+            store.put(PutRequest(b"a", b"1")), store._commits.exclusive(fail), return_exceptions=True
+        )
+        assert kept.revision == 2
+        assert isinstance(failed, Exception)
+        assert (await watch.next()).events[0].kv.value == b"1"
+    await store.close()
+
+
+async def test_a_commit_that_was_written_though_it_was_told_lost(tmp_path, monkeypatch):
+    store = await Embedded.open(tmp_path / "store.db")
+    real = store._disk.write
+
+    def write_and_fail(writes):
+        real(writes)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with store.watch(WatchRequest(b"a")) as watch:
+        monkeypatch.setattr(store._disk, "write", write_and_fail)
+        with pytest.raises(sqlite3.OperationalError):
+            await store.put(PutRequest(b"a", b"1"))
+        monkeypatch.setattr(store._disk, "write", real)
+        with pytest.raises(Unavailable):  # whoever watches opens anew, from where it was
+            await watch.next()
+    async with store.watch(WatchRequest(b"a", start_revision=2)) as watch:
+        assert (await watch.next()).events[0].kv.value == b"1"
+        assert (await store.put(PutRequest(b"a", b"2"))).revision == 3
+        assert (await watch.next()).events[0].kv.value == b"2"
+    await store.close()
+
+
+async def test_a_copy_is_whole(tmp_path):
+    store = await Embedded.open(tmp_path / "store.db")
+    await store.grant(60, 1)
+    await store.put(PutRequest(b"a", b"1", lease=1))
+    await store.backup(tmp_path / "copy.db")
+    await store.put(PutRequest(b"a", b"2"))
+    await store.close()
+    store = await Embedded.open(tmp_path / "copy.db")
+    answer = await store.range(RangeRequest(b"a"))
+    assert (answer.revision, answer.kvs[0].value, await store.leases()) == (2, b"1", (1,))
+    await store.close()
+
+
 async def test_a_damaged_or_newer_file_is_refused(tmp_path):
     path = tmp_path / "store.db"
     store = await Embedded.open(path)
