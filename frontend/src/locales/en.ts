@@ -808,8 +808,6 @@ export default {
     mountOwn: 'own content',
     mountTemplate: 'template {name}',
     mountVersion: 'Version of the template',
-    noInstances: 'no instances',
-    noModules: 'No modules yet.',
     spreadBy: 'Spread evenly over the values of this label',
     startsAfter: 'starts after {names}',
     systemEnv: 'Environment of every module, KEY=value a line',

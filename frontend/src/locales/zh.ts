@@ -788,8 +788,6 @@ const zh: typeof en = {
     mountOwn: '自有内容',
     mountTemplate: '模板 {name}',
     mountVersion: '模板版本',
-    noInstances: '没有实例',
-    noModules: '还没有模块。',
     spreadBy: '按此标签的取值均匀分布',
     startsAfter: '在 {names} 之后启动',
     systemEnv: '所有模块的环境变量，每行 KEY=value',
