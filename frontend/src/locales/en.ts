@@ -1891,6 +1891,8 @@ export default {
   terminal: {
     again: 'Open a new one',
     alwaysRecord: 'Record every new session on every node',
+    idle: 'A session ends unseen after',
+    idleText: 'New sessions end so long after anybody looked and anything was said: a minute to 30 days',
     broken: 'The connection broke. The session goes on; it is tried again.',
     bytes: 'Size',
     closeTab: 'Close the tab',

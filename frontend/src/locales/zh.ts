@@ -1835,6 +1835,8 @@ const zh: typeof en = {
   terminal: {
     again: '打开新终端',
     alwaysRecord: '记录所有节点上的每个新会话',
+    idle: '无人查看的会话保留',
+    idleText: '新会话在无人查看且无输出这么久之后结束：1 分钟到 30 天',
     broken: '连接已断开。会话仍在运行，正在重试。',
     bytes: '大小',
     closeTab: '关闭标签页',
