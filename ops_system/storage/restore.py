@@ -34,6 +34,7 @@ def places(folder: DataFolder) -> dict[str, Path]:
     """Return what a restore replaces, by its name in a backup."""
     return {
         "ops.db": folder.database,
+        "provision.db": folder.provision,
         "master.key": folder.master_key,
         "signing.key": folder.signing_key,
         "ca": folder.ca,

@@ -1,12 +1,24 @@
 """Backups over HTTP on a real master: made, listed, verified, brought out and in, restored; and by the command line."""
 
 import asyncio
+import contextlib
+import inspect
 import sqlite3
+import sys
 from contextlib import closing
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from ops_system.master import main
+from ops_system.master.backups.service import UNKNOWN
+from ops_system.master.instances import observer
+from ops_system.master.instances.rules import Take, judge_report, needs_apply
+from ops_system.master.web.route import Principal
+from ops_system.model.ids import InstanceId, ModuleId, SystemId
+from ops_system.model.instances import Desired, HealthState, InstanceReport, InstanceSpec, State
+from ops_system.model.manifest import Manifest
 from ops_system.storage.restore import places
 from tests.fakes.master import Api, ApiError, run_master
 from tests.fakes.packages import make_zip
@@ -180,6 +192,7 @@ async def test_one_command_makes_a_master_of_a_backup_in_an_empty_folder(tmp_pat
         await api.upload(web_zip)
         await api.post("/systems", {"name": "kept"})
         key = master.master.ground.trust.ca_key_sha256
+        assert master.master.ground.folder.provision.exists()
         secret = (tmp_path / "secret").write_text(f"{PASS}\n") and tmp_path / "secret"
         file = tmp_path / "moved.sealed"
         words = ("backup", "create", file, "-data_dir", tmp_path / "data", "-passphrase-file", secret)
@@ -188,6 +201,7 @@ async def test_one_command_makes_a_master_of_a_backup_in_an_empty_folder(tmp_pat
     words = ("backup", "restore", file, "-data_dir", new / "data", "-passphrase-file", secret)
     code, said = await asyncio.to_thread(run, capsys, *words)
     assert (code, "epoch 2" in said) == (0, True)
+    assert (new / "data" / "provision.db").exists()
     async with run_master(new, is_set_up=False) as master, master.admin_client() as api:
         assert master.master.ground.trust.ca_key_sha256 == key
         assert [one["name"] for one in (await api.get("/systems"))["items"]] == ["kept"]
@@ -237,3 +251,71 @@ async def test_no_restore_under_a_running_master(tmp_path, capsys):
             await asyncio.to_thread(run, capsys, "backup", "restore", path, "-data_dir", tmp_path / "data")
         before = {name: place.exists() for name, place in places(master.master.ground.folder).items()}
         assert all(before.values())
+
+
+async def test_after_a_restore_workers_take_the_restored_wish_and_strangers_live(tmp_path, capsys):
+    """The number of a wish made in the lost time must not be given out again for another wish."""
+    spec = InstanceSpec(
+        instance_id=InstanceId("ins-1"),
+        generation=3,
+        desired=Desired.RUNNING,
+        system_id=SystemId("sys-1"),
+        module_id=ModuleId("mod-1"),
+        name="web",
+        package=None,
+        service=Manifest(name="web", version="1", entrypoint="run"),
+    )
+    async with run_master(tmp_path) as master:
+        database = master.master.ground.database
+        async with database.transaction() as tx:
+            await tx.execute(
+                "INSERT INTO instances (id, system_id, module_id, node_id, name, package, version, desired, generation,"
+                " spec, created_ms) VALUES ('ins-1', 'sys-1', 'mod-1', 'nod-1', 'web', 'web', '1', 'running', 3, ?, 0)",
+                (msgspec.json.encode(spec).decode(),),
+            )
+    file = tmp_path / "b.zip"
+    data = ("-data_dir", tmp_path / "data")
+    assert (await asyncio.to_thread(run, capsys, "backup", "create", file, *data))[0] == 0
+    assert (await asyncio.to_thread(run, capsys, "backup", "restore", file, *data))[0] == 0
+    async with run_master(tmp_path, is_set_up=False) as master, master.admin_client() as api:
+        row = await master.master.ground.database.fetch_one("SELECT generation, spec FROM instances")
+        restored = msgspec.json.decode(row["spec"], type=InstanceSpec)
+        assert restored.generation == row["generation"] > 1_000_000_000
+        lost = InstanceReport(
+            instance_id=spec.instance_id,
+            generation=4,  # of a wish that this data does not know
+            state=State.RUNNING,
+            health=HealthState.HEALTHY,
+            at=datetime.now(UTC),
+        )
+        assert judge_report(restored, lost) is Take.DROP
+        assert needs_apply(restored, lost)
+        node = Principal(kind="node", id="nod-9", name="nod-9")
+        details = {"reason": UNKNOWN}
+        await master.master.ground.audit.record_alone(node, "instance.report", "instance:ins-new", "denied", details)
+        (stranger,) = (await api.get("/backups/restored"))["strangers"]
+        assert (stranger["node_id"], stranger["instance_id"]) == ("nod-9", "ins-new")
+    assert UNKNOWN in inspect.getsource(observer)
+
+
+@pytest.mark.parametrize("wait_for", ["ops.db.restored", "restore.ready", "ops.db.before-restore"])
+async def test_a_restore_killed_anywhere_leaves_a_master_that_starts(tmp_path, capsys, wait_for):
+    """kill -9 as soon as a trace of each stage is seen; what follows is the old master or the new one, whole."""
+    data, file = tmp_path / "data", tmp_path / "b.zip"
+    async with run_master(tmp_path) as master, master.admin_client() as api:
+        await api.post("/systems", {"name": "old"})
+        await asyncio.to_thread(run, capsys, "backup", "create", file, "-data_dir", data)
+        await api.post("/systems", {"name": "newer"})
+    program = (sys.executable, "-m", "ops_system.master.main", "backup", "restore", str(file), "-data_dir", str(data))
+    process = await asyncio.create_subprocess_exec(*program, stderr=asyncio.subprocess.DEVNULL)
+    async with asyncio.timeout(60):
+        while process.returncode is None and not any(wait_for in path.name for path in data.iterdir()):  # noqa: ASYNC110 - another process writes them
+            await asyncio.sleep(0)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    async with run_master(tmp_path, is_set_up=False) as master, master.admin_client() as api:
+        names = {one["name"] for one in (await api.get("/systems"))["items"]}
+        epoch = (await api.get("/backups/restored"))["epoch"]
+        assert (names, epoch) in ((({"old", "newer"}), 1), ({"old"}, 2))
+        assert not [path for path in data.iterdir() if ".restored" in path.name or path.name == "restore.ready"]

@@ -59,7 +59,7 @@ class ArchiveWriter:
         """Add a listed file. Raises Invalid when it is not what was listed, OSError."""
         wanted, hashed, size_bytes = self._expected[name], hashlib.sha256(), 0
         info = zipfile.ZipInfo(name)
-        info.compress_type = zipfile.ZIP_DEFLATED if name == "ops.db" else zipfile.ZIP_STORED
+        info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(".db") else zipfile.ZIP_STORED
         info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # noqa: SLF001 - the only way `ZipFile.open` takes one
         with source.open("rb") as file, self._zip.open(info, "w", force_zip64=True) as entry:
             while chunk := file.read(_CHUNK_BYTES):

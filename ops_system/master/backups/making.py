@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import secrets
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from ops_system.runtime.archives import hash_file
 from ops_system.runtime.clock import Clock
 from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.blobs.incoming import os_errors
+from ops_system.storage.connection import connect_raw, translate
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
+from ops_system.storage.migrations import copy_database
 
 RESERVE_BYTES = 64 << 20
 WORK = ".work-"
@@ -81,6 +85,7 @@ async def make_backup(source: Source, wanted: Wanted, work: Path, progress: Prog
     with os_errors(work):
         await asyncio.to_thread(check_room, work, 2 * source.database.path.stat().st_size)
         await source.database.backup(copy)
+        await asyncio.to_thread(copy_file, source.folder.provision, work / "provision.db")
         progress.begin("check")
         await asyncio.to_thread(check_copy, copy)
         facts = await asyncio.to_thread(read_facts, copy)
@@ -94,6 +99,17 @@ async def make_backup(source: Source, wanted: Wanted, work: Path, progress: Prog
         progress.begin("verify", total_bytes)
         await asyncio.to_thread(examine, path, wanted.passphrase, frozenset(facts.schema), work / "look.db", progress)
     return Made(path, path.name, contents)
+
+
+def copy_file(database: Path, target: Path) -> None:
+    """Copy a database that others have open, where there is one. Blocking; raises OSError, Unavailable."""
+    if not database.exists():
+        return
+    try:
+        with closing(connect_raw(database, readonly=True)) as raw:
+            copy_database(raw, target)
+    except sqlite3.Error as error:
+        raise translate(error, database) from error
 
 
 def check_room(folder: Path, size_bytes: int) -> None:
@@ -123,7 +139,8 @@ def examine(path: Path, passphrase: str, schema: frozenset[int], look: Path, pro
 
 def _list_files(source: Source, facts: CopyFacts, copy: Path, *, has_artefacts: bool) -> list[tuple[File, Path | None]]:
     """Return what goes in with where it lies; None: in the store, not on this machine."""
-    files: list[tuple[File, Path | None]] = [(_file("ops.db", copy), copy)]
+    databases = (path for path in (copy, copy.with_name("provision.db")) if path.exists())
+    files: list[tuple[File, Path | None]] = [(_file(path.name, path), path) for path in databases]
     files += [(_file(f"keys/{name}", path), path) for name, path in _keys(source.folder)]
     if has_artefacts:
         for sha256, size_bytes in sorted(facts.packages.items()):

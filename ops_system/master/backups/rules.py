@@ -21,9 +21,8 @@ FORMAT = 1
 _COPY_FORMAT = "ops-%Y%m%dT%H%M%SZ.db"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"ops-(\d{8}T\d{6}Z)-([0-9a-f]{6})\.(zip|sealed)\Z")
-_CONTENT_NAME = re.compile(
-    r"(ops\.db|keys/(master\.key|signing\.key|ca/[A-Za-z0-9][A-Za-z0-9._-]*)|artefacts/[0-9a-f]{64})\Z"
-)
+_KEY_NAME = r"keys/(?:master\.key|signing\.key|ca/[A-Za-z0-9][A-Za-z0-9._-]*)"
+_CONTENT_NAME = re.compile(rf"(?:(?:ops|provision)\.db|{_KEY_NAME}|artefacts/[0-9a-f]{{64}})\Z")
 
 _SORTS = ("created_at", "name", "place", "size_bytes")
 
