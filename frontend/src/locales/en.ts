@@ -1560,7 +1560,7 @@ export default {
     name: 'Name',
     neverFires: 'It never comes: no month it names has that day.',
     next: 'Next',
-    nextFive: 'The next five',
+    nextFive: 'The next five, in your own time',
     nodes: 'On these nodes',
     none: 'No schedule yet',
     noneText: 'Backups, commands, restarts by the clock, in any time zone, each run with its outcome.',

@@ -1508,7 +1508,7 @@ const zh: typeof en = {
     name: '名称',
     neverFires: '它永远不会到来：所选月份没有这一天。',
     next: '下次',
-    nextFive: '接下来五次',
+    nextFive: '接下来五次（您的本地时间）',
     nodes: '在这些节点上',
     none: '还没有计划任务',
     noneText: '按时间制作备份、运行命令、重启服务，支持任意时区，每次运行都有结果。',
