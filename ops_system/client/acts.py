@@ -57,7 +57,7 @@ class Act:
     follows: bool = False  # the answer carries an operation
     joins: tuple[str, ...] = ()  # `node`, `system`: whose names are laid beside their ids
     default_limit: int = 0  # rows of a list where no limit was given; 0: all
-    verdict: str = ""  # a field of the answer: exit 1 when it is false
+    verdict: str = ""  # a field of the answer: exit 1 when it is false; `NAME=TEXT`: when it is something else
     is_whole: bool = False  # a list that comes in one piece, without limit, offset and sort
 
     @property

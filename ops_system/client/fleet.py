@@ -183,13 +183,6 @@ FLEET: tuple[Act, ...] = (
     ),
     act("nodes metrics", "GET /nodes/{id}/metrics", ("measured values", "指标"), "NODE", fields=_SERIES),
     act(
-        "nodes exec",
-        "POST /nodes/{id}/exec",
-        ("run one command and wait, 60 s at most (ops exec streams and takes many)", "执行一条命令并等待,最多 60 秒"),
-        "NODE",
-        fields=_COMMAND,
-    ),
-    act(
         "nodes match",
         "POST /nodes/{id}/match",
         ("what a takeover would find", "预览纳管会匹配到的进程"),
@@ -293,13 +286,6 @@ FLEET: tuple[Act, ...] = (
     act("runs list", "GET /exec", ("commands that were run", "执行过的命令"), columns=_RUNS, default_limit=50),
     act(
         "runs show", "GET /exec/{id}", ("one run and the end of each output", "一次执行及各节点输出的末尾"), "OPERATION"
-    ),
-    act(
-        "runs output",
-        "GET /exec/{id}/results/{node_id}",
-        ("all that one node said", "一个节点的完整输出"),
-        "OPERATION",
-        "NODE:node_id",
     ),
     act("commands list", "GET /saved-commands", ("commands kept by name", "已保存的命令"), columns=_SAVED),
     act(

@@ -115,6 +115,8 @@ def progress_line(operation: Json, now: datetime) -> str:
         done = sum(int(one["bytes_done"]) for one in moving)
         total = sum(int(one["bytes_total"]) for one in moving)
         parts.append(f"{format_size(done)} / {format_size(total)}")
+        rate = sum(float(one.get("bytes_per_s") or 0.0) for one in moving)
+        parts += [f"{format_size(int(rate))}/s"] if rate > 0 else []
     left = max((float(one.get("eta_s") or 0.0) for one in targets if one["state"] == "running"), default=0.0)
     parts += [f"~{render.short_duration(left)}"] if left > 0 else []
     parts.append(render.age(operation.get("created_at"), now))

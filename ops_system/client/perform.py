@@ -173,7 +173,12 @@ def _call(act: Act, desk: Desk, place: tuple[str, dict[str, Any]], body: Json) -
     if act.follows and isinstance(operation, dict) and "steps" in operation:
         return _follow(desk, operation, answer)
     desk.show(answer)
-    return EXIT_FAILED if act.verdict and not answer.get(act.verdict) else EXIT_FINE
+    return EXIT_FINE if _is_good(act, answer) else EXIT_FAILED
+
+
+def _is_good(act: Act, answer: Json) -> bool:
+    name, _, wanted = act.verdict.partition("=")
+    return not name or (str(answer.get(name)) == wanted if wanted else bool(answer.get(name)))
 
 
 def _follow(desk: Desk, operation: Json, answer: Json) -> int:

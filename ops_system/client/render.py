@@ -202,7 +202,7 @@ def details(value: Json) -> str:
     lines = []
     for key, one in value.items():
         if _is_deep(one):
-            below = as_yaml(one).splitlines()
+            below = one.splitlines() if isinstance(one, str) else as_yaml(one).splitlines()
             lines += [f"{key}:", *(f"  {clean(line)}" for line in below)]
         else:
             shown = "-" if _is_nothing(one) else clean(plain(one, _NEVER))
@@ -211,6 +211,8 @@ def details(value: Json) -> str:
 
 
 def _is_deep(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\n" in value
     if isinstance(value, Mapping):
         return any(isinstance(one, Mapping | list) for one in value.values())
     return isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value)

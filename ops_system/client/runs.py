@@ -32,8 +32,44 @@ def run_command(desk: Desk) -> int:
         return EXIT_FAILED
 
 
+def run_on_one(desk: Desk) -> int:
+    """`ops nodes exec NODE -- COMMAND`: wait for the answer, at most a minute."""
+    node_id = Names(desk.master, desk.words).id_of("NODE", desk.parsed.arguments["NODE"])
+    answer = desk.master.ask("POST", fill("/nodes/{id}/exec", {"id": node_id}), command_of(desk)).json()
+    return show_output(desk, answer)
+
+
+def show_run_output(desk: Desk) -> int:
+    """`ops runs output OPERATION NODE`: all that one node said."""
+    names, typed = Names(desk.master, desk.words), desk.parsed.arguments
+    place = {"id": typed["OPERATION"], "node_id": names.id_of("NODE", typed["NODE"])}
+    return show_output(desk, desk.master.get(fill("/exec/{id}/results/{node_id}", place)))
+
+
+def show_output(desk: Desk, result: Json) -> int:
+    """Write what a command said, each stream where it belongs; return 0 when it ended with 0."""
+    if desk.output != "table":
+        desk.show(result)
+    else:
+        for stream, write in (("stdout", desk.print), ("stderr", desk.note)):
+            for line in str(result[stream]).splitlines():
+                write(clean(line))
+    return EXIT_FINE if result.get("exit_code") == 0 else EXIT_FAILED
+
+
 def order_of(desk: Desk) -> Json:
     """Return the body: whom it strikes and what is run. Raises UsageError, NotFound."""
+    parsed, order = desk.parsed, command_of(desk)
+    if parsed.has("labels"):
+        return {**order, "labels": parsed.read("labels", LABELS, "")}
+    if not parsed.many:
+        raise UsageError(desk.words.say("exec.nobody"))
+    names = Names(desk.master, desk.words)
+    return {**order, "node_ids": [names.id_of("NODE", text) for text in parsed.many]}
+
+
+def command_of(desk: Desk) -> Json:
+    """Return what is run: the words behind `--`, or a line for the shell. Raises UsageError."""
     parsed = desk.parsed
     if bool(desk.rest) == parsed.has("command"):
         raise UsageError(desk.words.say("exec.nothing"))
@@ -42,12 +78,7 @@ def order_of(desk: Desk) -> Json:
         order["timeout_s"] = parsed.read("timeout", duration(0.1), "")
     if parsed.has("user"):
         order["user"] = parsed.text("user")
-    if parsed.has("labels"):
-        return {**order, "labels": parsed.read("labels", LABELS, "")}
-    if not parsed.many:
-        raise UsageError(desk.words.say("exec.nobody"))
-    names = Names(desk.master, desk.words)
-    return {**order, "node_ids": [names.id_of("NODE", text) for text in parsed.many]}
+    return order
 
 
 def watch_run(desk: Desk, id_: str, sleep: Callable[[float], None]) -> int:
@@ -101,17 +132,36 @@ def how_ended(result: Json) -> str:
     return f"{result['state']}" + (f" ({how})" if how is not None else "")
 
 
+_COMMAND = (
+    Flag("command", TEXT, "a line for the shell, instead of words behind --"),
+    Flag("timeout", duration(0.1), "killed after; at most 1h"),
+    Flag("user", TEXT, "as this user of the node"),
+)
 RUNS = (
+    Special(
+        ("nodes", "exec"),
+        ("run a command on one node and wait, 60 s at most", "在一个节点上执行命令并等待,最多 60 秒"),
+        run_on_one,
+        (Argument("NODE"),),
+        _COMMAND,
+        ("POST /nodes/{id}/exec",),
+    ),
+    Special(
+        ("runs", "output"),
+        ("all that one node said", "一个节点的完整输出"),
+        show_run_output,
+        (Argument("OPERATION"), Argument("NODE")),
+        (),
+        ("GET /exec/{id}/results/{node_id}",),
+    ),
     Special(
         ("exec",),
         ("run a command on nodes: ops exec n1 n2 -- uptime", "在节点上执行命令:ops exec n1 n2 -- uptime"),
         run_command,
         (Argument("NODE", is_optional=True, is_many=True),),
         (
-            Flag("command", TEXT, "a line for the shell, instead of words behind --"),
+            *_COMMAND,
             Flag("labels", LABELS, "on every node with these labels"),
-            Flag("timeout", duration(0.1), "killed after; at most 1h"),
-            Flag("user", TEXT, "as this user of the node"),
             Flag("no-wait", SWITCH, "do not wait for the end"),
         ),
         ("POST /exec", "GET /exec/{id}", "GET /exec/{id}/results/{node_id}"),

@@ -224,7 +224,13 @@ _INSTANCES = (
             ),
         )
     ),
-    act("instances reload", "POST /instances/{id}/reload", ("run its reload command", "执行重载命令"), "INSTANCE"),
+    act(
+        "instances reload",
+        "POST /instances/{id}/reload",
+        ("run its reload command", "执行重载命令"),
+        "INSTANCE",
+        verdict="exit_code=0",
+    ),
     act(
         "instances destroy",
         "DELETE /instances/{id}",

@@ -60,7 +60,9 @@ def apply_system(desk: Desk) -> int:
         _show_diff(desk, planned)
         if not planned["changes"] and not planned["is_new"]:
             return EXIT_FINE
-        desk.confirm(f"ops apply {planned['name']}", str(len(planned["changes"])))
+        touched = [row for row in planned["instances"] if row.get("effect") != "none"]
+        follows = desk.words.say("apply.follows", changes=len(planned["changes"]), instances=len(touched))
+        desk.confirm(f"ops apply {planned['name']}", follows)
     answer = desk.master.ask("POST", "/systems/apply", body).json()
     if desk.is_sure or body["dry_run"] or desk.output != "table":
         _show_diff(desk, answer)
@@ -113,7 +115,8 @@ def roll_back(desk: Desk) -> int:
     """`ops rollout back MODULE [VERSION]`: a rollout to the version before the newest one, or to the one named."""
     module_id = _module(desk, desk.parsed.arguments["MODULE"])
     version = desk.parsed.arguments.get("VERSION") or str(_newest(desk, module_id)["from_version"])
-    desk.confirm(f"ops rollout back {desk.parsed.arguments['MODULE']}", f"-> {version}")
+    follows = desk.words.say("back.follows", version=version)
+    desk.confirm(f"ops rollout back {desk.parsed.arguments['MODULE']}", follows)
     body = {**body_of(ROLLOUT_START, desk), "version": version}
     path = fill("/modules/{id}/rollout", {"id": module_id})
     operation = desk.master.ask("POST", path, body).json()["operation"]

@@ -122,6 +122,11 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "no rollout of this module is on record; name the version: ops rollout back MODULE VERSION",
         "没有该模块的发布记录;请指定版本:ops rollout back MODULE VERSION",
     ),
+    "apply.follows": (
+        "{changes} changes, {instances} instances are touched",
+        "{changes} 处变更,涉及 {instances} 个实例",
+    ),
+    "back.follows": ("every instance of it goes to {version}", "其全部实例将换到 {version}"),
     "push.sending": ("sending", "上传"),
     "push.done": ("{name} {version} is on the master, sha256 {sha256}", "{name} {version} 已上传,sha256 {sha256}"),
 }

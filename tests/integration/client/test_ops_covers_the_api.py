@@ -88,7 +88,7 @@ def test_answers_are_what_the_tables_say(document):
             wrong.append(f"{name}: has no operation to follow")
         if "operation" in fields and not act.follows:
             wrong.append(f"{name}: its operation is not followed")
-        if act.verdict and act.verdict not in fields:
+        if act.verdict and act.verdict.partition("=")[0] not in fields:
             wrong.append(f"{name}: no {act.verdict}")
     assert not wrong
 

@@ -118,6 +118,15 @@ async def test_a_command_says_what_each_node_said(tmp_path):
             "exec", "n1", "--", sys.executable, "-c", "print('x' * 99 + '\\n', end='', flush=True);" * 400
         )
         assert flood.lines() == ["x" * 99] * 400
+        one = await ops("nodes", "exec", "n1", "--command", "echo a; echo b >&2; exit 4")
+        assert (one.code, one.out, one.err) == (1, "a\n", "b\n")
+        run_id = (await ops("runs", "-q", "--limit", "1")).out.strip()
+        assert (await ops("runs", "output", run_id, "n1")).lines() == ["x" * 99] * 400
+        log = await ops("operations", "log", run_id, "-o", "json")
+        assert [(line["target_name"], line["state"]) for line in log.json()["items"]][:2] == [
+            ("", "succeeded"),
+            ("n1", "succeeded"),
+        ]
         nobody = await ops("exec", "--", "true")
         assert (nobody.code, "name nodes" in nobody.err) == (2, True)
 

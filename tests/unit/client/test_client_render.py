@@ -52,6 +52,7 @@ def test_an_escape_sequence_is_text():
 
 def test_one_object_stands_as_lines_and_yaml_below():
     shown = details({"name": "a", "empty": [], "labels": {"k": "v"}, "parts": [{"x": 1}], "ok": True})
+    assert details({"diff": "-a\n+b\n"}).splitlines() == ["diff:", "  -a", "  +b"]
     assert shown.splitlines() == ["name    a", "empty   -", "labels  k=v", "parts:", "  - x: 1", "ok      yes"]
 
 
