@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _INLINE_ROWS, _QUICK_S = 64, 0.003  # a commit on the loop's own time: so few rows, so quick a disk
-_STRIKES, _IN_THREAD = 4, 500  # so many slow ones (a quick one forgives one), and the next so many go to the thread
+_STRIKES, _IN_THREAD = 8, 500  # so many slow ones in a row (a busy CPU has quick ones between): then to the thread
 
 
 class _Batch:
@@ -121,7 +121,7 @@ class Commits:
         began_s = time.perf_counter()
         self._write(batch)
         if time.perf_counter() - began_s < _QUICK_S:
-            self._strikes = max(0, self._strikes - 1)
+            self._strikes = 0
             return
         self._strikes += 1
         if self._strikes >= _STRIKES:

@@ -65,15 +65,11 @@ async def to_watcher(store: Store) -> float:
     async with store.watch(WatchRequest(b"/os/watched/", b"/os/watched0")) as watch:
         for number in range(WATCHED):
             began = time.perf_counter()
-            async with running(one_put(store, b"/os/watched/%d" % number), "put"):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(store.put(PutRequest(b"/os/watched/%d" % number, VALUE)))
                 await watch.next()
                 took.append(time.perf_counter() - began)
     return 1000 * statistics.median(took)
-
-
-async def one_put(store: Store, key: bytes) -> None:
-    """Write one key and wait for the answer, so that no put is cut off."""
-    await asyncio.shield(asyncio.ensure_future(store.put(PutRequest(key, VALUE))))  # noqa: TID251 - a bench, not a role
 
 
 async def swaps(store: Store) -> float:
