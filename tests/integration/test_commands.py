@@ -129,6 +129,21 @@ async def test_the_node_s_own_policy_wins_over_an_administrator(master, api, tmp
         assert rows[0]["outcome"] == "denied"
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root alone may change the user")
+async def test_a_command_runs_as_whom_it_is_for_and_never_as_root_where_the_node_forbids_it(master, api, tmp_path):
+    async with workers(master, tmp_path, n1={}, rootless={"run_as_root": False}):
+        for node_id in (await nodes_by_name(api, 2)).values():
+            said = await api.post(f"/nodes/{node_id}/exec", {"argv": ["id", "-un"], "user": "nobody"})
+            assert (said["exit_code"], said["stdout"]) == (0, "nobody\n")
+        for user in ("", "root"):
+            with pytest.raises(ApiError) as refused:
+                await api.post(
+                    f"/nodes/{(await nodes_by_name(api, 2))['rootless']}/exec", {"argv": ["id"], "user": user}
+                )
+            assert refused.value.status == 403
+            assert "policy.run_as_root" in refused.value.body["message"]
+
+
 async def test_many_nodes_one_result_each(master, api, tmp_path):
     async with workers(master, tmp_path, n1={}, n2={}, shut={"exec": False}):
         ids = await nodes_by_name(api, 3)
