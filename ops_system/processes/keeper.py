@@ -19,6 +19,7 @@ next start into its control group; `start` and its answers `started`, `ended`; a
 import contextlib
 import ctypes
 import os
+import queue
 import select
 import signal
 import socket
@@ -160,7 +161,52 @@ def _make_spawner() -> Spawner | None:
     return Spawner(libc) if hasattr(libc, "posix_spawn_file_actions_addchdir_np") else None
 
 
-def spawn(start: Start, spawner: Spawner | None) -> None:
+class Groups:
+    """Puts what was started into its control group, by a thread of its own.
+
+    The kernel may take 10 to 50 ms for one (it waits for a grace period of RCU), and the next end of a process must not
+    wait for that. A pid whose turn has not come is not reaped, so that nobody else can have it.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[bytes, int]] = queue.SimpleQueue()
+        self._waiting: set[int] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def take(self, group: bytes, pid: int) -> None:
+        """Put this process into the group of this file soon."""
+        with self._changed:
+            self._waiting.add(pid)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
+        self._jobs.put((group, pid))
+
+    def settle(self, pid: int) -> None:
+        """Return once nothing is to be done with this pid any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: pid not in self._waiting)
+
+    def _work(self) -> None:
+        while True:
+            group, pid = self._jobs.get()
+            with contextlib.suppress(OSError):
+                _write_pid(group, pid)
+            with self._changed:
+                self._waiting.discard(pid)
+                self._changed.notify_all()
+
+
+def _write_pid(group: bytes, pid: int) -> None:
+    fd = os.open(group, os.O_WRONLY)
+    try:
+        os.write(fd, b"%d" % pid)
+    finally:
+        os.close(fd)
+
+
+def spawn(start: Start, spawner: Spawner | None, groups: Groups) -> None:
     """Execute the entrypoint: it has a pid then, or an error."""
     way = spawner.spawn if spawner is not None else _spawn_by_fork
     try:
@@ -170,31 +216,21 @@ def spawn(start: Start, spawner: Spawner | None) -> None:
             if error.errno != 8:  # noqa: PLR2004 - ENOEXEC: a script without #! is a shell's, as everywhere
                 raise
             start.pid = way(start, [b"/bin/sh", *start.argv])
-        _join(start)
+        if start.group:
+            groups.take(start.group, start.pid)
         start.start_time = read_start_time(start.pid)
     except OSError as error:
         start.error = error
 
 
-def _join(start: Start) -> None:
-    """Put it into its group, long before its own code runs: the exec is over, the linking of libraries is not."""
-    if start.group:
-        with contextlib.suppress(OSError):
-            fd = os.open(start.group, os.O_WRONLY)
-            try:
-                os.write(fd, b"%d" % start.pid)
-            finally:
-                os.close(fd)
-
-
-def spawn_all(starts: "list[Start]", spawner: Spawner | None) -> None:
+def spawn_all(starts: "list[Start]", spawner: Spawner | None, groups: Groups) -> None:
     """Execute many, two at a time."""
     todo = starts[::-1]
 
     def work() -> None:
         with contextlib.suppress(IndexError):
             while True:
-                spawn(todo.pop(), spawner)
+                spawn(todo.pop(), spawner, groups)
 
     other = threading.Thread(target=work)
     if spawner is not None and len(starts) >= _WORTH_A_THREAD:
@@ -270,7 +306,8 @@ class Keeper:
         self._spawner = _make_spawner()
         self._starts: dict[int, Start] = {}
         self._unnoted: dict[bytes, bytes] = {}
-        self._groups: dict[bytes, bytes] = {}
+        self._group_of: dict[bytes, bytes] = {}
+        self._groups = Groups()
         self._poll = select.poll()
         self._wake = self._hear_children()
         self._poll.register(listener, select.POLLIN)
@@ -301,7 +338,7 @@ class Keeper:
         """Wait for everything that ended, orphans too; False when no child is left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = self._reap_one()
             except ChildProcessError:
                 return False
             if pid == 0:
@@ -310,12 +347,21 @@ class Keeper:
             if start is not None:
                 self._tell_end(start, status)
 
+    def _reap_one(self) -> tuple[int, int]:
+        if sys.platform != "linux":
+            return os.waitpid(-1, os.WNOHANG)
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            return 0, 0
+        self._groups.settle(found.si_pid)
+        return os.waitpid(found.si_pid, 0)
+
     def _start(self, starts: list[Start]) -> None:
         """Start all that was asked for, then answer; meanwhile nothing is reaped, so no end is met before its start."""
         for start in starts:
             self._unnoted.pop(start.instance_id, None)
-            start.group = self._groups.pop(start.instance_id, b"")
-        spawn_all(starts, self._spawner)
+            start.group = self._group_of.pop(start.instance_id, b"")
+        spawn_all(starts, self._spawner, self._groups)
         for start in starts:
             if start.error is None:
                 start.argv, start.env = [], {}  # needed only once
@@ -372,7 +418,7 @@ class Keeper:
         starts: list[Start] = []
         for kind, *fields in self._frames.feed(data):
             if kind == b"group":
-                self._groups[fields[0]] = fields[1]
+                self._group_of[fields[0]] = fields[1]
             elif kind == b"start":
                 starts.append(Start(fields))
         if starts:

@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -66,3 +67,24 @@ def test_a_keeper_is_known_by_its_command_line():
 def test_start_time_of_this_process_and_of_none():
     assert keeper.read_start_time(os.getpid()) > 0
     assert keeper.read_start_time(0) == 0
+
+
+def test_a_slow_group_holds_back_its_own_process_alone(tmp_path):
+    fifo = tmp_path / "slow"
+    os.mkfifo(fifo)  # opening it waits for a reader, as the kernel sometimes waits
+    groups = keeper.Groups()
+    groups.take(os.fsencode(fifo), 71)
+    groups.settle(70)
+    waiting = threading.Thread(target=groups.settle, args=(71,))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    assert fifo.read_bytes() == b"71"
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_a_group_that_is_gone_holds_nothing_back(tmp_path):
+    groups = keeper.Groups()
+    groups.take(os.fsencode(tmp_path / "gone" / "procs"), 71)
+    groups.settle(71)
