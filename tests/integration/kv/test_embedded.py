@@ -2,10 +2,11 @@
 
 import asyncio
 import sqlite3
+import threading
 
 import pytest
 
-from ops_system.kv import hub
+from ops_system.kv import commits, hub
 from ops_system.kv.access import access_of_idc
 from ops_system.kv.base import DeleteRequest, PutRequest, RangeRequest, TxnRequest, WatchRequest
 from ops_system.kv.embedded import Embedded
@@ -81,6 +82,34 @@ async def test_a_watcher_that_does_not_read_costs_little_and_misses_nothing(tmp_
         assert [event.kv.value for event in told] == [b"%d" % number for number in range(301)]
         assert [event.prev_kv.value for event in told[1:]] == [b"%d" % number for number in range(300)]
     assert store.watchers == 0
+    await store.close()
+
+
+async def test_on_a_slow_disk_a_thread_commits_for_all_who_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(commits, "_QUICK_S", 0.0)
+    store = await Embedded.open(tmp_path / "store.db")
+    real, threads = store._disk.write, []
+
+    def write(writes):
+        threads.append(threading.current_thread())
+        real(writes)
+
+    monkeypatch.setattr(store._disk, "write", write)
+    async with store.watch(WatchRequest(b"k", b"l")) as watch:
+        for number in range(10):
+            await store.put(PutRequest(b"k%d" % number))
+        assert threads[0] is threading.main_thread()
+        assert threads[-1] is not threading.main_thread()
+        threads.clear()
+        async with asyncio.TaskGroup() as group:
+            for number in range(200):
+                group.create_task(store.put(PutRequest(b"k%d" % number, b"2")))
+        assert len(threads) < 20
+        told = []
+        async with asyncio.timeout(SOON_S):
+            while len(told) < 210:
+                told += [event.kv.mod_revision for event in (await watch.next()).events]
+    assert told == list(range(2, 212))
     await store.close()
 
 
