@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "test-output" / "logs"
 READY_MS = 30_000
 LINES = 30_000
+MANY = 1_000_000
+BURST = 10_000  # what is written before the page is looked at again
+FREEZE_MS = 10_000  # on a busy machine; the longest pause is printed
+MANY_HEAP_BYTES = 1_000_000_000
 TALKER = f"""\
 #!/usr/bin/env python3
 import datetime, pathlib, sys, time
@@ -40,7 +44,7 @@ SERVICE = {
     "name": "talker",
     "version": "1.0.0",
     "entrypoint": "run.py",
-    "log_paths": {"app": "app.log"},
+    "log_paths": {"app": "app.log", "big": "big.log"},
 }
 LOOKS = [
     pytest.param(("light", "en-US", 1600), id="light-en-wide"),
@@ -164,14 +168,88 @@ def test_an_expression_that_is_wrong_is_told(admin, site):
 
 def test_jump_to_a_time(admin, site):
     view = open_log(admin, site)
-    admin.get_by_test_id("log-search-open").click()
-    local = admin.evaluate(
-        "() => { const at = new Date('2026-01-02T03:00:00Z');"
-        " return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19) }"
-    )
-    admin.get_by_test_id("log-time").fill(local)
-    admin.get_by_test_id("log-jump").click()
+    jump_to(admin, "2026-01-02T03:00:00Z")
     expect(view.locator(".marked")).to_contain_text("request 10800 ", timeout=READY_MS)
+
+
+def test_a_link_holds_over_a_rotation_and_a_restart_and_says_when_its_line_is_gone(admin, site):
+    log = site.work_dir / "instances" / site.instance["id"] / "app.log"
+    place = site.fleet.get(f"/instances/{site.instance['id']}/logs/app")["lines"][0]["offset"]
+    log.rename(log.with_name("app.log.1"))
+    log.write_text("2026-01-03T00:00:00Z another day\n")
+    site.fleet.stop("w1")
+    site.fleet.start_worker("w1")
+    view = open_log(admin, site, f"?log=app&line={place}")
+    expect(view.locator(".marked")).to_contain_text("only here", timeout=READY_MS)
+    expect(admin.get_by_test_id("log-line-gone")).to_have_count(0)
+    log.with_name("app.log.1").unlink()
+    admin.reload()
+    expect(admin.get_by_test_id("log-line-gone")).to_be_visible(timeout=READY_MS)
+    expect(view).to_contain_text("another day")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(420)
+def test_a_million_lines_are_scrolled_filtered_and_jumped_through_without_freezing(admin, site):
+    log = site.work_dir / "instances" / site.instance["id"] / "big.log"
+    log.write_text(numbered(0, 1))
+    view = open_log(admin, site, "?log=big")
+    expect(admin.get_by_test_id("log-status")).to_have_text("following", timeout=READY_MS)
+    admin.evaluate(WATCH_FRAMES)
+    for end in range(BURST, MANY + 1, BURST):
+        with log.open("a") as file:
+            file.write(numbered(max(1, end - BURST), end))
+        expect(admin.get_by_test_id("log-count")).to_have_text(f"{end:,} lines", timeout=READY_MS)
+    expect(view).to_contain_text(f"line {MANY - 1}", timeout=READY_MS)
+    view.evaluate("box => (box.scrollTop = 0)")
+    expect(view.locator(".line").first).to_contain_text("line 0", timeout=READY_MS)
+    view.evaluate("box => (box.scrollTop = box.scrollHeight / 4)")
+    expect(view.locator(".line").first).to_contain_text(re.compile(r"line 2\d{5}"), timeout=READY_MS)
+    assert view.locator(".line").count() < 150
+    admin.get_by_test_id("log-to-end").click()
+    expect(view).to_contain_text(f"line {MANY - 1}", timeout=READY_MS)
+    field = admin.get_by_test_id("log-filter")
+    field.locator("input").or_(field).last.fill("needle")
+    expect(admin.get_by_test_id("log-filtered")).to_have_text("1 lines match", timeout=READY_MS)
+    expect(view.locator(".line")).to_contain_text([f"needle {MANY // 2}"])
+    seen = admin.evaluate("({ heap: performance.memory.usedJSHeapSize, gap: window.longest })")
+    print(f"1 000 000 lines: heap {seen['heap'] / 1e6:.0f} MB, longest pause {seen['gap']:.0f} ms")
+    assert seen["heap"] < MANY_HEAP_BYTES
+    assert seen["gap"] < FREEZE_MS
+    field.locator("input").or_(field).last.fill("")
+    jump_to(admin, "2026-01-02T13:53:20Z")
+    expect(view.locator(".marked")).to_contain_text(f"needle {MANY // 2}", timeout=READY_MS)
+
+
+def numbered(first, end):
+    """Return the lines, ten a second."""
+    return "".join(
+        f"2026-01-02T{n // 36_000:02}:{n // 600 % 60:02}:{n // 10 % 60:02}Z {'needle' if n == MANY // 2 else 'line'} {n}\n"
+        for n in range(first, end)
+    )
+
+
+WATCH_FRAMES = """() => {
+  let last = performance.now()
+  window.longest = 0
+  const look = (now) => {
+    window.longest = Math.max(window.longest, now - last)
+    last = now
+    requestAnimationFrame(look)
+  }
+  requestAnimationFrame(look)
+}"""
+
+
+def jump_to(page, moment):
+    page.get_by_test_id("log-search-open").click()
+    local = page.evaluate(
+        "(moment) => { const at = new Date(moment);"
+        " return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19) }",
+        moment,
+    )
+    page.get_by_test_id("log-time").fill(local)
+    page.get_by_test_id("log-jump").click()
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -187,7 +265,14 @@ def test_all_instances_of_a_module_as_one_log(browser, site, look):
         expect(view).to_contain_text("w1", timeout=READY_MS)
         site.say()
         expect(view).to_contain_text("said", timeout=READY_MS)
+        field = page.get_by_test_id("merged-search-text")
+        field.locator("input").or_(field).last.fill("error")
+        page.get_by_test_id("merged-search-begin").click()
+        expect(page.get_by_test_id("merged-hits")).to_contain_text("30", timeout=READY_MS)
         page.screenshot(path=shot(f"merged-{theme}-{locale}-{width}"))
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.get_by_test_id("merged-hit-list").locator("li").nth(1).locator("a").click()
+        expect(page.get_by_test_id("log-view").locator(".marked")).to_contain_text("request 28007 ", timeout=READY_MS)
         view = open_log(page, site)
         page.get_by_test_id("log-search-open").click()
         page.screenshot(path=shot(f"search-{theme}-{locale}-{width}"))
