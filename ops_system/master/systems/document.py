@@ -100,6 +100,8 @@ def _plain(document: SystemDocument) -> dict[str, Any]:
     for module in plain.get("modules", {}).values():
         if "placement" in module:
             module["placement"] = {key: value for key, value in module["placement"].items() if value}
+            if not module["placement"]:
+                del module["placement"]
         for mount in module.get("config_mounts", ()):
             for key in [key for key in ("content", "template", "template_version") if not mount[key]]:
                 del mount[key]
@@ -219,7 +221,8 @@ class _Loader(_LOADER):  # type: ignore[misc]  # the C one where it is there
 # --- comparing -------------------------------------------------------------------------------------------------------
 def changes_between(before: SystemDocument | None, after: SystemDocument) -> list[DocumentChange]:
     """Return every place that differs; lists are compared whole."""
-    return _compare({} if before is None else _plain(before), _plain(after), "$")
+    modules: dict[str, Any] = {"modules": {}}  # each is compared by itself, also where there were none
+    return _compare(modules if before is None else modules | _plain(before), modules | _plain(after), "$")
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> list[DocumentChange]:

@@ -95,6 +95,8 @@ async def test_a_dry_run_tells_the_same_and_changes_nothing(desk, applier):
     tried = await apply(applier, SHOP, dry_run=True)
     assert (tried.is_applied, tried.system_id) == (False, None)
     assert (await desk.systems.list_systems(ListQuery())).total == 0
+    assert paths(tried) == ["add $.modules.db", "add $.modules.web", "add $.name", "add $.env"]
+    assert "placement" not in tried.document
     assert (await desk.audit.verify()).ok
     made = await apply(applier, SHOP)
     assert made.changes == tried.changes
