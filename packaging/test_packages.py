@@ -28,6 +28,8 @@ PACKAGES = {
     "htop": "htop",
     "vim.tiny": "vim-tiny",
     "wrk": "wrk",
+    "zsh": "zsh",
+    "fish": "fish",
 }
 BENCH_PACKAGES = {
     "s6-svscan": "s6",
