@@ -22,7 +22,8 @@ from ops_system.master.auth.service import Auth
 from ops_system.master.backups.turnover import Turnover
 from ops_system.master.bus import Bus
 from ops_system.master.config import MasterConfig
-from ops_system.master.features import Ground, build_features
+from ops_system.master.features.build import build_features
+from ops_system.master.features.ground import Ground
 from ops_system.master.gatekeeper import Gatekeeper
 from ops_system.master.nodes.links import Links
 from ops_system.master.provision_store.stores import check_settings, open_provision

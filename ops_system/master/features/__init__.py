@@ -1,0 +1,1 @@
+"""Builds the features of the master, floor by floor."""
