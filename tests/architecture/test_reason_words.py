@@ -12,14 +12,16 @@ SOURCES = sorted((ROOT / "ops_system").rglob("*.py"))
 LOCALES = ("en", "zh")
 ALWAYS_THERE = {"message"}
 COMPUTED = {
+    "master/backups/desk.py",  # the code of an error, or the reason in it
     "master/channels/senders.py",  # a refusal of the outbound check, or of the mail server
     "master/commands/service.py",  # the code of an error
-    "master/instances/claims.py",  # a worker's own reason, cut to size
     "master/configs/driver.py",  # the code of an error
     "master/configs/foresight.py",  # the code of an error, or the reason in it
+    "master/instances/claims.py",  # a worker's own reason, cut to size
     "master/instances/rules.py",  # the state an instance ended in
     "master/nodes/notes.py",  # why a link ended
     "master/packages/retention.py",  # the code of an error
+    "master/schedules/service.py",  # the code of an error, or the reason in it
     "master/rollouts/service.py",  # the code of an error
     "master/updates/service.py",  # the code of an error
     "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal
@@ -44,6 +46,8 @@ FURTHER = {
     *{"another_executable", "another_work_dir", "another_user"},
     *{"outbound_refused", "redirect_refused", "outbound_timeout", "unreachable", "tls_failed", "smtp_refused"},
     *{"node_not_ready", "wrong_os", "wrong_arch", "no_package"},
+    *{"damaged", "newer", "not_a_backup", "needs_passphrase", "wrong_passphrase", "needs_keys", "backup_busy", "scope"},
+    *{"owner_gone", "unknown_kind", "nothing_to_restart"},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
     *{
         "conflict",
