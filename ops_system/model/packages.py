@@ -37,7 +37,7 @@ class PackageRef(msgspec.Struct, frozen=True):
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A package as the API shows it. `tags`, `note` and `is_pinned` are what people wrote on it, `marked_*` the last."""
+    """A package as the API shows it. `tags`, `note`, `is_pinned` are what people wrote on it, `marked_*` the last."""
 
     name: str
     version: str

@@ -3417,7 +3417,7 @@ export interface components {
     }
     /**
      * Package
-     * @description A package as the API shows it. `tags`, `note` and `is_pinned` are what people wrote on it, `marked_*` the last.
+     * @description A package as the API shows it. `tags`, `note`, `is_pinned` are what people wrote on it, `marked_*` the last.
      */
     Package: {
       name: string
