@@ -258,8 +258,11 @@ FLEET: tuple[Act, ...] = (
     act(
         "terminals set",
         "PUT /terminal-settings",
-        ("record every new session or not", "是否录制所有新会话"),
-        fields=(in_body("always_record", "1 or 0", BOOL),),
+        ("what is recorded, and how long an idle session lasts", "录像与空闲时限"),
+        fields=(
+            in_body("always_record", "1 or 0: record every new session", BOOL),
+            in_body("idle_limit_s", "seconds until a session nobody looks at ends", integer(60, 2_592_000)),
+        ),
     ),
     act(
         "recordings list",
