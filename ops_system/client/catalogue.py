@@ -234,7 +234,11 @@ _TEMPLATE_ACTS = (
         "config apply",
         "POST /config/apply",
         ("bring configuration to instances by reload or restart", "下发配置并重载或重启"),
-        fields=(*_WHOM, in_body("version", "of the template", integer(1), flag="of-version")),
+        fields=(
+            *_WHOM,
+            in_body("version", "of the template", integer(1), flag="of-version"),
+            in_body("max_parallel", "instances at once, inside one place of the start order", integer(1)),
+        ),
         follows=True,
         confirm=("services reload or restart", "服务将重载或重启"),
     ),

@@ -382,7 +382,7 @@ export interface components {
     }
     /**
      * ConfigApply
-     * @description Whom to bring up to date. With `template_id`: `version` is approved first.
+     * @description Whom to bring up to date, at most `max_parallel` at once. With `template_id`: `version` is approved first.
      */
     ConfigApply: {
       /** @default  */
@@ -395,6 +395,8 @@ export interface components {
       instance_id: string
       /** @default null */
       version: number | null
+      /** @default 1 */
+      max_parallel: number
     }
     /**
      * ConfigLook

@@ -1,4 +1,4 @@
-"""Drives open operations that bring configuration to instances: one after the other, the first failure ends it.
+"""Drives open operations that bring configuration to instances: wave after wave, the first failure ends it.
 
     pending -> look again -> reload: the new definition is told, files are written, the reload command runs
                           -> restart: the instance starts anew and is proven
@@ -8,13 +8,15 @@ A reload that a killed master may have asked for is asked for again; that does n
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from ops_system.master.bus import Bus, Changed
+from ops_system.master.configs import store
 from ops_system.master.configs.foresight import Foresight, Sight
-from ops_system.master.configs.rules import How, how_of
+from ops_system.master.configs.rules import How, Waves, how_of, is_halted
 from ops_system.master.instances.aftermath import Aftermath
 from ops_system.master.instances.rules import Action, Record
 from ops_system.master.instances.service import Instances
@@ -78,12 +80,13 @@ class Driver:
         self._foresight = foresight
         self._links = links
         self._jobs: asyncio.Queue[str] = asyncio.Queue()
-        self._bells: dict[str, asyncio.Event] = {}
+        self._bells: dict[str, list[asyncio.Event]] = {}  # one for each lane
         bus.subscribe(Changed, self._on_changed)
 
     def _on_changed(self, event: Changed) -> None:
-        if event.topic == OPERATIONS_TOPIC and event.key in self._bells:
-            self._bells[event.key].set()
+        if event.topic == OPERATIONS_TOPIC:
+            for bell in self._bells.get(event.key, ()):
+                bell.set()
 
     def begin(self, operation_id: str) -> None:
         """See this operation to its end."""
@@ -100,23 +103,45 @@ class Driver:
                 spawn(group, self._carry_out(operation_id), f"configuration {operation_id}")
 
     async def _carry_out(self, operation_id: str) -> None:
-        self._bells[operation_id] = asyncio.Event()
+        self._bells[operation_id] = []
         try:
-            for target in (await self._operations.get(operation_id)).targets:
-                await self._see_to_end(operation_id, target.id)
+            waves = await self._waves_of(operation_id)
+            for wave in waves.waves:
+                await self._carry_wave(operation_id, wave, waves.max_parallel)
         finally:
             del self._bells[operation_id]
 
-    async def _see_to_end(self, operation_id: str, target_id: str) -> None:
+    async def _waves_of(self, operation_id: str) -> Waves:
+        waves = await store.find(self._database, operation_id)
+        if waves is not None:
+            return waves
+        targets = (await self._operations.get(operation_id)).targets
+        return Waves(1, [[target.id for target in targets]])
+
+    async def _carry_wave(self, operation_id: str, wave: list[str], max_parallel: int) -> None:
+        left = iter(wave)
+        async with asyncio.TaskGroup() as group:
+            for lane in range(min(max_parallel, len(wave))):
+                spawn(group, self._carry_lane(operation_id, left), f"configuration {operation_id} {lane}")
+
+    async def _carry_lane(self, operation_id: str, left: Iterator[str]) -> None:
+        """See one target after the other to its end; `left` is shared by the lanes of a wave."""
+        bell = asyncio.Event()
+        self._bells[operation_id].append(bell)
+        for target_id in left:
+            await self._see_to_end(operation_id, target_id, bell)
+        self._bells[operation_id].remove(bell)
+
+    async def _see_to_end(self, operation_id: str, target_id: str, bell: asyncio.Event) -> None:
         """See one target to its end, however long the database cannot be written."""
         while True:
             try:
-                return await self._one(operation_id, target_id)
+                return await self._one(operation_id, target_id, bell)
             except (StorageFull, Unavailable) as problem:
                 _log.warning("configuration %s waits: %s", operation_id, problem.message)
                 await asyncio.sleep(RETRY_S)
 
-    async def _one(self, operation_id: str, target_id: str) -> None:
+    async def _one(self, operation_id: str, target_id: str, bell: asyncio.Event) -> None:
         after = Aftermath()
         reload: Record | None = None
         async with self._database.transaction() as tx:
@@ -124,14 +149,14 @@ class Driver:
             target = find_target(operation, target_id)
             if target is None or target.state in ENDED:
                 return
-            if any(one.state is OperationState.FAILED for one in operation.targets):
+            if is_halted(target, operation.targets):
                 await self._end(tx, operation_id, target_id, _HALTED, after)
             else:
                 reload = await self._begin(tx, operation, target, after)
         self._instances.release(after)
         if reload is not None:
             await self._finish(operation_id, target_id, await self._reload(reload))
-        await self._wait(operation_id, target_id)
+        await self._wait(operation_id, target_id, bell)
 
     async def _begin(
         self, tx: Transaction, operation: Operation, target: OperationTarget, after: Aftermath
@@ -205,9 +230,8 @@ class Driver:
     async def _end(self, tx: Transaction, operation_id: str, target_id: str, end: TargetEnd, after: Aftermath) -> None:
         await after.end_target(self._operations, tx, operation_id, target_id, end)
 
-    async def _wait(self, operation_id: str, target_id: str) -> None:
+    async def _wait(self, operation_id: str, target_id: str, bell: asyncio.Event) -> None:
         """Return when the target has ended: a restart ends by what the instance reports."""
-        bell = self._bells[operation_id]
         while True:
             bell.clear()
             target = find_target(await self._operations.get(operation_id), target_id)

@@ -4,8 +4,12 @@ only files differ, it runs, it has a reload command    reload
 anything else differs, it runs                         restart
 it does not run                                        at_start: it takes the change with its next start
 the module plans another version                       rollout: a rollout brings both
+
+They get it in waves: instances of one system and one place in its start order. Inside a wave at most `max_parallel` are
+at work at once; the first failure lets none begin any more, and those at work go on to their end.
 """
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 import msgspec
@@ -17,10 +21,12 @@ from ops_system.model.errors import Invalid
 from ops_system.model.formats import Fault
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.model.instances import Desired, InstanceSpec
+from ops_system.model.operations import OperationState, OperationTarget
 from ops_system.model.reasons import Reason
 from ops_system.model.systems import Module
 
 FILES = "config_files"
+MAX_PARALLEL = 100
 
 
 class How(StrEnum):
@@ -53,9 +59,10 @@ class ConfigLook(Reach, frozen=True, forbid_unknown_fields=True):
 
 
 class ConfigApply(Reach, frozen=True, forbid_unknown_fields=True):
-    """Whom to bring up to date. With `template_id`: `version` is approved first."""
+    """Whom to bring up to date, at most `max_parallel` at once. With `template_id`: `version` is approved first."""
 
     version: int | None = None
+    max_parallel: int = 1
 
 
 class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,12 +111,46 @@ class ImpactPlan(msgspec.Struct, frozen=True):
     restarts: int
 
 
+class Waves(msgspec.Struct, frozen=True):
+    """How an operation goes through its instances: wave after wave, inside one at most `max_parallel` at once."""
+
+    max_parallel: int
+    waves: list[list[str]]
+
+
 def check_reach(reach: Reach) -> None:
     """Raise `Invalid` unless exactly one thing is named."""
     named = [reach.template_id, reach.system_id, reach.module_id, reach.instance_id]
     if sum(map(bool, named)) != 1:
         words = "$: exactly one of template_id, system_id, module_id, instance_id"
         raise Invalid(words, problems=[words])
+
+
+def check_parallel(max_parallel: int) -> None:
+    """Raise `Invalid` unless so many instances may be at work at once."""
+    if not 1 <= max_parallel <= MAX_PARALLEL:
+        words = f"$.max_parallel: between 1 and {MAX_PARALLEL}"
+        raise Invalid(words, problems=[words])
+
+
+def waves_of(max_parallel: int, placed: Iterable[tuple[tuple[str, int], str]]) -> Waves:
+    """Return the waves of instances that stand in start order, each with its system and its place in that order."""
+    waves: dict[tuple[str, int], list[str]] = {}
+    for place, instance_id in placed:
+        waves.setdefault(place, []).append(instance_id)
+    return Waves(max_parallel, list(waves.values()))
+
+
+def keep_of(waves: Waves, instance_ids: Collection[str]) -> Waves:
+    """Return the waves with these instances alone."""
+    kept = [[one for one in wave if one in instance_ids] for wave in waves.waves]
+    return Waves(waves.max_parallel, [wave for wave in kept if wave])
+
+
+def is_halted(target: OperationTarget, targets: Iterable[OperationTarget]) -> bool:
+    """Return whether this one may not begin any more: another failed. What is at work goes on to its end."""
+    has_begun = target.state is not OperationState.PENDING
+    return not has_begun and any(one.state is OperationState.FAILED for one in targets)
 
 
 def how_of(sight: Sight, module: Module) -> How:

@@ -4,11 +4,13 @@ A plan is the change itself inside a transaction that is undone. Applying is an 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NoReturn
 
 import msgspec
 
 from ops_system.master.audit.service import Audit
+from ops_system.master.configs import store
 from ops_system.master.configs.driver import KIND, STEPS, Driver
 from ops_system.master.configs.foresight import Foresight, Sight
 from ops_system.master.configs.rules import (
@@ -22,10 +24,14 @@ from ops_system.master.configs.rules import (
     PreviewBody,
     Reach,
     TemplatePreview,
+    Waves,
+    check_parallel,
     check_reach,
     file_changes,
     how_of,
+    keep_of,
     plan_of,
+    waves_of,
 )
 from ops_system.master.instances.placing import facts_of
 from ops_system.master.instances.rendering import render_files
@@ -176,30 +182,38 @@ class Configs:
 
     # --- acts -----------------------------------------------------------------------------------------------------
     async def apply(self, body: ConfigApply, actor: Principal) -> Operation:
-        """Bring what runs up to date, one instance after the other; the first failure stops it.
+        """Bring what runs up to date, wave after wave in start order; the first failure lets none begin any more.
 
         Raises `NotFound`, `Invalid`, `Forbidden`, and `NotAllowed` when nothing would change or something stands in
         the way of an instance (a file that is no YAML once rendered, say); nothing has changed then.
         """
         check_reach(body)
+        check_parallel(body.max_parallel)
         async with self._database.transaction() as tx:
             if body.template_id and body.version is not None:
                 await self._templates.write_approval(tx, body.template_id, body.version, actor)
             plan = await self._look(tx, body, actor)
             _check_possible(plan)
-            wanted = {item.instance_id for item in plan.items if item.how in NOW}
-            ordered = [item.instance_id for item in plan.items if item.instance_id in wanted]
-            operation = await self._create(tx, ordered, body, actor)
+            waves = await self._waves(tx, plan, body.max_parallel)
+            operation = await self._create(tx, waves, body, actor)
         if body.template_id and body.version is not None:
             self._templates.show(await self._templates.get(body.template_id))
         self._operations.publish(operation)
         self._driver.begin(operation.id)
         return operation
 
-    async def _create(
-        self, tx: Transaction, instance_ids: Sequence[str], reach: Reach | None, actor: Principal
-    ) -> Operation:
-        records = [await self._instances.find_record(tx, instance_id, actor) for instance_id in instance_ids]
+    async def _waves(self, tx: Transaction, plan: ImpactPlan, max_parallel: int) -> Waves:
+        placed = []
+        for item in plan.items:
+            if item.how in NOW:
+                record = await self._instances.find_record(tx, item.instance_id)
+                module = await self._systems.get_module(record.spec.module_id, tx)
+                placed.append(((item.system_id, module.start_order), str(item.instance_id)))
+        return waves_of(max_parallel, placed)
+
+    async def _create(self, tx: Transaction, waves: Waves, reach: Reach | None, actor: Principal) -> Operation:
+        ordered = chain.from_iterable(waves.waves)
+        records = [await self._instances.find_record(tx, instance_id, actor) for instance_id in ordered]
         operation = await self._operations.create(
             tx,
             KIND,
@@ -208,6 +222,7 @@ class Configs:
             targets=[self._instances.target_of(record) for record in records],
             steps=STEPS,
         )
+        await store.insert(tx, operation.id, waves)
         details: dict[str, object] = {"operation": operation.id, "instances": len(records)}
         if reach is not None:
             details |= {name: value for name, value in msgspec.structs.asdict(reach).items() if value}
@@ -231,7 +246,8 @@ class Configs:
         """Do the same with the instances that failed or were cancelled, as a new operation."""
         again = [target.id for target in operation.targets if target.state is not OperationState.SUCCEEDED]
         async with self._database.transaction() as tx:
-            made = await self._create(tx, again, None, actor)
+            before = await store.find(tx, operation.id) or Waves(1, [again])
+            made = await self._create(tx, keep_of(before, again), None, actor)
         self._operations.publish(made)
         self._driver.begin(made.id)
         return made
