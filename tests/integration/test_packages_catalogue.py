@@ -1,8 +1,11 @@
 import base64
+import errno
 import hashlib
+import random
 
 import pytest
 
+from ops_system.master.packages import parts, writeback
 from ops_system.master.packages.rules import PackageQuery
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Conflict, Invalid, NotFound, StorageFull, TooLarge, Unavailable
@@ -186,3 +189,30 @@ async def test_an_upload_outlives_a_store_that_is_away(desk, monkeypatch):
             await desk.packages.complete_upload(upload.id, ANN)
     assert (await desk.packages.complete_upload(upload.id, ANN))[1]
     assert [path.name for path in files_in(desk)] == [hashlib.sha256(data).hexdigest()]
+
+
+async def test_an_upload_whose_bytes_the_disk_lost_begins_anew(desk, monkeypatch):
+    data = good_zip(name="web", version="5")
+    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
+    await desk.packages.add_part(upload.id, 0, chunks(data))
+    with monkeypatch.context() as full:
+        full.setattr(writeback, "sync_file", lambda _path: OSError(errno.ENOSPC, "no room"))
+        with pytest.raises(StorageFull, match="make room"):
+            await desk.packages.complete_upload(upload.id, ANN)
+    assert (await desk.packages.get_upload(upload.id)).received_bytes == 0
+    await desk.packages.add_part(upload.id, 0, chunks(data))
+    assert (await desk.packages.complete_upload(upload.id, ANN))[1]
+
+
+async def test_the_disk_follows_while_a_large_upload_comes_in(desk, monkeypatch):
+    monkeypatch.setattr(parts, "EVERY_BYTES", 2_000_000)
+    monkeypatch.setattr(parts, "PIECE_BYTES", 500_000)
+    synced = []
+    real = writeback.sync_file
+    monkeypatch.setattr(writeback, "sync_file", lambda path: synced.append(path.stat().st_size) or real(path))
+    data = good_zip([Member("noise", random.Random(1).randbytes(5_000_000))], name="web", version="6")
+    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
+    await desk.packages.add_part(upload.id, 0, chunks(data))
+    assert len(synced) >= 1
+    await desk.packages.complete_upload(upload.id, ANN)
+    assert synced[-1] == len(data)

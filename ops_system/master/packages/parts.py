@@ -8,17 +8,22 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from ops_system.master.packages.writeback import EVERY_BYTES, Writeback
+from ops_system.model.archives import Entry
 from ops_system.model.errors import Invalid, StorageFull, TooLarge
 from ops_system.model.manifest import Manifest
-from ops_system.runtime.archives import inspect_zip, read_manifest
+from ops_system.runtime.archives import ArchiveListing, inspect_zip, read_manifest
 from ops_system.runtime.inflate import unpack_entry
 
 PIECE_BYTES = 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024  # left free for the database
+_THREADS = 2
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -28,6 +33,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._digests: dict[str, _Digest] = {}
+        self._writeback = Writeback()
 
     def sweep(self, keep: Collection[str]) -> None:
         """Make the folder and remove every file that belongs to no upload in `keep`. Blocking."""
@@ -59,22 +65,44 @@ class Parts:
             )
 
     async def append(self, upload_id: str, stream: AsyncIterable[bytes], limit_bytes: int) -> None:
-        """Write `stream` behind what is there, and fsync it.
+        """Write `stream` behind what is there; the disk follows (`settle` waits for it).
 
         Raises `TooLarge` past `limit_bytes` in all (nothing of the surplus is kept), `StorageFull`, `Invalid` when
         the sender breaks off.
         """
         self.check_room(0)
         try:
-            file = await asyncio.to_thread(_open_end, self.path_of(upload_id))
+            path = self.path_of(upload_id)
+            file = await asyncio.to_thread(_open_end, path)
             try:
-                await _copy(stream, file, limit_bytes, self._digest_of(upload_id, file.tell()))
+                target = _Target(file, self._digest_of(upload_id, file.tell()), partial(self._writeback.start, path))
+                await _copy(stream, target, limit_bytes)
             finally:
-                await asyncio.to_thread(_close, file)
+                await asyncio.to_thread(file.close)
         except OSError as problem:
             if problem.errno not in _NO_SPACE:
                 raise
             raise StorageFull("the disk became full while the part was written; make room and go on") from problem
+
+    def start_sync(self, upload_id: str) -> None:
+        """Begin to bring what arrived to the disk; `settle` waits for it."""
+        self._writeback.start(self.path_of(upload_id))
+
+    async def settle(self, upload_id: str) -> None:
+        """Return when all that arrived is on the disk.
+
+        Raises `StorageFull`, OSError: nobody knows then which bytes the disk has lost, so none count as arrived.
+        """
+        path = self.path_of(upload_id)
+        try:
+            await self._writeback.finish(path)
+        except OSError as problem:
+            await asyncio.to_thread(os.truncate, path, 0)
+            if problem.errno not in _NO_SPACE:
+                raise
+            raise StorageFull(
+                "the disk became full while the upload was written; make room, send it again"
+            ) from problem
 
     def digest(self, upload_id: str) -> str:
         """Return the sha256 of what arrived: known already, unless the master was started anew meanwhile. Blocking."""
@@ -93,6 +121,7 @@ class Parts:
     def remove(self, upload_id: str) -> None:
         """Remove an upload's bytes. Blocking."""
         self._digests.pop(upload_id, None)
+        self._writeback.forget(upload_id)
         self.path_of(upload_id).unlink(missing_ok=True)
 
 
@@ -109,27 +138,45 @@ class _Digest:
         self.size_bytes += len(piece)
 
 
-async def _copy(stream: AsyncIterable[bytes], file: BinaryIO, limit_bytes: int, digest: _Digest | None) -> None:
+class _Target:
+    """The file of an upload under way, its running hash (None: begun by an earlier process), and the disk's turn."""
+
+    def __init__(self, file: BinaryIO, digest: _Digest | None, start_sync: Callable[[], None]) -> None:
+        self.size_bytes = file.tell()
+        self._file = file
+        self._digest = digest
+        self._start_sync = start_sync
+        self._synced_bytes = self.size_bytes
+
+    def take(self, piece: bytes) -> None:
+        """Write and hash. Blocking."""
+        self._file.write(piece)
+        if self._digest is not None:
+            self._digest.add(piece)
+
+    def advance(self) -> None:
+        """Let the disk follow every now and then."""
+        if self.size_bytes - self._synced_bytes >= EVERY_BYTES:
+            self._synced_bytes = self.size_bytes
+            self._start_sync()
+
+
+async def _copy(stream: AsyncIterable[bytes], target: _Target, limit_bytes: int) -> None:
     """Write and hash in a thread while the next piece comes in."""
-    loop, size_bytes = asyncio.get_running_loop(), file.tell()
+    loop = asyncio.get_running_loop()
     under_way: asyncio.Future[None] | None = None
     try:
         async for piece in pieces(stream):
-            size_bytes += len(piece)
-            if size_bytes > limit_bytes:
+            target.size_bytes += len(piece)
+            if target.size_bytes > limit_bytes:
                 raise TooLarge(f"the upload was announced with {limit_bytes} bytes; more came", limit_bytes=limit_bytes)
             if under_way is not None:
                 await under_way
-            under_way = loop.run_in_executor(None, _take, file, piece, digest)
+                target.advance()
+            under_way = loop.run_in_executor(None, target.take, piece)
     finally:
         if under_way is not None:
             await asyncio.shield(under_way)
-
-
-def _take(file: BinaryIO, piece: bytes, digest: _Digest | None) -> None:
-    file.write(piece)
-    if digest is not None:
-        digest.add(piece)
 
 
 async def pieces(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -139,17 +186,19 @@ async def pieces(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """
     from aiohttp import ClientPayloadError, web
 
-    piece, broken = bytearray(), None
+    chunks: list[bytes] = []
+    size_bytes, broken = 0, None
     try:
         async for chunk in stream:
-            piece += chunk
-            if len(piece) >= PIECE_BYTES:
-                yield bytes(piece)
-                piece.clear()
+            chunks.append(chunk)
+            size_bytes += len(chunk)
+            if size_bytes >= PIECE_BYTES:
+                yield b"".join(chunks)
+                chunks, size_bytes = [], 0
     except (ConnectionError, ClientPayloadError, web.RequestPayloadError, TimeoutError) as problem:
         broken = problem
-    if piece:
-        yield bytes(piece)
+    if chunks:
+        yield b"".join(chunks)
     if broken is not None:
         raise Invalid("the upload broke off before its end; send it again", problems=["$: incomplete"]) from broken
 
@@ -167,11 +216,29 @@ def read_package(path: Path) -> Manifest:
     """
     listing = inspect_zip(path)
     manifest = read_manifest(path, listing)
-    with path.open("rb") as file:
-        for entry in listing.entries:
-            for _ in unpack_entry(file, entry, listing.offsets[entry.name]) if not entry.is_dir else ():
-                pass  # reading is the check
+    _check_files(path, listing)
     return manifest
+
+
+def _check_files(path: Path, listing: ArchiveListing) -> None:
+    """Read every file of the zip, large archives in two threads: reading is the check, and zlib releases the GIL.
+
+    The sha256 proves only that the bytes are the sender's; that they are a whole zip is found here, not on the nodes.
+    """
+    files = sorted((entry for entry in listing.entries if not entry.is_dir), key=lambda entry: -entry.packed_bytes)
+    if listing.file_bytes < PIECE_BYTES:
+        _read_files(path, listing, files)
+        return
+    with ThreadPoolExecutor(_THREADS, "check") as pool:
+        for _ in pool.map(partial(_read_files, path, listing), [files[turn::_THREADS] for turn in range(_THREADS)]):
+            pass
+
+
+def _read_files(path: Path, listing: ArchiveListing, files: Collection[Entry]) -> None:
+    with path.open("rb", buffering=0) as file:
+        for entry in files:
+            for _ in unpack_entry(file, entry, listing.offsets[entry.name]):
+                pass
 
 
 def _open_end(path: Path) -> BinaryIO:
@@ -179,9 +246,3 @@ def _open_end(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, flags, 0o600), "ab")
     file.seek(0, os.SEEK_END)
     return file
-
-
-def _close(file: BinaryIO) -> None:
-    with file:
-        file.flush()
-        os.fsync(file.fileno())

@@ -266,7 +266,9 @@ class Packages:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(self._parts.digest, upload.id)
         check_digest(upload.sha256, sha256)
+        self._parts.start_sync(upload.id)
         manifest = await asyncio.to_thread(read_package, path)
+        await self._parts.settle(upload.id)
 
         async def keep() -> BlobInfo:
             return await self._blobs.put(path, sha256, is_hashed=True)
