@@ -165,6 +165,7 @@ export default {
     columns: 'Columns',
     compact: 'Compact rows',
     count: '{shown} of {total}',
+    filter: 'Filter',
     newer: 'Newer',
     nothing: 'Nothing matches.',
     older: 'Older',
@@ -1663,7 +1664,7 @@ export default {
   },
   tokens: {
     create: 'New API token',
-    days: '{count} days',
+    days: '{count} d',
     expired: 'expired',
     expires: 'Expires',
     idc: 'Data centre',

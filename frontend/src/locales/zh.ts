@@ -160,6 +160,7 @@ const zh: typeof en = {
     columns: '列',
     compact: '紧凑行高',
     count: '{shown} / {total}',
+    filter: '过滤',
     newer: '较新',
     nothing: '没有匹配项。',
     older: '较旧',
