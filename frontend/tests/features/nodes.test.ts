@@ -11,11 +11,12 @@ describe('versions of the worker', () => {
   it('are the reserved packages, the newest first', () => {
     const all = [
       program('ops-worker', '0.9.0'),
+      program('ops-worker', '0.10.0-rc1'),
       program('web', '3.0.0'),
       program('ops-worker-arm64', '0.10.0'),
       program('ops-workers', '9.0.0'),
     ]
-    expect(workerPackages(all).map(({ version }) => version)).toEqual(['0.10.0', '0.9.0'])
+    expect(workerPackages(all).map(({ version }) => version)).toEqual(['0.10.0', '0.10.0-rc1', '0.9.0'])
   })
   it('are for nodes of their platform that run another one and can be reached', () => {
     expect(obstacleOf(node({}), program('ops-worker', '0.2.0'))).toBe('')

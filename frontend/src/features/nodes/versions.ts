@@ -1,6 +1,7 @@
 /** Which programs of the worker the catalogue has, and for which nodes each is. Pure; the server has the last word. */
 import type { Node, Package } from '@/api/types'
 import { compareText } from '@/shared/collate'
+import { compareVersion } from '@/shared/versions'
 
 const RESERVED = /^ops-worker(-.*)?$/
 
@@ -8,7 +9,7 @@ const RESERVED = /^ops-worker(-.*)?$/
 export function workerPackages(packages: Iterable<Package>): Package[] {
   return [...packages]
     .filter(({ name }) => RESERVED.test(name))
-    .sort((a, b) => compareText(b.version, a.version) || compareText(a.name, b.name))
+    .sort((a, b) => compareVersion(b.version, a.version) || compareText(a.name, b.name))
 }
 
 /** Why this node would not take it: it runs this version, or its machine is another kind. Empty: it would. */
