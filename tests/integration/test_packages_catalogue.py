@@ -175,6 +175,33 @@ async def test_the_same_bytes_announced_again_are_the_same_upload(desk):
     assert package.sha256 == sha256
 
 
+async def test_a_sender_finds_its_upload_again_without_knowing_the_sha256(desk):
+    data, key = good_zip(name="web", version="7"), "a" * 64
+    upload, _ = await desk.packages.begin_upload(len(data), None, ANN, key)
+    await desk.packages.add_part(upload.id, 0, chunks(data[:50]))
+    again, is_new = await desk.packages.begin_upload(len(data), None, ANN, key)
+    assert (again.id, again.received_bytes, is_new) == (upload.id, 50, False)
+    for other in [(len(data), None, ANN, None), (len(data), None, ANN, "b" * 64), (len(data), None, BOB, key)]:
+        assert (await desk.packages.begin_upload(*other))[1]
+    with pytest.raises(Invalid, match="sender_key"):
+        await desk.packages.begin_upload(len(data), None, ANN, "mine")
+    await desk.packages.add_part(upload.id, 50, chunks(data[50:]))
+    package, _ = await desk.packages.complete_upload(upload.id, ANN, "", hashlib.sha256(data).hexdigest())
+    assert package.version == "7"
+
+
+async def test_bytes_other_than_the_sender_read_are_refused(desk):
+    data = good_zip(name="web", version="8")
+    upload, _ = await desk.packages.begin_upload(len(data), None, ANN, "a" * 64)
+    await desk.packages.add_part(upload.id, 0, chunks(data))
+    with pytest.raises(Invalid, match="64 hexadecimal"):
+        await desk.packages.complete_upload(upload.id, ANN, "", "short")
+    with pytest.raises(Invalid, match="send it again"):
+        await desk.packages.complete_upload(upload.id, ANN, "", "0" * 64)
+    assert files_in(desk) == []
+    assert (await desk.packages.begin_upload(len(data), None, ANN, "a" * 64))[1]
+
+
 async def test_an_upload_outlives_a_store_that_is_away(desk, monkeypatch):
     data = good_zip(name="web", version="4")
     upload, _ = await desk.packages.begin_upload(len(data), None, ANN)

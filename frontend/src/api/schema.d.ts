@@ -1170,19 +1170,27 @@ export interface components {
     /**
      * NewUpload
      * @description An upload in parts: how many bytes will come, and (optionally) their sha256, checked at the end.
+     *
+     *         `sender_key`: 64 hex digits of the sender's own making; its unfinished upload is found again by them.
      */
     NewUpload: {
       size_bytes: number
       /** @default null */
       sha256: string | null
+      /** @default null */
+      sender_key: string | null
     }
     /**
      * CompleteUpload
      * @description `signature`: the content of `ZIP.sig` in base64, for a package that its publisher signed.
+     *
+     *         `sha256`: of all that was sent, for a sender that learnt it on the way; other bytes are refused.
      */
     CompleteUpload: {
       /** @default  */
       signature: string
+      /** @default null */
+      sha256: string | null
     }
     /**
      * UserCreate

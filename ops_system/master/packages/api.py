@@ -21,16 +21,24 @@ _UPLOAD_ERRORS = ("invalid", "conflict", "too_large", "unsupported_media", "stor
 
 
 class NewUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An upload in parts: how many bytes will come, and (optionally) their sha256, checked at the end."""
+    """An upload in parts: how many bytes will come, and (optionally) their sha256, checked at the end.
+
+    `sender_key`: 64 hex digits of the sender's own making; its unfinished upload is found again by them.
+    """
 
     size_bytes: int
     sha256: str | None = None
+    sender_key: str | None = None
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`signature`: the content of `ZIP.sig` in base64, for a package that its publisher signed."""
+    """`signature`: the content of `ZIP.sig` in base64, for a package that its publisher signed.
+
+    `sha256`: of all that was sent, for a sender that learnt it on the way; other bytes are refused.
+    """
 
     signature: str = ""
+    sha256: str | None = None
 
 
 class PartQuery(msgspec.Struct, frozen=True):
@@ -255,7 +263,8 @@ def _download_routes(service: Packages) -> list[Route]:
 
 def _upload_routes(service: Packages) -> list[Route]:
     async def create_upload(call: Call) -> Reply:
-        upload, is_new = await service.begin_upload(call.body.size_bytes, call.body.sha256, call.principal)
+        body = call.body
+        upload, is_new = await service.begin_upload(body.size_bytes, body.sha256, call.principal, body.sender_key)
         return Reply(upload, status=201 if is_new else 200)
 
     async def get_upload(call: Call) -> UploadView:
@@ -265,7 +274,9 @@ def _upload_routes(service: Packages) -> list[Route]:
         return await service.add_part(call.params["id"], call.query.offset, _chunks(call))
 
     async def complete_upload(call: Call) -> Reply:
-        return _created(await service.complete_upload(call.params["id"], call.principal, call.body.signature))
+        body = call.body
+        made = await service.complete_upload(call.params["id"], call.principal, body.signature, body.sha256)
+        return _created(made)
 
     async def abort_upload(call: Call) -> Nothing:
         await service.abort_upload(call.params["id"], call.principal)

@@ -52,10 +52,10 @@ def check_digest(expected: str | None, actual: str) -> None:
         raise Invalid(f"the upload was damaged on its way ({problem}); send it again", problems=[problem])
 
 
-def check_announced_digest(sha256: str | None) -> None:
-    """Raise `Invalid` when an announced sha256 cannot be one."""
+def check_announced_digest(sha256: str | None, field: str = "sha256") -> None:
+    """Raise `Invalid` when an announced sha256 (or a sender's key, of the same form) cannot be one."""
     if sha256 is not None and not SHA256.match(sha256.lower()):
-        problem = "$.sha256: must be 64 hexadecimal digits"
+        problem = f"$.{field}: must be 64 hexadecimal digits"
         raise Invalid(problem, problems=[problem])
 
 

@@ -201,21 +201,23 @@ class Packages:
             package = self._describe(manifest, draft.sha256, draft.size_bytes, actor)
             return await self._shelve(package, draft.keep, actor, presented)
 
-    async def begin_upload(self, size_bytes: int, sha256: str | None, actor: Principal) -> tuple[UploadView, bool]:
+    async def begin_upload(
+        self, size_bytes: int, sha256: str | None, actor: Principal, sender_key: str | None = None
+    ) -> tuple[UploadView, bool]:
         """Announce an upload in parts; return it and whether it is new.
 
-        The same bytes (by `sha256`) announced again by the same actor are the same upload: that is how a sender that
-        was killed goes on. Raises `TooLarge`, `Invalid`, `StorageFull`.
+        The same bytes (by `sha256`), or the same sender's file (by `sender_key`), announced again by the same actor are
+        the same upload: that is how a sender that was killed goes on. Raises `TooLarge`, `Invalid`, `StorageFull`.
         """
         check_size(size_bytes)
         check_announced_digest(sha256)
-        begun = await store.find_begun(self._database, size_bytes, sha256, actor.name) if sha256 else None
+        check_announced_digest(sender_key, "sender_key")
+        upload_id, created_ms = spell_id("up", secrets.token_bytes(10)), to_ms(self._clock.now())
+        upload = store.Upload(upload_id, size_bytes, sha256, created_ms, actor.name, sender_key)
+        begun = await store.find_begun(self._database, upload)
         if begun is not None:
             return self._upload_view(begun), False
         self._parts.check_room(size_bytes)
-        upload = store.Upload(
-            spell_id("up", secrets.token_bytes(10)), size_bytes, sha256, to_ms(self._clock.now()), actor.name
-        )
         async with self._database.transaction() as tx:
             await store.insert_upload(tx, upload)
             details = {"size_bytes": size_bytes}
@@ -238,12 +240,17 @@ class Packages:
             await self._parts.append(upload_id, stream, upload.size_bytes)
         return self._upload_view(upload)
 
-    async def complete_upload(self, upload_id: str, actor: Principal, signature: str = "") -> tuple[Package, bool]:
+    async def complete_upload(
+        self, upload_id: str, actor: Principal, signature: str = "", sha256: str | None = None
+    ) -> tuple[Package, bool]:
         """Make a package of a whole upload; as `upload`. `Conflict` while bytes are missing.
+
+        `sha256` is what the sender found while it sent; other bytes are `Invalid`, as with the one announced.
 
         Accepted or refused, the upload is gone afterwards; it stays while the store is away or full: complete it later.
         """
         presented = self._publishers.read(signature)
+        check_announced_digest(sha256)
         upload = await self._find_upload(upload_id)
         with self._in_use(upload_id):
             received_bytes = self._parts.received_bytes(upload_id)
@@ -251,7 +258,7 @@ class Packages:
                 missing_bytes = upload.size_bytes - received_bytes
                 raise Conflict(f"{missing_bytes} bytes are missing: send them first", received_bytes=received_bytes)
             try:
-                made = await self._accept_upload(upload, actor, presented)
+                made = await self._accept_upload(upload, actor, presented, sha256)
             except (Unavailable, StorageFull):
                 raise
             except OpsError:
@@ -261,11 +268,12 @@ class Packages:
             return made
 
     async def _accept_upload(
-        self, upload: store.Upload, actor: Principal, presented: Presented | None
+        self, upload: store.Upload, actor: Principal, presented: Presented | None, sent_sha256: str | None
     ) -> tuple[Package, bool]:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(self._parts.digest, upload.id)
         check_digest(upload.sha256, sha256)
+        check_digest(sent_sha256, sha256)
         self._parts.start_sync(upload.id)
         manifest = await asyncio.to_thread(read_package, path)
         await self._parts.settle(upload.id)

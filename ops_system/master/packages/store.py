@@ -29,6 +29,7 @@ class Upload(msgspec.Struct, frozen=True):
     sha256: str | None
     created_ms: int
     created_by: str
+    sender_key: str | None = None
 
 
 def _package(row: Row) -> Package:
@@ -194,8 +195,8 @@ async def list_page(reader: Queries, query: PackageQuery) -> tuple[list[Package]
 async def insert_upload(tx: Transaction, upload: Upload) -> None:
     """Write an announced upload."""
     await tx.execute(
-        "INSERT INTO uploads (id, size_bytes, sha256, created_ms, created_by) VALUES (?, ?, ?, ?, ?)",
-        (upload.id, upload.size_bytes, upload.sha256, upload.created_ms, upload.created_by),
+        "INSERT INTO uploads (id, size_bytes, sha256, created_ms, created_by, sender_key) VALUES (?, ?, ?, ?, ?, ?)",
+        (upload.id, upload.size_bytes, upload.sha256, upload.created_ms, upload.created_by, upload.sender_key),
     )
 
 
@@ -205,11 +206,12 @@ async def find_upload(reader: Queries, upload_id: str) -> Upload | None:
     return None if row is None else _upload(row)
 
 
-async def find_begun(reader: Queries, size_bytes: int, sha256: str, actor_name: str) -> Upload | None:
-    """Return the latest unfinished upload of these bytes by this actor."""
+async def find_begun(reader: Queries, wanted: Upload) -> Upload | None:
+    """Return the latest unfinished upload of the same bytes, or the same sender's file, by the same actor."""
     row = await reader.fetch_one(
-        "SELECT * FROM uploads WHERE size_bytes = ? AND sha256 = ? AND created_by = ? ORDER BY created_ms DESC",
-        (size_bytes, sha256, actor_name),
+        "SELECT * FROM uploads WHERE size_bytes = ? AND created_by = ? AND (sha256 = ? OR sender_key = ?)"
+        " ORDER BY created_ms DESC",
+        (wanted.size_bytes, wanted.created_by, wanted.sha256, wanted.sender_key),
     )
     return None if row is None else _upload(row)
 
@@ -225,4 +227,4 @@ async def delete_upload(tx: Transaction, upload_id: str) -> None:
 
 
 def _upload(row: Row) -> Upload:
-    return Upload(row["id"], row["size_bytes"], row["sha256"], row["created_ms"], row["created_by"])
+    return Upload(row["id"], row["size_bytes"], row["sha256"], row["created_ms"], row["created_by"], row["sender_key"])
