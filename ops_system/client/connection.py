@@ -6,7 +6,7 @@ The standard library's client keeps the start quick; WebSockets (`sockets`) brin
 import contextlib
 import http.client
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -24,7 +24,7 @@ _PIECE_BYTES = 256 * 1024
 _FIRST_ERROR = 400
 _ANY_KEY = "b3BzLWFza3MtZm9yLXdvcmQ="  # 16 bytes in base64; nothing rests on them
 Query = Mapping[str, str | int | bool | None]
-Body = bytes | BinaryIO | None
+Body = bytes | BinaryIO | Iterable[memoryview] | None
 
 
 class Master:
@@ -60,13 +60,16 @@ class Master:
     def send(
         self, method: str, path: str, data: Body, headers: Mapping[str, str], query: Query | None = None
     ) -> Answer:
-        """Send one request with these bytes, or a file's. Raises Refused, Unavailable."""
+        """Send one request with these bytes, a file's, or those of pieces. Raises Refused, Unavailable.
+
+        A request may be sent twice: pieces that are iterated again must begin anew.
+        """
         answer = self._exchange(method, spell(path, query), data, headers)
         if answer.status < _FIRST_ERROR:
             return answer
         refusal = _refusal(answer)
         if refusal.answer_code == "step_up_required" and self._prove(self):
-            if data is not None and not isinstance(data, bytes):
+            if data is not None and hasattr(data, "seek"):
                 data.seek(0)
             answer = self._exchange(method, spell(path, query), data, headers)
             if answer.status < _FIRST_ERROR:
@@ -145,9 +148,11 @@ class Master:
         parts = urlsplit(self.context.url)
         host = parts.hostname or ""
         if parts.scheme == "http":
-            return http.client.HTTPConnection(host, parts.port, timeout=self._timeout_s)
+            return http.client.HTTPConnection(host, parts.port, timeout=self._timeout_s, blocksize=_PIECE_BYTES)
         context = tls_context(self.context.ca_pem)
-        return http.client.HTTPSConnection(host, parts.port, timeout=self._timeout_s, context=context)
+        return http.client.HTTPSConnection(
+            host, parts.port, timeout=self._timeout_s, context=context, blocksize=_PIECE_BYTES
+        )
 
     @contextlib.contextmanager
     def _speaking(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """`ops packages push`: a zip to the master. Large ones go in parts; a broken connection goes on where it stopped."""
 
-import hashlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ops_system.cli import EXIT_FINE, Argument
@@ -12,11 +12,11 @@ from ops_system.client.render import clean
 from ops_system.client.shapes import Json, Refused
 from ops_system.model.errors import Unavailable, UsageError
 from ops_system.model.quantities import format_size
+from ops_system.runtime.outgoing import Outgoing, sender_key
 
 WHOLE_BYTES = 16 * 1024 * 1024  # up to here one request
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 64 * 1024 * 1024
 TRIES, BETWEEN_S = 6, 1.0
-_HASH_BYTES = 1 << 20
 
 
 def push(desk: Desk) -> int:
@@ -40,35 +40,52 @@ def _whole(master: Master, path: Path) -> Json:
 
 
 def _in_parts(desk: Desk, path: Path, size_bytes: int) -> Json:
-    wanted = {"size_bytes": size_bytes, "sha256": _sha256(path)}
+    wanted = {"size_bytes": size_bytes, "sender_key": sender_key(path)}
     upload = desk.master.ask("POST", "/uploads", wanted).json()
     place = fill("/uploads/{id}", {"id": str(upload["id"])})
     try:
-        _send_parts(desk, path, place, size_bytes)
-        return desk.master.ask("POST", f"{place}/complete", {}).json()
+        with Outgoing(path) as outgoing:
+            _send_parts(desk, outgoing, place, int(upload["received_bytes"]), size_bytes)
+            return desk.master.ask("POST", f"{place}/complete", {"sha256": outgoing.sha256()}).json()
     except (Refused, KeyboardInterrupt):
         desk.master.close()
         desk.master.ask("DELETE", place)
         raise
 
 
-def _send_parts(desk: Desk, path: Path, place: str, size_bytes: int) -> None:
-    offset, tries = 0, 0
-    with path.open("rb") as file:
-        while offset < size_bytes:
-            file.seek(offset)
-            try:
-                part = file.read(PART_BYTES)
-                answer = desk.master.send("PUT", place, part, _OCTETS, {"offset": offset}).json()
-                offset, tries = int(answer["received_bytes"]), 0
-            except Unavailable:
-                tries += 1
-                if tries >= TRIES:
-                    raise
-                time.sleep(BETWEEN_S * tries)
-                offset = _received(desk.master, place, offset)
-            _tell(desk, offset, size_bytes)
+def _send_parts(desk: Desk, outgoing: Outgoing, place: str, offset: int, size_bytes: int) -> None:
+    tries = 0
+    while offset < size_bytes:
+        part = _Part(outgoing, offset, min(PART_BYTES, size_bytes - offset), lambda at: _tell(desk, at, size_bytes))
+        headers = {**_OCTETS, "Content-Length": str(part.count)}
+        try:
+            answer = desk.master.send("PUT", place, part, headers, {"offset": offset}).json()
+            offset, tries = int(answer["received_bytes"]), 0
+        except Unavailable:
+            tries += 1
+            if tries >= TRIES:
+                raise
+            time.sleep(BETWEEN_S * tries)
+            offset = _received(desk.master, place, offset)
+        _tell(desk, offset, size_bytes)
     _tell(desk, -1, size_bytes)
+
+
+class _Part:
+    """`count` bytes from `offset` on, as often as they are asked for."""
+
+    def __init__(self, outgoing: Outgoing, offset: int, count: int, tell: Callable[[int], None]) -> None:
+        self.count = count
+        self._outgoing = outgoing
+        self._offset = offset
+        self._tell = tell
+
+    def __iter__(self) -> Iterator[memoryview]:
+        sent_bytes = self._offset
+        for piece in self._outgoing.pieces(self._offset, self.count):
+            yield piece
+            sent_bytes += len(piece)
+            self._tell(sent_bytes)
 
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -88,14 +105,6 @@ def _tell(desk: Desk, offset: int, size_bytes: int) -> None:
         )
         desk.around.stderr.write(f"\r\x1b[K{shown}")
         desk.around.stderr.flush()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_HASH_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def upload_backup(desk: Desk) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ops_system.model.errors import Invalid
@@ -25,9 +26,13 @@ class Built:
 
     path: Path
     manifest: Manifest
-    sha256: str
     size_bytes: int
     files: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """In hex; the file is read for it once. Raises OSError."""
+        return hash_file(self.path)
 
 
 def write_package(folder: SourceFolder, target: Path, progress: Callable[[int], None]) -> Built:
@@ -48,7 +53,7 @@ def write_package(folder: SourceFolder, target: Path, progress: Callable[[int], 
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
     files = sum(not source.is_dir for source in folder.sources)
-    return Built(target, manifest, hash_file(target), target.stat().st_size, files)
+    return Built(target, manifest, target.stat().st_size, files)
 
 
 def _add(archive: zipfile.ZipFile, source: Source, done_bytes: int, progress: Callable[[int], None]) -> int:

@@ -37,7 +37,7 @@ from ops_system.packtool.sources import read_folder
 from ops_system.packtool.starter import write_starter
 from ops_system.packtool.wire import Master
 from ops_system.packtool.words import Words
-from ops_system.runtime.archives import ArchiveListing, hash_file, inspect_zip, read_manifest
+from ops_system.runtime.archives import ArchiveListing, inspect_zip, read_manifest
 from ops_system.runtime.config import expand_value
 
 NAME = "pack-tool"
@@ -191,7 +191,7 @@ def _read_package(path: Path) -> tuple[Built, ArchiveListing]:
     listing = inspect_zip(path)
     manifest = read_manifest(path, listing)
     files = sum(not entry.is_dir for entry in listing.entries)
-    return Built(path, manifest, hash_file(path), listing.file_bytes, files), listing
+    return Built(path, manifest, listing.file_bytes, files), listing
 
 
 def _read_master(parsed: Parsed) -> Master:

@@ -8,7 +8,6 @@ Both end with 201 new · 200 same bytes · 409 other bytes · 401, 403, 413, 422
 `ZIP.sig`, where it lies beside the zip, travels along in base64.
 """
 
-import base64
 import contextlib
 from collections.abc import Callable
 from urllib.parse import quote
@@ -19,9 +18,10 @@ from ops_system.model.errors import Conflict, Forbidden, Invalid, OpsError, Unau
 from ops_system.packtool.archive import Built
 from ops_system.packtool.resume import send_in_parts
 from ops_system.packtool.sending import Sender
-from ops_system.packtool.sign import is_good, read_signature, signature_path
+from ops_system.packtool.sign import read_own_signature
 from ops_system.packtool.wire import Answer, Master, ask, connect, refuse_plain
 from ops_system.packtool.words import Words
+from ops_system.runtime.outgoing import Outgoing
 
 WHOLE_BYTES = 16 * 1024 * 1024  # up to here one request is quicker than going on after a break
 _CREATED, _UNAUTHENTICATED, _FORBIDDEN, _OK = 201, 401, 403, 200
@@ -43,29 +43,24 @@ def push_package(master: Master, built: Built, words: Words, progress: Callable[
     """
     refuse_plain(master, words)
     names = {"name": built.manifest.name, "version": built.manifest.version}
-    with contextlib.closing(connect(master, words)) as connection:
+    with contextlib.closing(connect(master, words)) as connection, Outgoing(built.path) as outgoing:
         path = f"/api/v1/packages/{quote(names['name'])}/{quote(names['version'])}"
         found = _judge(ask(connection, master, path, words), built, words)
         if found:
             return found
-        signature = _read_own_signature(built, words)
-        sender = Sender(connection, master, built, words, progress)
-        answer = send_in_parts(sender, signature) if built.size_bytes > WHOLE_BYTES else sender.send_whole(signature)
+        signature = read_own_signature(built.path, built.size_bytes, words)
+        sender = Sender(connection, master, built, outgoing, words, progress)
+        if built.size_bytes > WHOLE_BYTES:
+            answer = send_in_parts(sender, signature)
+        else:
+            signature.check(outgoing.sha256(), words)
+            answer = sender.send_whole(signature.text)
+        sha256 = outgoing.sha256()
     if answer.status == _CREATED:
-        return words.say("pushed", **names, sha256=built.sha256)
+        return words.say("pushed", **names, sha256=sha256)
     if answer.status == _OK:
         return words.say("pushed.same", **names)
     raise _refusal(answer, built, words)
-
-
-def _read_own_signature(built: Built, words: Words) -> str:
-    """Return the base64 of `ZIP.sig`, empty when there is none. Raises Invalid when it is for other bytes."""
-    path = signature_path(built.path)
-    if not path.exists():
-        return ""
-    if not is_good(read_signature(path), built.sha256, built.size_bytes):
-        raise Invalid(words.say("signature.bad", path=path))
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 def _judge(answer: Answer, built: Built, words: Words) -> str:

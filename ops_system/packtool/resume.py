@@ -1,8 +1,8 @@
 """A large package in parts: what has arrived stays on the master, and the next part begins there.
 
-    POST /api/v1/uploads {size_bytes, sha256}     the master answers with the unfinished upload of these bytes, if any
-    PUT  /api/v1/uploads/ID?offset=N              parts, each on the master's disk when it is answered
-    POST /api/v1/uploads/ID/complete
+    POST /api/v1/uploads {size_bytes, sender_key} the master answers with the unfinished upload of this file, if any
+    PUT  /api/v1/uploads/ID?offset=N              parts; what of them arrived stays, also of one that broke off
+    POST /api/v1/uploads/ID/complete {sha256}     found while sending; the master compares it with what it received
 
 A connection that breaks is opened anew; a push that was killed goes on with the next one.
 """
@@ -13,7 +13,9 @@ import msgspec
 
 from ops_system.model.errors import Unavailable
 from ops_system.packtool.sending import Sender
+from ops_system.packtool.sign import OwnSignature
 from ops_system.packtool.wire import Answer, ask
+from ops_system.runtime.outgoing import sender_key
 
 PART_BYTES = 128 * 1024 * 1024
 TRIES = 6
@@ -31,7 +33,7 @@ class _Upload(msgspec.Struct, frozen=True):
 
 class _Announcement(msgspec.Struct, frozen=True):
     size_bytes: int
-    sha256: str
+    sender_key: str
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -40,12 +42,13 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 class _Completion(msgspec.Struct, frozen=True):
     signature: str
+    sha256: str
 
 
-def send_in_parts(sender: Sender, signature: str) -> Answer:
+def send_in_parts(sender: Sender, signature: OwnSignature) -> Answer:
     """Bring what is missing and complete the upload; return the master's last word, a refusal included.
 
-    Raises Unavailable when `TRIES` in a row brought nothing new.
+    Raises Unavailable when `TRIES` in a row brought nothing new, Invalid when the signature is for other bytes.
     """
     failures, reached = 0, -1
     while True:
@@ -64,8 +67,8 @@ def send_in_parts(sender: Sender, signature: str) -> Answer:
         time.sleep(RETRY_S * 2.0**failures)
 
 
-def _send_rest(sender: Sender, signature: str) -> Answer:
-    announced = _Announcement(sender.built.size_bytes, sender.built.sha256)
+def _send_rest(sender: Sender, signature: OwnSignature) -> Answer:
+    announced = _Announcement(sender.built.size_bytes, sender_key(sender.built.path))
     answer = ask(sender.connection, sender.master, _PATH, sender.words, body=msgspec.json.encode(announced))
     if answer.status not in {_CREATED, _OK}:
         return answer
@@ -78,7 +81,9 @@ def _send_rest(sender: Sender, signature: str) -> Answer:
         offset = msgspec.json.decode(answer.body, type=_Upload).received_bytes
     if sender.connection.sock is not None:
         sender.connection.sock.settimeout(COMPLETE_S)
-    body = msgspec.json.encode(_Completion(signature))
+    sha256 = sender.outgoing.sha256()
+    signature.check(sha256, sender.words)
+    body = msgspec.json.encode(_Completion(signature.text, sha256))
     return ask(sender.connection, sender.master, f"{_PATH}/{upload.id}/complete", sender.words, body=body)
 
 

@@ -1,4 +1,4 @@
-"""Streams bytes of a zip to the master, whole or a part. Used by `push` and `resume`."""
+"""Streams bytes of a zip to the master, whole or a part, and hashes them meanwhile. Used by `push` and `resume`."""
 
 import http.client
 import ssl
@@ -10,8 +10,7 @@ from ops_system.model.quantities import format_size
 from ops_system.packtool.archive import Built
 from ops_system.packtool.wire import Answer, Master, name_of, read_answer
 from ops_system.packtool.words import Words
-
-PIECE_BYTES = 1024 * 1024
+from ops_system.runtime.outgoing import Outgoing
 
 
 @dataclass
@@ -21,6 +20,7 @@ class Sender:
     connection: http.client.HTTPConnection
     master: Master
     built: Built
+    outgoing: Outgoing
     words: Words
     progress: Callable[[int], None]
     sent_bytes: int = 0
@@ -51,14 +51,10 @@ class Sender:
             raise Unavailable(self.words.say("push.cut", **sizes, problem=name_of(error))) from error
 
     def _stream(self, start: int, count: int) -> None:
-        with self.built.path.open("rb", buffering=0) as file:
-            file.seek(start)
-            left = count
-            while left and (piece := file.read(min(PIECE_BYTES, left))):
-                self.connection.send(piece)
-                left -= len(piece)
-                self.sent_bytes += len(piece)
-                self.progress(self.sent_bytes)
+        for piece in self.outgoing.pieces(start, count):
+            self.connection.send(piece)
+            self.sent_bytes += len(piece)
+            self.progress(self.sent_bytes)
 
     def _last_words(self, broken: OSError) -> Answer:
         """A server that refuses answers and closes while we still send; its answer says more than the broken pipe."""

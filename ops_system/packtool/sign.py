@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from ops_system.model.errors import Invalid, NotAllowed
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import publisher_text
+from ops_system.packtool.words import Words
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -102,6 +104,31 @@ def is_good(signature: Signature, sha256: str, size_bytes: int) -> bool:
     except (InvalidSignature, ValueError, binascii.Error):
         return False
     return key_id(raw) == signature.key_id
+
+
+@dataclass(frozen=True)
+class OwnSignature:
+    """What lies beside a zip: `text` is its base64, empty when there is none; `sha256` the bytes it is for."""
+
+    path: Path
+    text: str = ""
+    sha256: str = ""
+
+    def check(self, sha256: str, words: Words) -> None:
+        """Raise Invalid when there is a signature, and it is for other bytes."""
+        if self.text and self.sha256 != sha256:
+            raise Invalid(words.say("signature.bad", path=self.path))
+
+
+def read_own_signature(package: Path, size_bytes: int, words: Words) -> OwnSignature:
+    """Return the signature beside a package of that size; whether it is for its bytes says `check`. Raises Invalid."""
+    path = signature_path(package)
+    if not path.exists():
+        return OwnSignature(path)
+    signature = read_signature(path)
+    if not is_good(signature, signature.sha256, size_bytes):
+        raise Invalid(words.say("signature.bad", path=path))
+    return OwnSignature(path, base64.b64encode(path.read_bytes()).decode(), signature.sha256)
 
 
 def key_id(raw_public_key: bytes) -> str:
