@@ -315,4 +315,6 @@ def test_a_module_overrides_probe_restarts_and_files(admin, fleet):
     stored = fleet.get(f"/modules/{module['id']}")
     assert stored["health"] == {"interval": "7s"}
     assert stored["restart"] == {"policy": "always", "success_codes": [0, 3]}
-    assert stored["config_mounts"] == [{"path": "conf/extra.yaml", "content": "port: ${port.http}\n", "mode": "0640"}]
+    (mount,) = stored["config_mounts"]
+    assert (mount["path"], mount["content"]) == ("conf/extra.yaml", "port: ${port.http}\n")
+    assert (mount["mode"], mount["template"]) == ("0640", "")

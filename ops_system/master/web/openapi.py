@@ -214,8 +214,14 @@ def _content(route: Route, answer: Any, schemas: _Schemas) -> Json:
     if is_json(answer):
         return {_JSON: {"schema": schemas.of(answer)}}
     media = route.media if route.body is not bytes and route.media != _JSON else "application/octet-stream"
-    kind = {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
-    return {media: {"schema": kind}}
+    return {media: {"schema": _kind_of(media)}}
+
+
+def _kind_of(media: str) -> Json:
+    """Return what a body that is no JSON is: a YAML document is described by what it says, others by their bytes."""
+    if media.endswith("/yaml"):
+        return {"type": "object"}
+    return {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
 
 
 def _codes(route: Route) -> list[str]:
