@@ -5,22 +5,15 @@ believed only when its key has that hash. From then on only this authority is be
 """
 
 import contextlib
-import hashlib
 import http.client
 import ipaddress
 import ssl
 from urllib.parse import urlsplit
 
-import msgspec
-
 from ops_system.model.errors import SafetyRefusal, Unavailable, UsageError
+from ops_system.runtime import authorities
 
 TIMEOUT_S = 60.0
-_MAX_CA_BYTES = 1 << 20
-
-
-class _CaAnswer(msgspec.Struct, frozen=True):
-    ca_pem: str
 
 
 def is_loopback(url: str) -> bool:
@@ -57,21 +50,12 @@ def tls_context(ca_pem: str) -> ssl.SSLContext:
 
 def fetch_ca(url: str) -> tuple[str, str]:
     """Return the authority a master claims and its key's SHA-256, both unproven. Raises Unavailable, UsageError."""
-    parts = urlsplit(url)
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.check_hostname = False
-    blind.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S, context=blind)
     try:
-        with contextlib.closing(connection):
-            connection.request("GET", "/api/v1/worker/ca", headers={"Accept": "application/json"})
-            body = connection.getresponse().read(_MAX_CA_BYTES)
+        ca_pem = authorities.fetch_ca(url, TIMEOUT_S)
+        return ca_pem, authorities.key_sha256(ca_pem)
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"{url} does not answer ({str(error) or type(error).__name__})") from error
-    try:
-        ca_pem = msgspec.json.decode(body, type=_CaAnswer).ca_pem
-        return ca_pem, key_sha256(ca_pem)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(f"{url} does not answer like an ops master; check the address") from error
 
 
@@ -84,12 +68,3 @@ def pin_ca(url: str, wanted_sha256: str) -> str:
             " Ask who runs the master for the right value"
         )
     return ca_pem
-
-
-def key_sha256(ca_pem: str) -> str:
-    """Return the SHA-256 of the certificate's SubjectPublicKeyInfo in hex, as in join tokens. Raises ValueError."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()

@@ -4,7 +4,6 @@ The standard library's client is enough, and keeps the executable small.
 """
 
 import contextlib
-import hashlib
 import http.client
 import ipaddress
 import ssl
@@ -15,6 +14,7 @@ import msgspec
 from ops_system.cli import Secret
 from ops_system.model.errors import OpsError, Unavailable, UsageError
 from ops_system.packtool.words import Words
+from ops_system.runtime.authorities import fetch_ca, key_sha256
 
 TIMEOUT_S = 60.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -28,10 +28,6 @@ class Master(msgspec.Struct, frozen=True):
     ca_file: str = ""
     ca_key_sha256: str = ""
     is_plain_allowed: bool = False
-
-
-class _CaAnswer(msgspec.Struct, frozen=True):
-    ca_pem: str
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,47 +72,27 @@ def _tls(master: Master, words: Words) -> ssl.SSLContext:
 
 
 def _fetch_ca(master: Master, words: Words) -> str:
-    """Ask for the CA without trusting the connection, and believe it only by the hash of its key."""
-    parts = urlsplit(master.url)
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.check_hostname = False
-    blind.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S, context=blind)
-    with contextlib.closing(connection):
-        answer = ask(connection, None, "/api/v1/worker/ca", words, url=master.url)
-    ca_pem = answer.body.decode(errors="replace")
-    with contextlib.suppress(msgspec.MsgspecError):
-        ca_pem = msgspec.json.decode(answer.body, type=_CaAnswer).ca_pem
-    if _key_sha256(ca_pem) != master.ca_key_sha256.lower():
-        raise UsageError(words.say("push.other_ca", url=master.url))
-    return ca_pem
-
-
-def _key_sha256(ca_pem: str) -> str:
-    """SHA-256 of the certificate's SubjectPublicKeyInfo, as in join tokens; empty when this is no certificate."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     try:
-        key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
+        ca_pem = fetch_ca(master.url, TIMEOUT_S)
+        if key_sha256(ca_pem) == master.ca_key_sha256.lower():
+            return ca_pem
+    except (OSError, http.client.HTTPException) as error:
+        raise away(master.url, error, words) from error
     except ValueError:
-        return ""
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        pass  # no certificate at all is another one, too
+    raise UsageError(words.say("push.other_ca", url=master.url))
 
 
 def ask(
     connection: http.client.HTTPConnection,
-    master: Master | None,
+    master: Master,
     path: str,
     words: Words,
     *,
-    url: str = "",
     body: bytes | None = None,
 ) -> Answer:
     """Ask by GET, with a JSON `body` by POST. Raises Unavailable when nobody answers."""
-    headers = {"Accept": "application/json"}
-    if master is not None:
-        headers["Authorization"] = f"Bearer {master.token.reveal()}"
+    headers = {"Accept": "application/json", "Authorization": f"Bearer {master.token.reveal()}"}
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
@@ -124,7 +100,7 @@ def ask(
         return read_answer(connection)
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise away(master.url if master else url, error, words) from error
+        raise away(master.url, error, words) from error
 
 
 def read_answer(connection: http.client.HTTPConnection) -> Answer:

@@ -29,8 +29,9 @@ from ops_system.model.errors import Unavailable, UsageError
 from ops_system.model.ids import NodeId
 from ops_system.model.nodes import Fingerprint
 from ops_system.protocol.vouchers import Voucher
+from ops_system.runtime.authorities import key_sha256
 from ops_system.worker.identity import Identity
-from ops_system.worker.tls import key_sha256, trust_for
+from ops_system.worker.tls import trust_for
 
 if TYPE_CHECKING:
     import aiohttp

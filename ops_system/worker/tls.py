@@ -13,15 +13,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 
-def key_sha256(ca_pem: str) -> str:
-    """Return the SHA-256 (hex) of the certificate's SubjectPublicKeyInfo in DER. Raises ValueError."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
 def trusting_context(ca_pem: str) -> ssl.SSLContext:
     """Return a TLS context that trusts this CA and nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
