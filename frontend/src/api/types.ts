@@ -65,6 +65,7 @@ export type ImpactPlan = Schemas['ImpactPlan']
 export type Impact = Schemas['Impact']
 export type Variable = Schemas['Variable']
 export type Given = Schemas['Given']
+export type LayeredValue = Schemas['LayeredValue']
 
 export type Backup = Schemas['Backup']
 export type BackupPage = Schemas['BackupPage']

@@ -19,6 +19,12 @@ export const instances: Feature = {
       component: () => import('./InstancePage.vue'),
     },
     {
+      path: '/instances/:id/environment',
+      name: 'instance-environment',
+      meta: { feature: 'systems' },
+      component: () => import('./InstancePage.vue'),
+    },
+    {
       path: '/modules/:id/logs',
       name: 'moduleLogs',
       meta: { feature: 'systems' },

@@ -21,6 +21,12 @@ export const systems: Feature = {
     { path: '/systems/:systemId/modules/new', name: 'module-new', meta, component },
     { path: '/systems/:systemId/modules/:moduleId', name: 'module', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/edit', name: 'module-edit', meta, component },
+    {
+      path: '/systems/:systemId/modules/:moduleId/environment',
+      name: 'module-environment',
+      meta,
+      component,
+    },
     { path: '/systems/:systemId/modules/:moduleId/deploy', name: 'deploy', meta, component },
     { path: '/systems/:systemId/modules/:moduleId/rollout', name: 'rollout', meta, component },
   ],

@@ -1,14 +1,5 @@
 import { http, type Query } from '@/api/http'
-import type {
-  ConfigTemplate,
-  ImpactPlan,
-  NewTemplate,
-  Operation,
-  Page,
-  TemplatePreview,
-  TemplateVersion,
-  Variable,
-} from '@/api/types'
+import type { ConfigTemplate, NewTemplate, Page, TemplatePreview, TemplateVersion } from '@/api/types'
 
 const at = (id: string): string => `/config-templates/${id}`
 
@@ -32,15 +23,3 @@ export const diffVersions = (id: string, from: number, to: number): Promise<{ di
   http.get(`${at(id)}/diff`, { from, to })
 export const previewTemplate = (id: string, instanceId: string, content: string): Promise<TemplatePreview> =>
   http.post(`${at(id)}/preview`, { instance_id: instanceId, content })
-export const planContent = (id: string, content: string): Promise<ImpactPlan> =>
-  http.post('/config/plan', { template_id: id, content })
-export const planApproved = (id: string): Promise<ImpactPlan> =>
-  http.post('/config/plan', { template_id: id })
-export const applyTemplate = (id: string): Promise<{ operation: Operation }> =>
-  http.post('/config/apply', { template_id: id })
-export const listVariables = (owner: string): Promise<Page<Variable>> => http.get('/variables', { owner })
-export const patchVariables = (
-  owner: string,
-  values: Record<string, string | null>,
-  secrets: Record<string, string | null>,
-): Promise<Page<Variable>> => http.patch('/variables', { owner, values, secrets })
