@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from ops_system.runtime.archives import install_archive
-from tests.bench.measure import emit, median, memory_mb
+from tests.bench.measure import cpu_seconds, emit, median, memory_mb
 from tests.fakes import debian
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, until
 from tests.fakes.package_master import make_certificates
@@ -191,6 +192,13 @@ def bench_upload(fleet: Fleet, nginx: Nginx, scratch: Path) -> None:
         subprocess.run(["curl", "-sS", "--fail", "-T", path, f"http://127.0.0.1:{nginx.plain}/up.zip"], check=True)
         (nginx.www / "up.zip").unlink()
 
+    master = [fleet.programs["master"].pid]
+    own_s, before = cpu_seconds(master), resource.getrusage(resource.RUSAGE_CHILDREN)
+    push()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sender_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    emit("CPU of a push, the pack tool", sender_s / UPLOADED_BYTES * 1000 * MB, "s/GB")
+    emit("CPU of a push, the master", (cpu_seconds(master) - own_s) / UPLOADED_BYTES * 1000 * MB, "s/GB")
     compare("500 MB pushed", push, put, UPLOADED_BYTES, 0.6)
     path.unlink()
 
