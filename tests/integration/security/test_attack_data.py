@@ -35,8 +35,7 @@ def used(tmp_path_factory) -> Path:
 
 
 def database_of(data: Path) -> Path:
-    (found,) = [path for path in data.glob("*.db") if path.is_file()]
-    return found
+    return data / "ops.db"
 
 
 def damage_middle(path: Path) -> None:
@@ -56,10 +55,10 @@ DAMAGE = {
     "ca_key_damaged": ("ca/ca.key", lambda path: path.write_bytes(b"\0" * 200)),
     "ca_gone": ("ca/ca.pem", Path.unlink),
     "ca_damaged": ("ca/ca.pem", lambda path: path.write_text("no certificate")),
-    "database_gone": ("*.db", Path.unlink),
-    "database_empty": ("*.db", lambda path: path.write_bytes(b"")),
-    "database_noise": ("*.db", lambda path: path.write_bytes(b"this was a database" * 1000)),
-    "database_middle": ("*.db", damage_middle),
+    "database_gone": ("ops.db", Path.unlink),
+    "database_empty": ("ops.db", lambda path: path.write_bytes(b"")),
+    "database_noise": ("ops.db", lambda path: path.write_bytes(b"this was a database" * 1000)),
+    "database_middle": ("ops.db", damage_middle),
 }
 
 
@@ -67,8 +66,8 @@ DAMAGE = {
 def test_damage_is_exit_3_and_named(used, tmp_path, name):
     data = tmp_path / "data"
     shutil.copytree(used, data)
-    pattern, hurt = DAMAGE[name]
-    (path,) = list(data.glob(pattern))
+    place, hurt = DAMAGE[name]
+    path = data / place
     for beside in data.glob(f"{path.name}-*"):
         beside.unlink()
     hurt(path)
