@@ -302,7 +302,7 @@ def test_pages_of_supervision_fit_and_are_translated(browser, site, foreign, tes
     shoot("crash")
     node = f"{site.fleet.url}/nodes/{site.node_id}"
     page.goto(f"{node}?tab=processes")
-    page.get_by_test_id("process-search").fill("intranet")
+    page.get_by_test_id("process-search").fill(f":{foreign.port}")
     page.get_by_test_id(f"process-row-{foreign.process.pid}").click(timeout=2 * READY_MS)
     expect(page.get_by_test_id("process-facts")).to_be_visible()
     shoot("processes")

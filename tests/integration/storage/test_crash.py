@@ -161,8 +161,11 @@ async def test_the_power_cut_is_a_real_one(disk: LoopDisk) -> None:
     writer = Writer(disk.mount_point / "data", "FULL")
     writer.read(1)
     writer.finish(kill=True)
-    acknowledged, there = await cut_power_under_load(disk, "NORMAL")
-    assert acknowledged - there
+    for _ in range(5):  # whoever has the machine written out (a full cache, a sync) may save them once
+        acknowledged, there = await cut_power_under_load(disk, "NORMAL")
+        if acknowledged - there:
+            return
+    pytest.fail("five power cuts lost nothing: this disk does not lose what was not flushed")
 
 
 @pytest.fixture
