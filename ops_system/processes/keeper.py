@@ -168,20 +168,32 @@ class Groups:
     wait for that. A pid whose turn has not come is not reaped, so that nobody else can have it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_have_thread: bool = True) -> None:
+        """Without a thread (this process forks) each is done at once."""
         self._jobs: queue.SimpleQueue[tuple[bytes, int]] = queue.SimpleQueue()
         self._waiting: set[int] = set()
         self._changed = threading.Condition()
+        self._may_have_thread = may_have_thread
         self._thread: threading.Thread | None = None
 
     def take(self, group: bytes, pid: int) -> None:
-        """Put this process into the group of this file soon."""
+        """Put this process into the group of this file soon; at once where no thread more is allowed."""
         with self._changed:
-            self._waiting.add(pid)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, daemon=True)
-                self._thread.start()
-        self._jobs.put((group, pid))
+            has_thread = self._has_thread()
+            if has_thread:
+                self._waiting.add(pid)
+        if has_thread:
+            self._jobs.put((group, pid))
+        else:
+            _join(group, pid)
+
+    def _has_thread(self) -> bool:
+        if self._thread is None and self._may_have_thread:
+            thread = threading.Thread(target=self._work, daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+        return self._thread is not None
 
     def settle(self, pid: int) -> None:
         """Return once nothing is to be done with this pid any more."""
@@ -191,19 +203,19 @@ class Groups:
     def _work(self) -> None:
         while True:
             group, pid = self._jobs.get()
-            with contextlib.suppress(OSError):
-                _write_pid(group, pid)
+            _join(group, pid)
             with self._changed:
                 self._waiting.discard(pid)
                 self._changed.notify_all()
 
 
-def _write_pid(group: bytes, pid: int) -> None:
-    fd = os.open(group, os.O_WRONLY)
-    try:
-        os.write(fd, b"%d" % pid)
-    finally:
-        os.close(fd)
+def _join(group: bytes, pid: int) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(group, os.O_WRONLY)
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
 
 
 def spawn(start: Start, spawner: Spawner | None, groups: Groups) -> None:
@@ -307,7 +319,7 @@ class Keeper:
         self._starts: dict[int, Start] = {}
         self._unnoted: dict[bytes, bytes] = {}
         self._group_of: dict[bytes, bytes] = {}
-        self._groups = Groups()
+        self._groups = Groups(may_have_thread=self._spawner is not None)
         self._poll = select.poll()
         self._wake = self._hear_children()
         self._poll.register(listener, select.POLLIN)

@@ -88,3 +88,17 @@ def test_a_group_that_is_gone_holds_nothing_back(tmp_path):
     groups = keeper.Groups()
     groups.take(os.fsencode(tmp_path / "gone" / "procs"), 71)
     groups.settle(71)
+
+
+@pytest.mark.parametrize("may_have_thread", [True, False])
+def test_where_no_thread_may_be_a_group_is_joined_at_once(tmp_path, monkeypatch, may_have_thread):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    procs = tmp_path / "procs"
+    procs.touch()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    groups = keeper.Groups(may_have_thread=may_have_thread)
+    groups.take(os.fsencode(procs), 71)
+    groups.settle(71)
+    assert procs.read_bytes() == b"71"
