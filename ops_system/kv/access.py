@@ -3,17 +3,13 @@
 A data centre (IDC) has its own keys (contract of the provisioning store); the master's administrators have all.
 """
 
-import re
-
 import msgspec
 
 from ops_system.kv import checks
 from ops_system.kv.base import DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest, WatchRequest
 from ops_system.kv.errors import Denied
 from ops_system.kv.ranges import covers
-
-IDC_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-RESERVED_IDCS = frozenset({"region", "global", "install", "unmatched_reports"})
+from ops_system.model.machines import IDC_PATTERN, RESERVED_IDCS
 
 
 class Access(msgspec.Struct, frozen=True):

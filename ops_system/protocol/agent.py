@@ -1,0 +1,185 @@
+"""What an install agent and its regional client say to each other: JSON over HTTP (contract, section 5).
+
+    agent in RAM                              regional client
+      | POST /api/v1/report   (once a boot) ---> |  session token, lease; 409 two_agents while another one is alive
+      | POST /api/v1/lease    (every 10 s) ----> |  nobody else renews it (P4)
+      | POST /api/v1/device/getNextOperation --> |  answered when there is something to do, or after 25 s with `wait`
+      | POST /api/v1/device/operationBegin ----> |  the intent is recorded before anything is destroyed (P3)
+      | POST /api/v1/progress -----------------> |
+      | POST /api/v1/device/operationComplete -> |
+      | POST /api/v1/device/installComplete ---> |  the boot gate flips with this write
+
+Every call after the report carries `Authorization: Bearer SESSION_TOKEN`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from ops_system.model.layouts import DiskLayout, NetworkConfig
+from ops_system.model.machines import Hardware
+from ops_system.model.tasks import ImageRef, InstallMethod, TaskStatus
+
+LEASE_TTL_S, LEASE_RENEW_S = 30.0, 10.0
+LONG_POLL_S = 25.0
+MAX_REPORT_BYTES = 256 * 1024
+MAX_LOG_LINES = 200  # in one message
+
+Operation = Literal["wait", "install", "rescue", "reboot_local", "report_only", "power_off"]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """POST /api/v1/report."""
+
+    sn: str
+    mac_address: str
+    uuid: str
+    hardware: Hardware
+    boot_id: str = ""  # random per boot of the agent
+    boot_public_key: str = ""  # base64, raw X25519
+    agent_version: str = ""
+
+
+class ReportAnswer(msgspec.Struct, frozen=True):
+    """The agent's session: good for this boot. `is_known` false: no task, the machine waits among the unmatched."""
+
+    session_token: str
+    lease_ttl_s: float
+    is_known: bool
+    fence: int = 0
+    task_id: str = ""
+    status: TaskStatus | None = None
+
+
+class LeaseCall(msgspec.Struct, frozen=True):
+    """POST /api/v1/lease: still here."""
+
+    sn: str
+
+
+class LeaseAnswer(msgspec.Struct, frozen=True):
+    """`fence`: the one that counts now, an agent with a smaller one stops at once; `is_cancel_asked`: stop cleanly."""
+
+    ttl_s: float
+    fence: int
+    is_cancel_asked: bool = False
+
+
+class ProgressCall(msgspec.Struct, frozen=True):
+    """POST /api/v1/progress. `lines` go to the task's log."""
+
+    sn: str
+    task_id: str
+    step: str
+    percent: float
+    message: str = ""
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    lines: tuple[str, ...] = ()
+    fence: int = 0
+
+
+class Done(msgspec.Struct, frozen=True):
+    """An answer that says only that it was taken."""
+
+    ok: bool = True
+
+
+class DeviceCall(msgspec.Struct, frozen=True):
+    """Body of most calls below /api/v1/device."""
+
+    sn: str
+
+
+class InQueue(msgspec.Struct, frozen=True):
+    """Answer of isInInstallQueue."""
+
+    result: bool
+
+
+class NextData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What goes with an operation."""
+
+    task_id: str = ""
+    fence: int = 0
+    retry_after_s: float = 0.0
+    reason: str = ""
+
+
+class NextOperation(msgspec.Struct, frozen=True):
+    """Answer of getNextOperation."""
+
+    operation: Operation
+    data: NextData = NextData()
+
+
+class HardwareConfig(msgspec.Struct, frozen=True):
+    """Answer of getHardwareConfig: what is done to disks before the system comes."""
+
+    raid: DiskLayout | None
+    scripts: tuple[str, ...] = ()  # names of the hardware tests: memory, disk, nic
+
+
+class InstallConfig(msgspec.Struct, frozen=True):
+    """Answer of getOSInstallConfig. `disks` are the approved ids (serial or WWN): nothing else may be written."""
+
+    task_id: str
+    fence: int
+    install_method: InstallMethod
+    os_type: str
+    os_version: str
+    disks: tuple[str, ...]
+    inventory_hash: str
+    image: ImageRef | None = None
+    image_url: str = ""
+    kickstart_url: str = ""
+    kernel_url: str = ""
+    initrd_url: str = ""
+    kernel_args: str = ""
+    disk_layout: DiskLayout | None = None
+    network: NetworkConfig | None = None
+    packages: tuple[str, ...] = ()
+    sealed_enrolment: str = ""
+    worker_url: str = ""  # the worker's files, a tar.gz, with its sha256
+    worker_sha256: str = ""
+
+
+class BeginCall(msgspec.Struct, frozen=True):
+    """POST /api/v1/device/operationBegin: the intent. Answered `ok` only when it stands and the fence is the newest."""
+
+    sn: str
+    task_id: str
+    fence: int
+    operation: str
+    disks: tuple[str, ...] = ()
+    is_destructive: bool = False
+
+
+class CompleteCall(msgspec.Struct, frozen=True):
+    """POST /api/v1/device/operationComplete."""
+
+    sn: str
+    operation: str
+    success: bool
+    message: str = ""
+    fence: int = 0
+
+
+class InstallCompleteCall(msgspec.Struct, frozen=True):
+    """POST /api/v1/device/installComplete. `status`: completed, failed, cancelled, needs_operator."""
+
+    sn: str
+    status: Literal["completed", "failed", "cancelled", "needs_operator"]
+    message: str = ""
+    code: str = ""
+    fence: int = 0
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """What is sealed to the agent's boot key: how the new system joins (P11). JSON inside the sealed box."""
+
+    master_url: str
+    join_token: str
+    node_name: str = ""
+    labels: dict[str, str] = {}
+    allow_plain_http: bool = False
