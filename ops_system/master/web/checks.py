@@ -1,15 +1,18 @@
 """Who may ask what from where: Host, Origin, permission, in the words of contract section 4 and trust S11. Pure."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from ops_system.master.web.route import Permission, Principal
 from ops_system.model.errors import Forbidden, Misdirected, Unauthenticated
 
 ALWAYS_OWN = frozenset({"localhost", "127.0.0.1", "::1"})
+_REMEMBERED = 1024  # Host headers: the same few come again and again
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def host_name(host: str) -> str:
     """Return the name or address of a Host header, without port and brackets, in lower case; empty when malformed."""
     try:
@@ -45,13 +48,13 @@ def origin_of(scheme: str, host: str) -> str:
     return f"{scheme}://{shown}" if port in {None, _DEFAULT_PORTS.get(scheme)} else f"{scheme}://{shown}:{port}"
 
 
-def check_origin(origin: str | None, allowed: Collection[str], *, is_required: bool) -> None:
+def check_origin(origin: str | None, allowed: Callable[[], Collection[str]], *, is_required: bool) -> None:
     """Raise `Forbidden` for an Origin that is not exactly one of `allowed`, or for none where a cookie speaks."""
     if origin is None:
         if is_required:
             raise Forbidden("a browser session must send its Origin", reason="origin_missing")
         return
-    if origin not in allowed:
+    if origin not in allowed():
         raise Forbidden("this page may not call the server: its origin is another one", reason="origin", origin=origin)
 
 

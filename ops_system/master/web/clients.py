@@ -4,6 +4,7 @@
 as the addresses are configured proxies: the first that is none is the client, whatever stands left of it.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from multidict import MultiMapping
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_REMEMBERED = 1024  # addresses: the same few call again and again
 _SIGNS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
 
@@ -88,6 +90,7 @@ def _is_of(address: str, networks: Sequence[Network]) -> bool:
     return parsed is not None and any(parsed in network for network in networks)
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _parse(address: str) -> Address | None:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

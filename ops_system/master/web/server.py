@@ -242,7 +242,7 @@ class Front:
         is_act = request.method not in _READ_METHODS
         if is_act or route.is_websocket:
             origin = request.headers.get("Origin")
-            checks.check_origin(origin, self._origins(request), is_required=has_session)
+            checks.check_origin(origin, lambda: self._origins(request), is_required=has_session)
         checks.check_permission(route.permission, principal, is_local=client_of(request).is_local)
         if is_act and has_session:
             token = request.headers.get(CSRF_HEADER, "")
