@@ -5,7 +5,7 @@ per change; its log lives on for `KEEP_S` after the last viewer, so that a short
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from ops_system.master.bus import Bus, Changed
@@ -131,8 +131,14 @@ class Hub:
     def _flush(self, watched: _Watched) -> None:
         watched.timer = None
         watched.log.commit()
-        for watcher in list(watched.watchers):
-            watcher.wake(watched.log)
+        self._wake_next(watched.log, iter(tuple(watched.watchers)))
+
+    def _wake_next(self, log: TopicLog, rest: Iterator[Watcher]) -> None:
+        """Wake one viewer a turn of the loop: what all of a large fleet's viewers are sent at once would pause it."""
+        watcher = next(rest, None)
+        if watcher is not None:
+            watcher.wake(log)
+            asyncio.get_running_loop().call_soon(self._wake_next, log, rest)
 
     def _forget(self, name: str) -> None:
         watched = self._watched.get(name)
