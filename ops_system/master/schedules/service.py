@@ -53,7 +53,7 @@ from ops_system.storage.database import Database, Queries
 
 _log = logging.getLogger(__name__)
 
-LOOK_S = 10.0
+LOOK_S, SHORTEST_WAIT_S = 10.0, 0.05
 MAX_LATE_AT_ONCE = 5  # after a long absence, or a leap of the clock: the others follow look by look
 _OVERLAP = Reason("overlap", "the run before has not ended")
 _MISSED = Reason("missed", "its moment passed while the master was down or the clock leapt")
@@ -123,18 +123,19 @@ class Schedules:
         return [ScheduleKind(job.kind, job.permission) for job in self._jobs.values()]
 
     async def run(self) -> None:
-        """Look each ten seconds, and when something ends, until cancelled."""
+        """Look when something is due or ends, and each ten seconds: the clock may leap. Until cancelled."""
         is_taken_up = False
         while True:
+            wait_s = LOOK_S
             try:
                 if not is_taken_up:
                     await self.take_up()
                     is_taken_up = True
-                await self.look()
+                wait_s = await self.look()
             except (StorageFull, Unavailable) as problem:
                 _log.warning("schedules wait: %s", problem.message)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(wait_s):
                     await self._news.wait()
             self._news.clear()
 
@@ -148,14 +149,18 @@ class Schedules:
                 await self._close(run, Outcome.FAILED, _CUT)
 
     # --- the clock ------------------------------------------------------------------------------------------------
-    async def look(self) -> None:
-        """Close what has ended, and begin what is due."""
+    async def look(self) -> float:
+        """Close what has ended, begin what is due, and return after how many seconds to look again."""
         async with self._turn:
             await self._close_ended()
-            await self._meet_due()
+            soonest = await self._meet_due()
+        left_s = LOOK_S if soonest is None else (soonest - self._clock.now()).total_seconds()
+        return min(max(left_s, SHORTEST_WAIT_S), LOOK_S)
 
-    async def _meet_due(self) -> None:
+    async def _meet_due(self) -> datetime | None:
+        """Begin what is due; return the next moment anything is."""
         now, late = self._clock.now(), 0
+        soonest: datetime | None = None
         for schedule in await store.list_all(self._database):
             if schedule.is_paused:
                 continue
@@ -167,8 +172,11 @@ class Schedules:
                 late += is_missed
                 if not is_missed or late <= MAX_LATE_AT_ONCE:
                     await self._meet(schedule, next_at, fresh, is_missed=is_missed)
+                next_at = fresh
             elif next_at != schedule.next_at:
                 await self._plan(schedule, next_at)
+            soonest = next_at if soonest is None else min(soonest, next_at)
+        return soonest
 
     async def _plan(self, schedule: Schedule, next_at: datetime) -> None:
         async with self._database.transaction() as tx:

@@ -9,7 +9,7 @@ from ops_system.master.bus import Bus
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.schedules.rules import Outcome, ScheduleBody, ScheduleQuery
-from ops_system.master.schedules.service import MAX_LATE_AT_ONCE, Schedules
+from ops_system.master.schedules.service import LOOK_S, MAX_LATE_AT_ONCE, Schedules
 from ops_system.master.web.route import ListQuery, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.operations import OperationState, OperationTarget
@@ -254,3 +254,14 @@ async def test_changing_it_makes_it_ones_own(desk):
     await desk.book.delete(schedule.id, bob)
     with pytest.raises(NotFound):
         await desk.book.get(schedule.id, bob)
+
+
+async def test_the_next_look_is_at_the_next_moment_and_after_ten_seconds_at_the_latest(desk):
+    assert await desk.book.look() == LOOK_S
+    await desk.add(cron="1 12 * * *")
+    assert await desk.book.look() == LOOK_S
+    desk.clock.advance(57)
+    assert await desk.book.look() == 3.0
+    desk.clock.advance(3)
+    assert await desk.book.look() == LOOK_S
+    assert len(desk.work.begun) == 1
