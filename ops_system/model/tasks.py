@@ -68,6 +68,7 @@ DEADLINES_S: dict[TaskStatus, float] = {
 }
 """How long a task may stay in a status before an operator is called, seconds (P8)."""
 
+ImageFormat = Literal["raw", "raw.gz", "raw.zst", "tar.gz", "tar.zst", "kernel", "initrd"]
 InstallMethod = Literal["image", "debootstrap", "kickstart", "preseed", "autoinstall", "hardware_test", "rescue"]
 LOG_TAIL_LINES, LOG_TAIL_BYTES = 100, 16_384
 
@@ -132,9 +133,10 @@ class ImageRef(msgspec.Struct, frozen=True):
     size_bytes: int  # of the file as it is served
     content_sha256: str  # of the bytes on the disk, after decompression
     content_bytes: int
-    format: Literal["raw", "raw.gz", "raw.zst", "tar.gz", "tar.zst"]
-    signature: str = ""  # base64 Ed25519 over the manifest line, when a publisher signed it
-    key_id: str = ""
+    format: ImageFormat
+    signature: str = ""  # base64 Ed25519 over `catalogue.image_text`, when a publisher signed it
+    key_id: str = ""  # SHA-256 (hex) of the publisher's raw public key
+    public_key: str = ""  # base64 of that key
 
 
 class InstallSpec(msgspec.Struct, frozen=True):
