@@ -23,8 +23,15 @@ Rule = Callable[[KeyValue | None], Sequence[Write]]
 """Sees the key as it stands (None: not there) and returns what to write, nothing to leave all as it is. Raises to
 forbid. It may be asked many times and must not act by itself."""
 
+ManyRule = Callable[[tuple[KeyValue | None, ...]], Sequence[Write]]
+"""The same for several keys, in the order they were named."""
+
 _CALM_TRIES = 4
 _LONGEST_PAUSE_S = 0.02
+
+
+class Overtaken(Exception):
+    """A condition of the caller's own failed while the keys were as the rule saw them."""
 
 
 async def change(store: Store, key: bytes, rule: Rule, *, may_repeat: bool = False) -> TxnResponse | None:
@@ -34,22 +41,41 @@ async def change(store: Store, key: bytes, rule: Rule, *, may_repeat: bool = Fal
     can know whether this write was done. `may_repeat` goes on in that case: give it only for a rule that sees by the
     key itself that its work is done already.
     """
-    seen = await _look(store, key)
+    return await change_all(store, (key,), lambda seen: rule(seen[0]), may_repeat=may_repeat)
+
+
+async def change_all(
+    store: Store,
+    keys: tuple[bytes, ...],
+    rule: ManyRule,
+    *,
+    compares: tuple[Compare, ...] = (),
+    may_repeat: bool = False,
+) -> TxnResponse | None:
+    """Do as `change` does, on the condition that every one of `keys` is still what the rule saw, and of `compares`.
+
+    Raises Overtaken when only `compares` failed.
+    """
+    looks = tuple([RangeRequest(key) for key in keys])
+    seen = await _look(store, looks)
     tries = 0
     while True:
         writes = tuple(rule(seen))
         if not writes:
             return None
+        guards = tuple([guard(key, kv) for key, kv in zip(keys, seen, strict=True)])
         try:
-            done = await store.txn(TxnRequest((guard(key, seen),), writes, (RangeRequest(key),)))
+            done = await store.txn(TxnRequest((*guards, *compares), writes, looks))
         except TimedOut:
             if not may_repeat:
                 raise
-            seen = await _look(store, key)
+            seen = await _look(store, looks)
         else:
             if done.succeeded:
                 return done
-            seen = _current(done)
+            before, seen = seen, _current(done)
+            if compares and before == seen:
+                raise Overtaken
         tries += 1
         if tries > _CALM_TRIES:
             await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - a pause, no secret
@@ -60,11 +86,12 @@ def guard(key: bytes, seen: KeyValue | None) -> Compare:
     return Compare(key, CompareTarget.MOD, mod_revision=seen.mod_revision if seen else 0)
 
 
-async def _look(store: Store, key: bytes) -> KeyValue | None:
-    answer = await store.range(RangeRequest(key))
-    return answer.kvs[0] if answer.kvs else None
+async def _look(store: Store, looks: tuple[RangeRequest, ...]) -> tuple[KeyValue | None, ...]:
+    if len(looks) == 1:
+        answer = await store.range(looks[0])
+        return (answer.kvs[0] if answer.kvs else None,)
+    return _current(await store.txn(TxnRequest((), looks)))
 
 
-def _current(lost: TxnResponse) -> KeyValue | None:
-    answer = lost.responses[0]
-    return answer.kvs[0] if isinstance(answer, RangeResponse) and answer.kvs else None
+def _current(done: TxnResponse) -> tuple[KeyValue | None, ...]:
+    return tuple([each.kvs[0] if isinstance(each, RangeResponse) and each.kvs else None for each in done.responses])

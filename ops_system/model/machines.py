@@ -78,6 +78,7 @@ class Machine(msgspec.Struct, frozen=True):
     first_seen_at: datetime | None = None
     last_seen_at: datetime | None = None
     quarantined: str = ""  # the reason's code; empty: not quarantined
+    last_fence: int = 0  # the highest fence of tasks that were removed: the next one begins above it
 
 
 class AgentLease(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class AgentLease(msgspec.Struct, frozen=True):
     session_sha256: str  # of the session token in hex; the token itself is with the agent alone
     fence: int = 0
     at: datetime | None = None
+    rival_boot_id: str = ""  # another agent with this serial, told to wait; both alive: both are quarantined (P5)
 
 
 def inventory_hash(uuid: str, macs: tuple[str, ...], hardware: Hardware) -> str:

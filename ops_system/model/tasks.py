@@ -121,7 +121,22 @@ class Approval(msgspec.Struct, frozen=True):
     notes: str = ""
     rule: str = ""  # the auto-approval rule that gave it
     second_by: str = ""  # where two people are asked for
+    overwrite_foreign: tuple[str, ...] = ()  # ids of disks whose foreign cluster signatures were named and accepted
     used_at: datetime | None = None
+
+
+class ApproveCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What somebody says who allows a wipe. `disks`: serial or WWN of each disk that may be written.
+
+    `inventory_hash`: of the inventory that was looked at; another one now is a conflict. `overwrite_foreign`: those of
+    `disks` that may lose the signature of another cluster (Ceph, ZFS, DRBD, …).
+    """
+
+    disks: tuple[str, ...] = ()
+    inventory_hash: str = ""
+    notes: str = ""
+    reason: str = ""
+    overwrite_foreign: tuple[str, ...] = ()
 
 
 class ImageRef(msgspec.Struct, frozen=True):
