@@ -40,3 +40,11 @@ class RegionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs_second_approval: bool = False
     master_url: str = ""  # where new systems call home; empty: the master's own public address
     protected_serials: tuple[str, ...] = ()  # disks that are never written, whatever an approval says
+
+
+class RegionActive(msgspec.Struct, frozen=True):
+    """`/os/region/{idc}/active`: who may serve the data centre (P6); attached to that client's lease."""
+
+    client_id: str
+    epoch: int
+    at: datetime
