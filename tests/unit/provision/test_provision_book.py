@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ops_system.kv.base import KeyValue, RangeRequest
+from ops_system.kv.base import KeyValue, RangeRequest, WatchRequest
 from ops_system.kv.embedded import Embedded
 from ops_system.kv.follow import list_all
 from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, Unauthenticated
@@ -213,9 +213,9 @@ async def test_a_second_agent_waits_and_takes_over_when_the_first_is_gone(book, 
         await reports(book, boot="boot-2")
     assert refused.value.details["reason"] == "two_agents"
     clock.advance(31)
-    async with asyncio.timeout(10):
-        while await book.agent(IDC, SN) is not None:
-            await asyncio.sleep(0.05)  # the store's own tick ends leases
+    async with asyncio.timeout(10), book.store.watch(WatchRequest(KEYS.lease)) as watch:
+        if await book.agent(IDC, SN) is not None:
+            assert (await watch.next()).events[0].is_delete
     assert (await reports(book, boot="boot-2")).task.status is TaskStatus.PENDING_APPROVAL
     with pytest.raises(Unauthenticated):
         await book.renew(IDC, SN, session("boot-1"))
