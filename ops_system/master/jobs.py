@@ -12,7 +12,7 @@ from ops_system.master.commands.service import Commands
 from ops_system.master.instances.rules import Action
 from ops_system.master.instances.service import Instances
 from ops_system.master.instances.views import InstanceQuery
-from ops_system.master.packages.retention import Retention
+from ops_system.master.packages.retention import NOTHING_TO_REMOVE, Retention
 from ops_system.master.rollouts.rules import SystemAction
 from ops_system.master.rollouts.service import Rollouts
 from ops_system.master.systems.service import Systems
@@ -192,6 +192,11 @@ class RetentionJob:
         return msgspec.structs.asdict(read_params(params, NoParams))
 
     async def start(self, params: dict[str, Any], actor: Principal) -> list[Operation]:
-        """Remove what the policy does not keep."""
+        """Remove what the policy does not keep; that there is nothing to remove is no failure."""
         read_params(params, NoParams)
-        return [await self._retention.begin(actor)]
+        try:
+            return [await self._retention.begin(actor)]
+        except NotAllowed as refused:
+            if refused.details.get("reason") != NOTHING_TO_REMOVE:
+                raise
+            return []

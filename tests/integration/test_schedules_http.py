@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.fakes.master import Api, ApiError, run_master
+from tests.fakes.packages import make_zip, service_json
 
 
 async def closed_run(api: Api, schedule: dict) -> dict:
@@ -41,6 +42,29 @@ async def test_a_backup_by_schedule_is_run_told_and_kept(tmp_path):
         assert changed["next_at"].endswith("T20:00:00Z")
         await api.delete(f"/schedules/{schedule['id']}")
         assert (await api.get("/schedules"))["total"] == 0
+
+
+async def test_backups_and_package_versions_by_schedule_are_kept_in_number(tmp_path):
+    async with run_master(tmp_path) as master, master.admin_client() as api:
+        for version in ("1.0.0", "1.1.0", "1.2.0"):
+            archive = tmp_path / f"{version}.zip"
+            archive.write_bytes(make_zip({"run.sh": "#!/bin/sh\n"}, service_json(version=version)))
+            await api.upload(archive)
+        await api.ask("PUT", "/package-retention", {"keep_versions": 2})
+        await api.ask("PUT", "/backups/settings", {"keep_count": 2})
+        left = {}
+        for kind, times in (("retention", 2), ("backup", 3)):
+            schedule = await api.post("/schedules", {"name": kind, "kind": kind, "cron": "0 3 * * *"})
+            for _ in range(times):
+                await api.post(f"/schedules/{schedule['id']}/run")
+                run = await closed_run(api, schedule)
+                assert (run["outcome"], run["reason"]) == ("succeeded", None)
+                async with master.master.ground.database.transaction() as tx:  # the first run finds nothing old
+                    await tx.execute("UPDATE packages SET created_ms = 0")
+            left[kind] = (await api.get(f"/schedules/{schedule['id']}/runs"))["total"]
+        assert left == {"retention": 2, "backup": 3}
+        assert sorted(one["version"] for one in (await api.get("/packages"))["items"]) == ["1.1.0", "1.2.0"]
+        assert (await api.get("/backups"))["total"] == 2
 
 
 async def test_what_cannot_run_is_refused_before_it_is_kept(tmp_path):

@@ -30,6 +30,7 @@ STEPS = ("remove",)
 MAX_TARGETS = 1000  # the rest goes with the next run
 LOOK_EVERY_S = 600.0
 DAY = timedelta(days=1)
+NOTHING_TO_REMOVE = "none"  # why a run is refused: it would remove nothing
 _MASTER = Principal(kind="local", id="master", name="master")
 _CANCELLED = Reason("cancelled", "cancelled by a person")
 
@@ -110,7 +111,8 @@ class Retention:
         found = await self.preview()
         going = [item for item in found.items if item.kept_by is None][:MAX_TARGETS]
         if not going:
-            raise NotAllowed("no version is old enough to go, or all that are stay by pins, tags or use", reason="none")
+            words = "no version is old enough to go, or all that are stay by pins, tags or use"
+            raise NotAllowed(words, reason=NOTHING_TO_REMOVE)
         pending = OperationState.PENDING
         targets = [
             OperationTarget("package", f"{one.name}/{one.version}", f"{one.name} {one.version}", None, pending)
