@@ -142,6 +142,10 @@ class InstallConfig(msgspec.Struct, frozen=True):
     sealed_enrolment: str = ""
     worker_url: str = ""  # the worker's files, a tar.gz, with its sha256
     worker_sha256: str = ""
+    values: dict[str, str] = {}  # of the profile; never a secret
+    hardware_tests: tuple[str, ...] = ()
+    overwrite_foreign: tuple[str, ...] = ()  # ids of disks whose foreign signatures were named and accepted
+    enrol: bool = True
 
 
 class BeginCall(msgspec.Struct, frozen=True):
