@@ -216,7 +216,7 @@ def id_of(value: Json) -> str:
     for key in ("operation", "instance"):
         if isinstance(value.get(key), dict):
             return id_of(value[key])
-    if "id" not in value and "name" in value and "version" in value:
+    if "manifest" in value and "version" in value:
         return f"{value['name']} {value['version']}"
     for key in ("token", "id", "operation_id", "name", "seq", "pid"):
         if value.get(key) not in {None, ""}:
