@@ -48,6 +48,7 @@ _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set c
 _CHINESE = {
     "expired": "该接入令牌已过期",
     "used": "该接入令牌已用完",
+    "other_machine": "该接入令牌属于另一台机器",
     "unknown": "主控端不认识该接入令牌（有误、已收回或早已过期）",
 }
 _CHINESE_REMEDY = "请新建一个：控制台“节点 > 添加节点”，或运行 ops-master join-token create"

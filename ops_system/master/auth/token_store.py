@@ -98,6 +98,7 @@ class JoinToken(msgspec.Struct, frozen=True):
     expires_ms: int
     created_ms: int
     created_by: str
+    bound_macs: tuple[str, ...] | None = None  # good only for a machine with one of these cards; None: for any
 
     def view(self) -> JoinTokenView:
         """Return what may be shown."""
@@ -195,8 +196,8 @@ async def list_tokens(db: Queries, query: ListQuery) -> tuple[list[ApiToken], in
 async def insert_join_token(tx: Transaction, token: JoinToken) -> None:
     """Add a join token."""
     await tx.execute(
-        "INSERT INTO join_tokens (id, secret_hash, uses_left, labels, expires_ms, created_ms, created_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO join_tokens (id, secret_hash, uses_left, labels, expires_ms, created_ms, created_by, bound_macs)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.secret_hash,
@@ -205,6 +206,7 @@ async def insert_join_token(tx: Transaction, token: JoinToken) -> None:
             token.expires_ms,
             token.created_ms,
             token.created_by,
+            None if token.bound_macs is None else msgspec.json.encode(token.bound_macs).decode(),
         ),
     )
 
@@ -267,7 +269,9 @@ def _owner(row: Row) -> Owner:
 
 
 def _join_token(row: Row) -> JoinToken:
+    macs = row["bound_macs"]
     return JoinToken(
+        bound_macs=None if macs is None else msgspec.json.decode(macs, type=tuple[str, ...]),
         id=row["id"],
         secret_hash=bytes(row["secret_hash"]),
         uses_left=row["uses_left"],

@@ -1,7 +1,7 @@
 """The stories of API tokens (programs) and join tokens (new workers)."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -125,6 +125,19 @@ class JoinTokens:
 
     async def create(self, body: JoinTokenCreate, actor: Principal) -> NewJoinToken:
         """Make a token with ready commands; its text is in the answer and nowhere else. Raises Invalid."""
+        token, text = await self._make(body, actor, None)
+        return NewJoinToken(
+            **msgspec.structs.asdict(token.view()), token=text, commands=join_commands(self._master_url(), text)
+        )
+
+    async def create_bound(self, body: JoinTokenCreate, macs: tuple[str, ...], actor: Principal) -> tuple[str, str]:
+        """Make a token that is good only for a machine with one of these cards; return its id and its text."""
+        token, text = await self._make(body, actor, macs)
+        return token.id, text
+
+    async def _make(
+        self, body: JoinTokenCreate, actor: Principal, macs: tuple[str, ...] | None
+    ) -> tuple[store.JoinToken, str]:
         if not 1 <= body.uses <= MAX_USES:
             raise Invalid(f"uses: from 1 to {MAX_USES}", problems=["uses: out of range"])
         check_labels(body.labels)
@@ -137,15 +150,13 @@ class JoinTokens:
             expires_ms=now_ms + int(parse_ttl_s(body.ttl) * 1000),
             created_ms=now_ms,
             created_by=actor.name,
+            bound_macs=macs,
         )
         details = {"uses": body.uses, "ttl": body.ttl, "labels": body.labels}
         async with self._database.transaction() as tx:
             await store.insert_join_token(tx, token)
             await self._audit.record(tx, actor, "join_token.create", f"join_token:{token.id}", "done", details)
-        text = spell_join_token(self._ca_key_sha256, token.id, secret)
-        return NewJoinToken(
-            **msgspec.structs.asdict(token.view()), token=text, commands=join_commands(self._master_url(), text)
-        )
+        return token, spell_join_token(self._ca_key_sha256, token.id, secret)
 
     async def list_page(self, query: ListQuery) -> Page[JoinTokenView]:
         """Return one page; tokens whose time is over are gone."""
@@ -166,10 +177,11 @@ class JoinTokens:
             await store.delete_join_token(tx, token_id)
             await self._audit.record(tx, actor, "join_token.delete", f"join_token:{token_id}")
 
-    async def redeem(self, tx: Transaction, token_id: str, secret: str) -> dict[str, str]:
+    async def redeem(self, tx: Transaction, token_id: str, secret: str, macs: Collection[str] = ()) -> dict[str, str]:
         """Use a token once inside the enrolment's transaction and return the labels it gives.
 
-        Raises Unauthenticated for an unknown or wrong one, Forbidden for one that is used up or expired.
+        `macs`: the cards of the machine that joins. Raises Unauthenticated for an unknown or wrong one, Forbidden for
+        one that is used up, expired, or bound to another machine.
         """
         token = await store.find_join_token(tx, token_id)
         if token is None or not is_same_secret(secret, token.secret_hash):
@@ -179,6 +191,8 @@ class JoinTokens:
             raise Forbidden(f"this join token has expired; {_RENEW}", reason="expired")
         if token.uses_left < 1:
             raise Forbidden(f"this join token is used up; {_RENEW}", reason="used")
+        if token.bound_macs is not None and not set(token.bound_macs) & {mac.lower() for mac in macs}:
+            raise Forbidden("this join token was made for another machine", reason="other_machine")
         await store.use_join_token(tx, token_id)
         return token.labels
 

@@ -43,6 +43,14 @@ class FalseClaim(msgspec.Struct, frozen=True):
     fault: str
 
 
+class NodeEnrolled(msgspec.Struct, frozen=True):
+    """A worker has used a join token: `labels` are those of its node now, the token's included."""
+
+    node_id: NodeId
+    join_token_id: str
+    labels: dict[str, str]
+
+
 class NodeRemoved(msgspec.Struct, frozen=True):
     """The node is no longer on record; forget what belongs to it."""
 

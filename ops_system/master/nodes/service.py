@@ -9,7 +9,7 @@ import itertools
 import logging
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.nodes import notes, store
 from ops_system.master.nodes.claims import bound_fingerprint, bound_word
-from ops_system.master.nodes.events import NodeDraining, NodeRemoved, NodeStatusChanged
+from ops_system.master.nodes.events import NodeDraining, NodeEnrolled, NodeRemoved, NodeStatusChanged
 from ops_system.master.nodes.keys import read_public_key
 from ops_system.master.nodes.notes import NodeNoted, NoteKind
 from ops_system.master.nodes.presence import Presence
@@ -67,7 +67,7 @@ MAX_CLONES = 8  # of one node
 class JoinTokens(Protocol):
     """What enrolment needs of the join tokens."""
 
-    async def redeem(self, tx: Transaction, token_id: str, secret: str) -> dict[str, str]:
+    async def redeem(self, tx: Transaction, token_id: str, secret: str, macs: Collection[str] = ()) -> dict[str, str]:
         """Use a token once and return its labels. Raises `Unauthenticated` or `Forbidden` with the reason."""
         ...
 
@@ -341,7 +341,8 @@ class Nodes:
     ) -> NodeRecord:
         node_id = known.id if known else _new_id()
         async with self._locks[node_id], self._database.transaction() as tx:
-            granted = await self._join_tokens.redeem(tx, body.token_id, body.token_secret)
+            macs = body.fingerprint.macs
+            granted = await self._join_tokens.redeem(tx, body.token_id, body.token_secret, macs)
             record = NodeRecord(
                 id=node_id,
                 name=known.name if known else free_name(body.name or body.fingerprint.hostname, self._names()),
@@ -363,6 +364,7 @@ class Nodes:
             await self._audit.record(tx, principal_of(record), "node.enrol", f"node:{node_id}", "done", details)
         self._keep(record)
         self.note(node_id, NoteKind.IDENTITY, notes.joined(address, body.token_id))
+        self._bus.publish(NodeEnrolled(node_id, body.token_id, dict(record.labels)))
         return record
 
     async def plan(self, body: PlannedNode, actor: Principal) -> Node:

@@ -420,6 +420,20 @@ async def test_a_join_token_is_good_once(world: World) -> None:
         await redeem(world, made.token)
 
 
+async def test_a_bound_token_is_good_for_its_machine_alone(world: World) -> None:
+    body = JoinTokenCreate(labels={"sn": "sn-1"})
+    token_id, text = await world.auth.join_tokens.create_bound(body, ("00:1a:2b:3c:4d:5e",), ROOT)
+    with pytest.raises(Forbidden, match="another machine"):
+        await redeem(world, text)
+    async with world.db.transaction() as tx:
+        with pytest.raises(Forbidden, match="another machine"):
+            await world.auth.join_tokens.redeem(tx, token_id, text.split(".")[3], ["00:00:00:00:00:01"])
+        cards = ["00:00:00:00:00:01", "00:1A:2B:3C:4D:5E"]
+        assert await world.auth.join_tokens.redeem(tx, token_id, text.split(".")[3], cards) == {"sn": "sn-1"}
+    with pytest.raises(Forbidden, match="used up"):
+        await redeem(world, text)
+
+
 async def test_a_use_is_given_back_when_the_enrolment_fails(world: World) -> None:
     made = await world.auth.join_tokens.create(JoinTokenCreate(), ROOT)
     _, _, token_id, secret = made.token.split(".")
