@@ -38,7 +38,7 @@ async def test_a_backup_is_made_verified_saved_and_removed(tmp_path):
         saved = tmp_path / "saved.zip"
         await fine(ops, "backups", "download", name, "--to", saved)
         assert saved.read_bytes()[:2] == b"PK"
-        assert (await ops("backups", "restore", name, "--yes")).code == 2  # its name is asked for once more
+        assert (await ops("backups", "restore", name, "--yes")).code == 1  # its name is asked for once more
         await fine(ops, "backups", "delete", name, "--yes")
         assert (await fine(ops, "backups", "list", "-q")).lines() == []
 
