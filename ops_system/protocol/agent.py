@@ -187,3 +187,8 @@ class Enrolment(msgspec.Struct, frozen=True):
     node_name: str = ""
     labels: dict[str, str] = {}
     allow_plain_http: bool = False
+
+
+def enrolment_context(task_id: str) -> str:
+    """Return the context an enrolment is sealed with and opened with: it is good for this installation only."""
+    return f"enrolment {task_id}"
