@@ -71,7 +71,9 @@ class AgentBook(TaskBook):
                 return _note_rival(keys, lease, report.boot_id)
             machine, after = after_report(idc, task, before, report, self.clock.now())
             made = Reported(machine, after)
-            held = AgentLease(report.boot_id, session_sha256, after.fence if after else 0, self.clock.now())
+            is_same_boot = before is not None and bool(report.boot_id) and before.boot_id == report.boot_id
+            fence = after.fence if after and is_same_boot else 0  # a new boot holds none before it takes one (P4)
+            held = AgentLease(report.boot_id, session_sha256, fence, self.clock.now())
             writes = task_writes(task, after) if after is not None else []
             if after is None:
                 writes.append(PutRequest(keys.unmatched, encode(machine)))
