@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 async def follow(
     store: Store, prefix: bytes, *, prev_kv: bool = False, pause_s: float = FIRST_PAUSE_S
-) -> AsyncIterator[Listed | Changed]:
+) -> AsyncGenerator[Listed | Changed, None]:
     """Tell what stands below a prefix and then every change, for ever. Only Denied and bugs end it.
 
     `Listed` comes first, and again whenever changes may have been missed. Close it (`aclosing`) when done.
