@@ -74,6 +74,16 @@ class Site:
         self.fleet = fleet
         self.module_id = module_id
         self.address = address
+        self.neighbours = []  # other services of the same workers, which all of this is not to touch
+
+    def untouched(self):
+        """Return the neighbours that are as they were when they were deployed."""
+        now = (self.fleet.get(f"/instances/{one['id']}") for one in self.neighbours)
+        return [
+            one["package"]
+            for was, one in zip(self.neighbours, now, strict=True)
+            if (one["state"], one["pid"], one["restarts"]) == ("running", was["pid"], was["restarts"])
+        ]
 
     def versions(self):
         """Return which versions run, asked of the services themselves."""
@@ -133,7 +143,7 @@ def load(address, folder):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, redis_zip, example_zips):
     folder = tmp_path_factory.mktemp("site")
     web_port, port = free_port(), free_port()
     with Fleet(folder) as fleet:
@@ -154,6 +164,10 @@ def site(tmp_path_factory):
         config = NGINX_CONF.format(servers=servers, port=port)
         mounts = [{"path": "conf/nginx.conf", "content": config}]
         fleet.deploy(balancer, nodes[0], name="balancer", config_mounts=mounts)
+        beside = {"redis": redis_zip[0], **{name: example_zips[name] for name in ("http-service", "noisy-logger")}}
+        for node_id, (name, archive) in zip(nodes[1:], beside.items(), strict=False):
+            changes = {"ports": {"http": free_port()}} if name == "http-service" else {}
+            site.neighbours.append(fleet.deploy(fleet.upload(archive), node_id, name=name, **changes))
         yield site
 
 
@@ -182,6 +196,7 @@ def test_no_request_fails_while_versions_change_and_bad_ones_go_back(site, tmp_p
 
         assert site.roll_out("1.0.0")["state"] == "succeeded"
         assert site.versions() == {"1.0.0"}
+    assert len(site.untouched()) == len(site.neighbours) == 3
     statuses = {line.split()[0] for line in log_of(site.fleet).splitlines()}
     assert statuses == {"200"}
 
