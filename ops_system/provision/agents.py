@@ -16,7 +16,7 @@ from ops_system.kv.base import (
 )
 from ops_system.kv.errors import LeaseNotFound
 from ops_system.kv.ranges import prefix_end
-from ops_system.kv.swap import Overtaken, Write, change_all
+from ops_system.kv.swap import Overtaken, Write
 from ops_system.model.errors import Conflict, NotAllowed, NotFound, Unauthenticated
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import Progress, Task, TaskStatus
@@ -83,7 +83,7 @@ class AgentBook(TaskBook):
                 writes.append(DeleteRequest(keys.unmatched))
             return [*writes, PutRequest(keys.lease, encode(held), lease_id)]
 
-        await change_all(self.store, (keys.task, keys.meta, keys.unmatched, keys.lease), rule, may_repeat=True)
+        await self.write((keys.task, keys.meta, keys.unmatched, keys.lease), rule, may_repeat=True)
         if made is None:
             raise RuntimeError("the store asked no rule")
         if isinstance(made, Conflict):
@@ -165,7 +165,7 @@ class AgentBook(TaskBook):
                 prefix, CompareTarget.CREATE, CompareResult.LESS, create_revision=counted.revision + 1, range_end=end
             )
             try:
-                await change_all(self.store, (keys.task, keys.lease), rule, compares=(none_since,))
+                await self.write((keys.task, keys.lease), rule, compares=(none_since,))
             except Overtaken:
                 continue
             if made is None:
@@ -189,7 +189,7 @@ class AgentBook(TaskBook):
             made, spilled = _with_call(before, call, self)
             return [*task_writes(before, made), *chunk_writes(before, made, spilled)]
 
-        await change_all(self.store, (keys.task,), rule)
+        await self.write((keys.task,), rule)
         if made is None:
             raise RuntimeError("the store asked no rule")
         return made
@@ -214,7 +214,7 @@ class AgentBook(TaskBook):
                     writes.append(PutRequest(key, encode(replace(machine, quarantined=TWO_AGENTS))))
             return [*writes, DeleteRequest(keys.lease)]
 
-        await change_all(self.store, (keys.task, keys.meta, keys.unmatched, keys.lease), rule, may_repeat=True)
+        await self.write((keys.task, keys.meta, keys.unmatched, keys.lease), rule, may_repeat=True)
 
 
 def _with_call(task: Task, call: ProgressCall, book: TaskBook) -> tuple[Task, tuple[str, ...]]:

@@ -3,7 +3,7 @@
     TaskBook    what control plane and regions both do: make, find, move, remove
     AgentBook   what a region does for an agent: report, lease, fence, intents, progress, the end
 
-Rules are asked again until a change wins or they forbid it; nothing is kept in memory.
+Rules are asked again until a change wins or they forbid it; nothing of the state is kept in memory.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from ops_system.kv.base import DeleteRequest, KeyValue, PutRequest, RangeRequest, Store
+from ops_system.kv.base import Compare, DeleteRequest, KeyValue, PutRequest, RangeRequest, Store
 from ops_system.kv.follow import list_all
 from ops_system.kv.ranges import prefix_end
-from ops_system.kv.swap import Write, change, change_all
+from ops_system.kv.swap import ManyRule, Write, change_all
 from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.machines import AgentLease, Machine, check_idc, check_sn
 from ops_system.model.tasks import BOOTS_AGENT, FINISHED, Server, Task, TaskId, TaskStatus
@@ -34,6 +34,15 @@ class TaskBook:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store, self.clock = store, clock
+        self.revision = 0  # of the newest write made here: who looks at a copy waits until it is that far
+
+    async def write(
+        self, keys: tuple[bytes, ...], rule: ManyRule, *, compares: tuple[Compare, ...] = (), may_repeat: bool = False
+    ) -> None:
+        """Change several keys at one instant, as `change_all` does."""
+        done = await change_all(self.store, keys, rule, compares=compares, may_repeat=may_repeat)
+        if done is not None:
+            self.revision = max(self.revision, done.revision)
 
     # --- tasks --------------------------------------------------------------------------------------------------------
     async def create(self, task: Task) -> Task:
@@ -58,7 +67,7 @@ class TaskBook:
                 writes += [DeleteRequest(keys.unmatched), PutRequest(keys.meta, encode(machine))]
             return writes
 
-        await change_all(self.store, (keys.task, keys.meta, keys.unmatched, keys.lease), rule)
+        await self.write((keys.task, keys.meta, keys.unmatched, keys.lease), rule)
         return made
 
     async def find(self, idc: str, sn: str) -> Task | None:
@@ -95,15 +104,15 @@ class TaskBook:
         """Put what `rule` makes of the task in its place. Raises NotFound, and what the rule raises."""
         keys, made = MachineKeys(idc, sn), None
 
-        def ask(kv: KeyValue | None) -> list[Write]:
+        def ask(seen: tuple[KeyValue | None, ...]) -> list[Write]:
             nonlocal made
-            before = decoded(kv, Task)
+            before = decoded(seen[0], Task)
             if before is None:
                 raise _no_task(idc, sn)
             made = rule(before)
             return task_writes(before, made)
 
-        await change(self.store, keys.task, ask)
+        await self.write((keys.task,), ask)
         return _given(made)
 
     async def change_machine(self, idc: str, sn: str, rule: MachineRule) -> Task:
@@ -121,7 +130,7 @@ class TaskBook:
                 writes.append(PutRequest(keys.meta, encode(machine)))
             return writes
 
-        await change_all(self.store, (keys.task, keys.meta), ask)
+        await self.write((keys.task, keys.meta), ask)
         return _given(made)
 
     async def retry(self, idc: str, sn: str, *, by: str, why: str = "") -> Task:
@@ -152,7 +161,7 @@ class TaskBook:
                 writes.append(PutRequest(keys.meta, encode(replace(machine, last_fence=fence))))
             return writes
 
-        await change_all(self.store, (keys.task, keys.meta), rule)
+        await self.write((keys.task, keys.meta), rule)
         return _given(gone)
 
     async def log(self, task: Task) -> list[str]:
@@ -183,6 +192,7 @@ class TaskBook:
         done = await self.store.delete(DeleteRequest(MachineKeys(idc, sn).unmatched))
         if not done.deleted:
             raise NotFound(f"no unmatched machine {sn} in {idc}", idc=idc, sn=sn)
+        self.revision = max(self.revision, done.revision)
 
     async def settings(self, idc: str) -> RegionSettings:
         """Return what operators decided for a data centre."""
@@ -192,13 +202,13 @@ class TaskBook:
         """Change them."""
         key, made = region_key(check_idc(idc), "settings"), RegionSettings()
 
-        def ask(kv: KeyValue | None) -> list[Write]:
+        def ask(seen: tuple[KeyValue | None, ...]) -> list[Write]:
             nonlocal made
-            before = decoded(kv, RegionSettings)
+            before = decoded(seen[0], RegionSettings)
             made = rule(before or RegionSettings())
             return [] if made == before else [PutRequest(key, encode(made))]
 
-        await change(self.store, key, ask)
+        await self.write((key,), ask)
         return made
 
     async def region(self, idc: str) -> RegionInfo | None:

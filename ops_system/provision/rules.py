@@ -155,8 +155,10 @@ def take_fence(task: Task, boot_id: str, at: datetime) -> Task:
             raise NotAllowed(
                 f"task of {task.sn}: agent {boot_id} may not begin again, disks were written already", reason="written"
             )
+        _check_sealed(task)
         return _heard(replace(task, fence=task.fence + 1), at)
     _check_approved(task, at)
+    _check_sealed(task)
     moved = move(task, _S.INSTALLING, by=by, at=at)
     approval = moved.approval and replace(moved.approval, used_at=at)
     return replace(moved, fence=task.fence + 1, approval=approval, is_cancel_asked=False)
@@ -348,6 +350,14 @@ def _check_approved(task: Task, at: datetime) -> None:
         raise NotAllowed(f"the approval of {task.sn} was used already", reason="approval_used")
     if at >= approval.expires_at:
         raise NotAllowed(f"the approval of {task.sn} has expired", reason="approval_expired")
+
+
+def _check_sealed(task: Task) -> None:
+    """What was sealed to an earlier boot opens no more: the control plane seals it anew first."""
+    if task.enrolment_id and not task.sealed_enrolment:
+        raise NotAllowed(
+            f"task of {task.sn}: its enrolment is not sealed to this boot yet; ask again soon", reason="not_sealed"
+        )
 
 
 def _heard(task: Task, at: datetime) -> Task:
