@@ -170,6 +170,7 @@ class InstallSpec(msgspec.Struct, frozen=True):
     disk_layout: DiskLayout | None = None
     network: NetworkConfig | None = None
     packages: tuple[str, ...] = ()
+    ssh_keys: tuple[str, ...] = ()  # public keys that may log in as root
     hardware_tests: tuple[Literal["memory", "disk", "nic"], ...] = ()
     enrol: bool = True  # put a worker into the new system
 

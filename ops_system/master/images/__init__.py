@@ -1,0 +1,1 @@
+"""Images of operating systems, install profiles and their templates: what a task is resolved from."""
