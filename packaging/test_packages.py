@@ -12,6 +12,7 @@ from pathlib import Path
 # program (or file, by its full name) that proves it is there -> package
 PACKAGES = {
     "chromium": "chromium",
+    "cloud-init": "cloud-init",
     "fc-list": "fontconfig",
     "xfs_io": "xfsprogs",
     "mkfs.ext4": "e2fsprogs",

@@ -46,9 +46,6 @@ network --hostname={{ hostname | line }}
 network --bootproto=dhcp --device=link --activate --hostname={{ hostname | line }}
 {% endif %}
 rootpw --lock
-{% for key in ssh_keys %}
-sshkey --username=root "{{ key | line }}"
-{% endfor %}
 selinux --enforcing
 firewall --enabled --ssh
 services --enabled=sshd
@@ -74,6 +71,14 @@ clearpart --all --initlabel --drives=${disk#/dev/}
 bootloader --boot-drive=${disk#/dev/}
 autopart --type={{ values.partitioning | default("lvm") | line }} --nohome
 END
+%end
+
+%post
+mkdir -p -m 700 /root/.ssh
+{% for key in ssh_keys %}
+echo {{ key | shell }} >>/root/.ssh/authorized_keys
+{% endfor %}
+restorecon -R /root/.ssh || true
 %end
 
 {% if callback_url %}
