@@ -31,6 +31,18 @@ PACKAGES = {
     "wrk": "wrk",
     "zsh": "zsh",
     "fish": "fish",
+    # machines without an operating system: QEMU, its firmware, and what makes a disk bootable
+    "qemu-system-x86_64": "qemu-system-x86",
+    "/usr/lib/ipxe/qemu/pxe-virtio.rom": "ipxe-qemu",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    "cpio": "cpio",
+    "zstd": "zstd",
+    "sgdisk": "gdisk",
+    "mcopy": "mtools",
+    "mkfs.vfat": "dosfstools",
+    "grub-mkimage": "grub-common",
+    "/usr/lib/grub/i386-pc/boot.img": "grub-pc-bin",
+    "/usr/lib/grub/x86_64-efi/moddep.lst": "grub-efi-amd64-bin",
 }
 BENCH_PACKAGES = {
     "s6-svscan": "s6",
