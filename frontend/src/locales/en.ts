@@ -1,5 +1,8 @@
 /** English. Every key stands in zh.ts too; a test compares them and looks for keys nobody uses. */
+import provisioning from './provisioning.en'
+
 export default {
+  provisioning,
   config: {
     apply: 'Apply to what runs',
     applyText:
@@ -103,6 +106,7 @@ export default {
     settings: 'Settings',
     schedules: 'Schedules',
     backups: 'Backups',
+    provisioning: 'Provisioning',
   },
   common: {
     ago: '{duration} ago',
@@ -152,6 +156,7 @@ export default {
     nothing: 'Nothing fits.',
   },
   keys: {
+    goProvisioning: 'Provisioning',
     goConfig: 'Config',
     chartLeft: 'Cross-hair or cell to the left',
     chartRight: 'Cross-hair or cell to the right',
@@ -242,6 +247,22 @@ export default {
     tree: 'Processes and files',
   },
   state: {
+    task: {
+      pending: 'waiting for the machine',
+      booting: 'booting',
+      pending_approval: 'to approve',
+      approved: 'approved',
+      installing: 'installing',
+      completed: 'completed',
+      needs_operator: 'needs somebody',
+      failed: 'failed',
+      rejected: 'rejected',
+      cancelled: 'cancelled',
+    },
+    idc: { online: 'heard', silent: 'not heard', never: 'no client yet' },
+    machine: { expected: 'not reported', reported: 'reported', quarantined: 'quarantined' },
+    power: { on: 'on', off: 'off', unknown: 'not known' },
+    signature: { signed: 'signed', unsigned: 'not signed' },
     instance: {
       pending: 'pending',
       preparing: 'preparing',
@@ -313,6 +334,27 @@ export default {
     backup_restore: 'Restore',
   },
   step: {
+    'check-disks': 'look at the disks',
+    wipe: 'wipe',
+    'write-image': 'write the image',
+    'verify-image': 'read back',
+    'grow-root': 'grow the root',
+    'open-system': 'open the system',
+    'close-system': 'close the system',
+    partition: 'partition',
+    raid: 'RAID',
+    volumes: 'volumes',
+    format: 'format',
+    mount: 'mount',
+    tree: 'unpack the system',
+    files: 'files',
+    network: 'network',
+    bootloader: 'boot loader',
+    enrol: 'enrolment',
+    'start-installer': 'start the installer',
+    'test-memory': 'test the memory',
+    'test-disk': 'test the disks',
+    'test-nic': 'test the network cards',
     upgrade: 'upgrade',
     bake: 'watch',
     return: 'go back',

@@ -1,7 +1,9 @@
 /** 简体中文。键与 en.ts 相同，由测试核对。 */
 import type en from './en'
+import provisioning from './provisioning.zh'
 
 const zh: typeof en = {
+  provisioning,
   config: {
     apply: '应用到运行中的实例',
     applyText: '{reloads} 个实例执行重载命令，{restarts} 个实例重启，逐个进行；首次失败即停止。',
@@ -101,6 +103,7 @@ const zh: typeof en = {
     settings: '设置',
     schedules: '计划任务',
     backups: '备份',
+    provisioning: '裸机装机',
   },
   common: {
     ago: '{duration} 前',
@@ -150,6 +153,7 @@ const zh: typeof en = {
     nothing: '没有匹配项。',
   },
   keys: {
+    goProvisioning: '裸机装机',
     goConfig: '配置',
     chartLeft: '十字线或单元格左移',
     chartRight: '十字线或单元格右移',
@@ -235,6 +239,22 @@ const zh: typeof en = {
     tree: '进程与文件',
   },
   state: {
+    task: {
+      pending: '等待机器',
+      booting: '启动中',
+      pending_approval: '待审批',
+      approved: '已批准',
+      installing: '安装中',
+      completed: '已完成',
+      needs_operator: '需要处理',
+      failed: '失败',
+      rejected: '已拒绝',
+      cancelled: '已取消',
+    },
+    idc: { online: '在线', silent: '失联', never: '尚无客户端' },
+    machine: { expected: '未上报', reported: '已上报', quarantined: '已隔离' },
+    power: { on: '开机', off: '关机', unknown: '未知' },
+    signature: { signed: '已签名', unsigned: '未签名' },
     instance: {
       pending: '等待中',
       preparing: '准备中',
@@ -306,6 +326,27 @@ const zh: typeof en = {
     backup_restore: '恢复',
   },
   step: {
+    'check-disks': '检查磁盘',
+    wipe: '擦除',
+    'write-image': '写入镜像',
+    'verify-image': '读回校验',
+    'grow-root': '扩展根分区',
+    'open-system': '打开系统',
+    'close-system': '关闭系统',
+    partition: '分区',
+    raid: 'RAID',
+    volumes: '逻辑卷',
+    format: '格式化',
+    mount: '挂载',
+    tree: '展开系统',
+    files: '写入文件',
+    network: '网络',
+    bootloader: '引导程序',
+    enrol: '登记',
+    'start-installer': '启动安装程序',
+    'test-memory': '检测内存',
+    'test-disk': '检测磁盘',
+    'test-nic': '检测网卡',
     upgrade: '升级',
     bake: '观察',
     return: '回退',

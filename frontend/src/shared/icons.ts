@@ -5,6 +5,7 @@ export const ICONS = {
   systems: 'M10 2.5l7.5 4-7.5 4-7.5-4zM2.5 10l7.5 4 7.5-4M2.5 13.5l7.5 4 7.5-4',
   packages: 'M10 2.5l7 3.7v7.6l-7 3.7-7-3.7V6.2zM3 6.2l7 3.8 7-3.8M10 10v7.5',
   terminal: 'M2.5 3.5h15v13h-15zM5.5 7.5l3 2.5-3 2.5M10 13h4.5',
+  provisioning: 'M3 11.5h14v5H3zM6 14h.01M9 14h5M10 2.5v6M7.3 6l2.7 2.7L12.7 6',
   commands: 'M3 5l4 3.5L3 12M9 12.5h8M3 16.5h14M10 4h7M11.5 8.2h5.5',
   operations: 'M3 5h2l1 1 2-3M10 5h7M3 11h2l1 1 2-3M10 11h7M3 16.5h5M10 16.5h7',
   schedules: 'M10 3a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM10 6v4l2.8 1.8',

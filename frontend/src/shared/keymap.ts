@@ -20,6 +20,7 @@ export const KEYMAP = [
   { id: 'goPackages', keys: 'g p', scope: 'everywhere' },
   { id: 'goAlerts', keys: 'g a', scope: 'everywhere' },
   { id: 'goTerminal', keys: 'g t', scope: 'everywhere' },
+  { id: 'goProvisioning', keys: 'g i', scope: 'everywhere' },
   { id: 'goCommands', keys: 'g x', scope: 'everywhere' },
   { id: 'goOperations', keys: 'g r', scope: 'everywhere' },
   { id: 'goSchedules', keys: 'g h', scope: 'everywhere' },

@@ -95,7 +95,52 @@ const BACKUP: Record<string, Look> = {
 /** What became of a scheduled run. */
 const RUN: Record<string, Look> = { ...OPERATION, skipped: { tone: 'warn', shape: RETRY } }
 
+/** Where an installation stands: it waits for a person where it warns. */
+const TASK: Record<string, Look> = {
+  pending: { tone: 'idle', shape: STILL },
+  booting: { tone: 'busy', shape: MOVING },
+  pending_approval: { tone: 'warn', shape: RETRY },
+  approved: { tone: 'busy', shape: MOVING },
+  installing: { tone: 'busy', shape: MOVING },
+  completed: { tone: 'ok', shape: RUNNING },
+  needs_operator: { tone: 'bad', shape: RETRY },
+  failed: { tone: 'bad', shape: BROKEN },
+  rejected: { tone: 'idle', shape: BROKEN },
+  cancelled: { tone: 'idle', shape: STILL },
+}
+
+/** Whether the regional client of a data centre is heard. */
+const IDC: Record<string, Look> = {
+  online: { tone: 'ok', shape: RUNNING },
+  silent: { tone: 'bad', shape: BROKEN },
+  never: { tone: 'idle', shape: STILL },
+}
+
+/** What is known of a bare machine. */
+const MACHINE: Record<string, Look> = {
+  expected: { tone: 'idle', shape: STILL },
+  reported: { tone: 'ok', shape: RUNNING },
+  quarantined: { tone: 'paused', shape: BROKEN },
+}
+
+const POWER: Record<string, Look> = {
+  on: { tone: 'ok', shape: RUNNING },
+  off: { tone: 'idle', shape: STILL },
+  unknown: { tone: 'unknown', shape: UNSURE },
+}
+
+/** Whether a publisher stands behind an image. */
+const SIGNATURE: Record<string, Look> = {
+  signed: { tone: 'ok', shape: RUNNING },
+  unsigned: { tone: 'unknown', shape: UNSURE },
+}
+
 export const LOOKS = {
+  task: TASK,
+  idc: IDC,
+  machine: MACHINE,
+  power: POWER,
+  signature: SIGNATURE,
   backup: BACKUP,
   run: RUN,
   instance: INSTANCE,

@@ -5,8 +5,11 @@ import type { Reason } from '@/api/types'
 import { formatDuration } from './format'
 import type { StateKind } from './states'
 
+/** A reason as far as it is told: some have no parameters. */
+type Told = Pick<Reason, 'code' | 'message'> & Partial<Pick<Reason, 'params'>>
+
 export interface Words {
-  reason: (reason: Reason | null | undefined) => string
+  reason: (reason: Told | null | undefined) => string
   errorTitle: (error: unknown) => string
   errorDetail: (error: unknown) => string
   state: (kind: StateKind, state: string) => string

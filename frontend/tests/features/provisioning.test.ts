@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { parseCells, tableOf, TEMPLATE } from '@/features/provisioning/bulk'
+import { parseLines, tableOf, TEMPLATE } from '@/features/provisioning/bulk'
 import {
   choicesOf,
   differencesOf,
@@ -7,6 +7,8 @@ import {
   firstChoice,
   sharedSignatures,
 } from '@/features/provisioning/disks'
+import { layoutLines, layoutOf, networkLines, parseLayout } from '@/features/provisioning/layouts'
+import { osOf } from '@/features/provisioning/names'
 import {
   actsOf,
   currentStep,
@@ -15,6 +17,7 @@ import {
   stagesOf,
   timeLeft,
 } from '@/features/provisioning/progress'
+import { isMac, taskOf, textOf, wrongFields } from '@/features/provisioning/taskDraft'
 import type {
   DiskInfo,
   InstallSpec,
@@ -45,7 +48,7 @@ const machine = (disks: DiskInfo[], more: Partial<Machine> = {}): Machine =>
     hardware: { firmware: 'bios', disks },
     ...more,
   }) as Machine
-const install = { image: { content_bytes: 500 }, disk_layout: null } as InstallSpec
+const install = { method: 'image', image: { content_bytes: 500 }, disk_layout: null } as InstallSpec
 const step = (name: string, at: number, bytes: number | null = null, percent = 0): Progress => ({
   step: name,
   percent,
@@ -92,11 +95,12 @@ describe('disks of an approval', () => {
     expect(firstChoice(choicesOf(machine([]), install, []), 1)).toEqual([])
     expect(disksWanted(install)).toBe(1)
     expect(disksWanted({ disk_layout: { disks: 2 } } as InstallSpec)).toBe(2)
+    expect(disksWanted({ method: 'rescue' } as InstallSpec)).toBe(0)
+    expect(one.map(({ hindrance }) => hindrance)).toEqual(['', 'removable'])
   })
   it('knows the marks of what others may share', () => {
     expect(sharedSignatures({ signatures: ['gpt', 'ceph_bluestore', 'LVM2_member', 'ext4'] })).toEqual([
       'ceph_bluestore',
-      'LVM2_member',
     ])
   })
 })
@@ -187,27 +191,126 @@ describe('the road of a task', () => {
 })
 
 describe('a table of machines', () => {
+  const cellsOf = (text: string): string[][] => parseLines(text).map(({ cells }) => cells)
   it('reads quotes, empty lines and the separators people have', () => {
-    expect(parseCells('a,b\r\n"x, ""y""",2\n\n')).toEqual([
+    expect(cellsOf('a,b\r\n"x, ""y""",2\n\n')).toEqual([
       ['a', 'b'],
       ['x, "y"', '2'],
     ])
-    expect(parseCells('a;b\n1;2')).toEqual([
+    expect(cellsOf('a;b\n1;2')).toEqual([
       ['a', 'b'],
       ['1', '2'],
     ])
-    expect(parseCells('a\tb\n1\t')).toEqual([
+    expect(cellsOf('a\tb\n1\t')).toEqual([
       ['a', 'b'],
       ['1', ''],
     ])
-    expect(parseCells('a,b\n"two\nlines",2')[1]).toEqual(['two\nlines', '2'])
   })
-  it('names the cells by the first line', () => {
-    expect(tableOf('\uFEFFSN,OS type,\nS1,Debian,lost')).toEqual({
-      columns: ['sn', 'os_type'],
-      rows: [{ sn: 'S1', os_type: 'Debian' }],
-    })
+  it('numbers the lines as the text has them', () => {
+    const found = parseLines('# mine\na,b\n\n"two\nlines",2\n3,4')
+    expect(found.map(({ number, cells }) => [number, cells[0]])).toEqual([
+      [2, 'a'],
+      [5, 'two\nlines'],
+      [6, '3'],
+    ])
+  })
+  it('has a heading and rows', () => {
+    const { columns, rows } = tableOf('\uFEFFSN,OS type\nS1,Debian')
+    expect([columns, rows[0]?.cells]).toEqual([
+      ['sn', 'os_type'],
+      ['S1', 'Debian'],
+    ])
     expect(tableOf('').rows).toEqual([])
-    expect(tableOf(TEMPLATE).rows.map(({ sn }) => sn)).toEqual(['SN-0001', 'SN-0002'])
+    expect(tableOf(TEMPLATE).rows.map(({ cells }) => cells[1])).toEqual(['SN-0001', 'SN-0002'])
+  })
+})
+
+describe('the form of a task', () => {
+  const fine = {
+    ...textOf({ in: 'dc1', sn: 'SN1', mac: '00-1A-2B-3C-4D-5E' }),
+    osType: 'Debian',
+    osVersion: '12',
+  }
+  it('begins from a machine and asks for the rest', () => {
+    expect(wrongFields(textOf({ in: 'dc1', sn: 'SN1', mac: '001a2b3c4d5e' }))).toEqual(['osType'])
+    expect(wrongFields(textOf({}))).toEqual(['idc', 'sn', 'mac', 'osType'])
+    expect(wrongFields(fine)).toEqual([])
+  })
+  it('knows a card from a group and from nonsense', () => {
+    expect(['00:1a:2b:3c:4d:5e', '01:00:5e:00:00:01', '00:1a', 'x'].map(isMac)).toEqual([
+      true,
+      false,
+      false,
+      false,
+    ])
+  })
+  it('refuses what would be no network, no layout, no tags', () => {
+    const bad = {
+      ...fine,
+      hostname: '-x',
+      address: '10.0.0.5',
+      preset: 'custom' as const,
+      layout: '{',
+      tags: 'a',
+    }
+    expect(wrongFields(bad)).toEqual(['layout', 'hostname', 'address', 'tags'])
+    expect(wrongFields({ ...fine, gateway: '10.0.0.1' })).toEqual(['address'])
+  })
+  it('says only what was chosen', () => {
+    expect(taskOf(fine)).toEqual({
+      idc: 'dc1',
+      sn: 'SN1',
+      mac: '00-1A-2B-3C-4D-5E',
+      os_type: 'Debian',
+      os_version: '12',
+      tags: {},
+    })
+    const full = {
+      ...fine,
+      preset: 'mirror' as const,
+      hostname: 'web',
+      address: '10.0.0.5/24',
+      dns: '10.0.0.2 10.0.0.3',
+    }
+    const made = taskOf(full)
+    expect(made.disk_layout).toMatchObject({ kind: 'plain', disks: 2, raid: [{ level: '1' }] })
+    expect(made.network).toEqual({
+      hostname: 'web',
+      interfaces: [{ mac: '00-1A-2B-3C-4D-5E', address: '10.0.0.5/24' }],
+      dns: ['10.0.0.2', '10.0.0.3'],
+    })
+  })
+})
+
+describe('layouts and networks as lines', () => {
+  it('tell partitions, arrays and volumes', () => {
+    expect(layoutLines(layoutOf('mirror'))).toEqual([
+      'biosboot 1MiB bios_boot',
+      'esp 512MiB vfat → /boot/efi',
+      'system rest raid',
+      'md0 RAID1 (2 × system) ext4 → /',
+    ])
+    expect(layoutLines(layoutOf('lvm')).slice(-2)).toEqual(['vg0/swap 4GiB swap', 'vg0/root rest ext4 → /'])
+    expect(layoutLines(layoutOf('image'))).toEqual([])
+    expect(parseLayout('{"kind": "plain"}')).not.toBe(null)
+    expect(['[]', 'null', '{"kind": "x"}', ''].map(parseLayout)).toEqual([null, null, null, null])
+  })
+  it('tell cards and resolvers', () => {
+    const interfaces = [{ mac: 'm1', address: '10.0.0.5/24', gateway: '10.0.0.1' }, { mac: 'm2' }]
+    expect(networkLines({ hostname: 'web', interfaces, dns: ['10.0.0.2'] })).toEqual([
+      'web',
+      'm1 10.0.0.5/24 via 10.0.0.1',
+      'm2 DHCP',
+      'DNS 10.0.0.2',
+    ])
+    expect(networkLines(null)).toEqual([])
+  })
+})
+
+describe('the name of a system', () => {
+  it('has its version once', () => {
+    expect(osOf({ os_type: 'Ubuntu 22.04', os_version: '22.04' })).toBe('Ubuntu 22.04')
+    expect(osOf({ os_type: 'Ubuntu', os_version: '22.04' })).toBe('Ubuntu 22.04')
+    expect(osOf({ os_type: 'Other', os_version: '' })).toBe('Other')
   })
 })

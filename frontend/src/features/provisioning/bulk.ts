@@ -1,52 +1,58 @@
-/** A table of machines as text (RFC 4180): cells, and rows under their column names. Pure. */
+/** A table of machines as people paste it, shown as rows before the server judges it. The server reads the same. Pure. */
 
-/** Cells of each line. Quotes may hold commas, quotes (doubled) and line breaks; tabs and semicolons part cells too. */
-export function parseCells(text: string): string[][] {
+export interface BulkLine {
+  /** Its line in the text, the first being 1: problems name it. */
+  number: number
+  cells: string[]
+}
+
+/** Cells of each line. Quotes may hold separators, doubled quotes and line breaks. Comments and empty lines are left out. */
+export function parseLines(text: string): BulkLine[] {
   const separator = separatorOf(text)
-  const lines: string[][] = [[]]
+  const lines: BulkLine[] = [{ number: 1, cells: [] }]
   let cell = ''
   let isQuoted = false
+  let number = 1
   const endCell = (): void => {
-    lines.at(-1)?.push(cell.trim())
+    const line = lines.at(-1)
+    line?.cells.push(cell.trim())
+    if (line) line.number = number
     cell = ''
   }
   for (let place = 0; place < text.length; place += 1) {
     const sign = text[place] ?? ''
+    const isBreak = sign === '\n'
     if (isQuoted && sign === '"' && text[place + 1] === '"') {
       cell += '"'
       place += 1
     } else if (sign === '"' && (isQuoted || cell.trim() === '')) isQuoted = !isQuoted
     else if (!isQuoted && sign === separator) endCell()
-    else if (!isQuoted && sign === '\n') {
+    else if (!isQuoted && isBreak) {
       endCell()
-      lines.push([])
+      lines.push({ number, cells: [] })
     } else if (isQuoted || sign !== '\r') cell += sign
+    if (isBreak) number += 1
   }
   endCell()
-  return lines.filter((line) => line.some((one) => one !== ''))
+  return lines.filter(({ cells }) => cells.some((one) => one !== '') && !cells[0]?.startsWith('#'))
 }
 
-/** What parts the cells of the first line: a tab or a semicolon where there is no comma. */
+/** What parts the cells: the sign the heading has most of. */
 function separatorOf(text: string): string {
-  const head = text.split('\n', 1)[0] ?? ''
-  return [',', '\t', ';'].find((sign) => head.includes(sign)) ?? ','
+  const head = text.split('\n').find((line) => line.trim() !== '' && !line.startsWith('#')) ?? ''
+  const count = (sign: string): number => head.split(sign).length
+  return ['\t', ';', ','].reduce((best, sign) => (count(sign) > count(best) ? sign : best))
 }
 
 export interface BulkTable {
   columns: string[]
-  rows: Record<string, string>[]
+  rows: BulkLine[]
 }
 
-/** The rows by the names of the first line, small letters; a column without a name is left out. */
+/** The heading's names, and the lines below it. */
 export function tableOf(text: string): BulkTable {
-  const [head, ...lines] = parseCells(text.replace(/^\uFEFF/, ''))
-  const columns = (head ?? []).map((name) => name.toLowerCase().replaceAll(' ', '_'))
-  const rows = lines.map((line) =>
-    Object.fromEntries(
-      columns.map((name, place) => [name, line[place] ?? ''] as const).filter(([name]) => name !== ''),
-    ),
-  )
-  return { columns: columns.filter(Boolean), rows }
+  const [head, ...rows] = parseLines(text.replace(/^\uFEFF/, ''))
+  return { columns: (head?.cells ?? []).map((name) => name.toLowerCase().replaceAll(' ', '_')), rows }
 }
 
 export const TEMPLATE = [

@@ -2,10 +2,13 @@
 import type { DiskInfo, InstallSpec, Machine } from './types'
 
 /** Why a disk cannot be approved, in the words of the dictionary; '' where it can. */
-export type Hindrance = '' | 'noId' | 'readOnly' | 'protected' | 'tooSmall' | 'twin'
+export type Hindrance = '' | 'noId' | 'readOnly' | 'removable' | 'protected' | 'tooSmall' | 'twin'
 
-/** Signatures of disks that others may hold data on together; such a disk is named before it is wiped. */
-const SHARED = /(ceph|zfs|drbd|vmfs|ocfs|gfs|gluster|lvm2?_member|linux_raid|bcache|mpath)/i
+/** Signatures of storage that other machines may be using now; such a disk is named once more before it is wiped. */
+const SHARED = /^(ceph_|zfs_|drbd|vmfs|ocfs|gfs|gluster|lustre|oracleasm)/i
+
+/** Methods that write no system. */
+const WRITES_NOTHING = ['rescue', 'hardware_test']
 
 /** What names a disk for good: its WWN or else its serial. */
 export const diskId = (disk: Pick<DiskInfo, 'wwn' | 'serial'>): string => disk.wwn || disk.serial
@@ -14,8 +17,8 @@ export const sharedSignatures = (disk: Pick<DiskInfo, 'signatures'>): string[] =
   disk.signatures.filter((name) => SHARED.test(name))
 
 /** How many disks the installation takes. */
-export const disksWanted = (install: Pick<InstallSpec, 'disk_layout'>): number =>
-  install.disk_layout?.disks ?? 1
+export const disksWanted = ({ method, disk_layout }: Pick<InstallSpec, 'method' | 'disk_layout'>): number =>
+  WRITES_NOTHING.includes(method) ? 0 : (disk_layout?.disks ?? 1)
 
 export interface DiskChoice {
   id: string
@@ -51,12 +54,13 @@ function hindranceOf(
   if ([disk.serial, disk.wwn].some((name) => name !== '' && protectedSerials.includes(name)))
     return 'protected'
   if (disk.is_read_only) return 'readOnly'
+  if (disk.is_removable) return 'removable'
   return disk.size_bytes < need ? 'tooSmall' : ''
 }
 
-/** Chosen without asking only where nothing could be chosen otherwise: as many fixed disks fit as are wanted. */
+/** Chosen without asking only where nothing could be chosen otherwise: as many disks fit as are wanted. */
 export function firstChoice(choices: DiskChoice[], wanted: number): string[] {
-  const fit = choices.filter(({ disk, hindrance }) => hindrance === '' && !disk.is_removable)
+  const fit = choices.filter(({ hindrance }) => hindrance === '')
   return fit.length === wanted ? fit.map(({ id }) => id) : []
 }
 

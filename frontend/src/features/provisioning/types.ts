@@ -52,6 +52,7 @@ export interface Approval {
   notes: string
   rule: string
   second_by: string
+  overwrite_foreign: string[]
   used_at: string | null
 }
 
@@ -188,4 +189,87 @@ export interface Machine {
   first_seen_at: string | null
   last_seen_at: string | null
   quarantined: string
+  is_agent_alive: boolean
+  task_id: string
+  status: TaskStatus | null
+}
+
+export interface RegionSettings {
+  name: string
+  discovery: boolean
+  max_installs: number
+  needs_second_approval: boolean
+  master_url: string
+  protected_serials: string[]
+}
+
+export interface Idc {
+  idc: string
+  is_alive: boolean
+  info: {
+    client_id: string
+    hostname: string
+    version: string
+    api_url: string
+    dhcp: 'off' | 'proxy' | 'full'
+    tftp: boolean
+    started_at: string
+    epoch: number
+  } | null
+  heartbeat: { at: string; installing: number; journal_entries: number; cache_bytes: number } | null
+  settings: RegionSettings
+  counts: Partial<Record<TaskStatus, number>>
+}
+
+export interface TaskLog {
+  lines: string[]
+}
+
+export interface PlanStep {
+  name: string
+  words: string
+  is_destructive: boolean
+  disks: string[]
+  devices: string[]
+  commands: string[]
+}
+
+export interface DryRun {
+  disks: string[]
+  steps: PlanStep[]
+}
+
+/** What is not said comes from the profile and the catalogue. */
+export interface NewTask {
+  idc: string
+  sn: string
+  mac: string
+  os_type: string
+  os_version: string
+  profile?: string
+  disk_layout?: DiskLayout | null
+  network?: NetworkConfig | null
+  tags?: Record<string, string>
+}
+
+export interface BulkAnswer {
+  created: number
+  problems: { row: number; field: string; message: string }[]
+}
+
+export interface NewRule {
+  name: string
+  idc: string
+  tags: Record<string, string>
+  model: string
+  disk_count: number | null
+  max_uses: number
+  is_enabled: boolean
+}
+
+export interface ApprovalRule extends NewRule {
+  id: string
+  used: number
+  created_by: string
+  created_at: string
 }
