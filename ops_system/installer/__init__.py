@@ -1,1 +1,1 @@
-"""The install agent: runs in RAM on the machine that is being installed, or plays such a machine (`--mode simulate`)."""
+"""The install agent: runs in RAM on the machine being installed, or plays such a machine (`--mode simulate`)."""

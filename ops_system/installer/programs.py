@@ -20,10 +20,12 @@ PROGRAMS: dict[str, str] = {
     "mdadm": "mdadm",
     "lvm": "lvm2",
     "zstd": "zstd",
+    "gzip": "gzip",
     "tar": "tar",
     "kexec": "kexec-tools",
     "mkdir": "coreutils",
     "chroot": "coreutils",
+    "sync": "coreutils",
     "sh": "dash",
 }
 """Always in the ramdisk; busybox may give mkdir, chroot and sh, but not mount (it has no --recursive umount)."""

@@ -34,6 +34,7 @@ class Command(msgspec.Struct, frozen=True):
 
     argv: tuple[str, ...]
     stdin: str = ""
+    fine: tuple[int, ...] = (0,)  # exit codes that are no failure
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from ops_system.model.system_files import (
 from ops_system.model.tasks import ImageRef, InstallMethod, InstallSpec, Task
 
 StepKind = Literal[
-    "check_disks", "wipe", "run", "write_image", "verify_image", "open_system", "tree", "files", "network",
+    "check_disks", "wipe", "run", "write_image", "verify_image", "grow", "open_system", "tree", "files", "network",
     "enrol", "close_system", "test_memory", "test_disk", "test_nic", "start_installer",
 ]  # fmt: skip
 DEFAULT_LAYOUT = DiskLayout(kind="plain", partitions=(Partition("root", "rest", "ext4", "/"),))
@@ -209,7 +209,7 @@ def _image_steps(wish: Wish, disk: DiskInfo, layout: DiskLayout, target: str) ->
     ]
     if layout.grow_root:
         words = f"Let the last partition of {devices[0]} and its file system grow to the disk's end"
-        steps.append(Step("grow-root", "run", words, True, ids, devices, _grow_commands(devices[0])))
+        steps.append(Step("grow-root", "grow", words, True, ids, devices, _grow_commands(devices[0])))
     if wish.network or wish.enrol:
         words = f"Find the partition with /etc/os-release and mount it on {target}"
         opened = Command(("mount", "{root}", target))

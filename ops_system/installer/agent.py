@@ -1,0 +1,262 @@
+"""The life of an agent: report, keep the lease, ask what to do, do it, say how it ended.
+
+    report ──> lease thread ──> getNextOperation ─┬─ wait, report_only ──> ask again
+       ^                                          ├─ install ──> steps ──> installComplete ──> restart
+       │ session or lease lost                    ├─ rescue ──> a shell here, a worker for the console
+       └──────────────────────────────────────────┴─ reboot_local, power_off ──> the end of this process
+After an installation that failed the agent stays: a person may look, cancel or try again. It never wipes by itself.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ops_system import __version__
+from ops_system.installer.boxes import KEY_BYTES, BootKey
+from ops_system.installer.guard import Guard, Halt
+from ops_system.installer.hands import Hands
+from ops_system.installer.region import Region
+from ops_system.installer.reporter import INTERVAL_S, Reporter
+from ops_system.installer.rescue import Rescue
+from ops_system.installer.steps import carry_out, wish_of_config
+from ops_system.installer.works import Work
+from ops_system.model.errors import Conflict, OpsError, Unauthenticated, Unavailable
+from ops_system.protocol.agent import (
+    LEASE_TTL_S,
+    LONG_POLL_S,
+    DeviceCall,
+    Done,
+    HardwareConfig,
+    InstallCompleteCall,
+    InstallConfig,
+    LeaseAnswer,
+    LeaseCall,
+    NextOperation,
+    Report,
+    ReportAnswer,
+)
+
+_log = logging.getLogger(__name__)
+EXIT_RESTART, EXIT_POWER_OFF = 0, 10
+_RENEWALS_A_LEASE = 3
+_AWAY_RETRY_S, _REFUSED_RETRY_S = 1.0, 5.0
+_REPORT_AGAIN_S = 60.0  # while it waits: a task may have been made meanwhile
+_END_PATIENCE_S = 120.0  # for saying how an installation ended
+_INSTALLERS = frozenset({"kickstart", "preseed", "autoinstall"})
+
+
+class _TaskMac(msgspec.Struct, frozen=True):
+    """What is read of a task."""
+
+    mac: str = ""
+
+
+class Agent:
+    """One boot of one machine. `run` returns the exit code: 0 restart, 10 power off."""
+
+    def __init__(
+        self,
+        region: Region,
+        hands: Hands,
+        scratch: Path,
+        *,
+        guard: Guard | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        report_interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._region, self._hands, self._scratch, self._sleep = region, hands, scratch, sleep
+        self._guard = guard or Guard()
+        self._interval_s = report_interval_s
+        self._key = BootKey(os.urandom(KEY_BYTES))
+        self._boot_id = os.urandom(16).hex()
+        self._found = hands.inventory()
+        self._ttl_s = LEASE_TTL_S
+        self._needs_report = threading.Event()
+        self._ended = threading.Event()
+        self._reported_at_s = 0.0
+
+    def run(self) -> int:
+        """Live until the machine is to restart (0) or to be switched off (10)."""
+        self._report()
+        if self._hands.is_simulated and self._hands.take_mac(self._mac_of_task()):
+            self._report()
+        lease = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
+        lease.start()
+        try:
+            while (code := self._turn()) is None:
+                pass
+            return code
+        finally:
+            self._ended.set()
+            lease.join()
+
+    def _turn(self) -> int | None:
+        """Ask once what to do, and do it; the exit code when that ends this boot."""
+        if self._needs_report.is_set() or self._guard.now_s() - self._reported_at_s > _REPORT_AGAIN_S:
+            self._report()
+        answer = self._next()
+        if answer is None:
+            return None
+        match answer.operation:
+            case "install":
+                return self._install()
+            case "rescue":
+                Rescue(self._region, self._found.sn, self._key, self._scratch).run(self._next)
+            case "reboot_local":
+                return EXIT_RESTART
+            case "power_off":
+                return EXIT_POWER_OFF
+            case "wait" | "report_only":
+                self._sleep(answer.data.retry_after_s)
+        return None
+
+    # --- who is here --------------------------------------------------------------------------------------------------
+    def _report(self) -> None:
+        """Report until somebody listens; another agent for this machine is waited for (P5)."""
+        self._found = self._hands.inventory()
+        report = Report(
+            self._found.sn,
+            self._found.mac,
+            self._found.uuid,
+            self._found.hardware,
+            boot_id=self._boot_id,
+            boot_public_key=self._key.public_text(),
+            agent_version=__version__,
+        )
+        while True:
+            asked_at_s = self._guard.now_s()
+            try:
+                answer = self._region.persist(lambda: self._region.call("/api/v1/report", report, ReportAnswer))
+            except OpsError as refusal:
+                _log.warning("the report was refused: %s", refusal.message)
+                waited = refusal.details.get("retry_after_s")
+                self._sleep(float(waited) if isinstance(waited, int | float) else _REFUSED_RETRY_S)
+                continue
+            break
+        self._region.token, self._ttl_s = answer.session_token, answer.lease_ttl_s
+        self._guard.renew(asked_at_s, answer.lease_ttl_s, answer.fence)
+        self._reported_at_s = asked_at_s
+        self._needs_report.clear()
+        _log.info("reported as %s%s", self._found.sn, "" if answer.is_known else "; no task knows this machine")
+
+    def _mac_of_task(self) -> str:
+        """Return the MAC the task names; empty without a task."""
+        try:
+            return self._region.call(f"/api/v1/task/{self._found.sn}", None, _TaskMac).mac
+        except OpsError:
+            return ""
+
+    def _keep_lease(self) -> None:
+        """Renew the lease in time, until this boot ends."""
+        pause_s = self._ttl_s / _RENEWALS_A_LEASE
+        while not self._ended.wait(pause_s):
+            asked_at_s = self._guard.now_s()
+            pause_s = self._ttl_s / _RENEWALS_A_LEASE
+            try:
+                answer = self._region.call(
+                    "/api/v1/lease", LeaseCall(self._found.sn), LeaseAnswer, timeout_s=self._ttl_s / 2
+                )
+            except Unavailable as problem:
+                _log.warning("the lease was not renewed: %s", problem.message)
+                pause_s = min(_AWAY_RETRY_S, pause_s)
+            except OpsError as refusal:
+                self._guard.lose(str(refusal.details.get("reason") or "lease_refused"), refusal.message)
+                self._needs_report.set()
+            else:
+                self._guard.renew(asked_at_s, answer.ttl_s, answer.fence, is_cancel_asked=answer.is_cancel_asked)
+
+    def _next(self) -> NextOperation | None:
+        """Ask what to do; None when the region is away or the session is no more."""
+        try:
+            return self._region.call(
+                "/api/v1/device/getNextOperation", DeviceCall(self._found.sn), NextOperation, timeout_s=LONG_POLL_S + 15
+            )
+        except Unavailable as problem:
+            _log.warning("%s", problem.message)
+            self._sleep(_AWAY_RETRY_S)
+        except (Unauthenticated, Conflict) as refusal:
+            _log.warning("%s; reporting again", refusal.message)
+            self._needs_report.set()
+            self._sleep(_AWAY_RETRY_S)
+        except OpsError as refusal:
+            _log.warning("%s", refusal.message)
+            self._sleep(_REFUSED_RETRY_S)
+        return None
+
+    # --- the work -----------------------------------------------------------------------------------------------------
+    def _install(self) -> int | None:
+        """Carry out an installation; the exit code when the machine is to restart."""
+        try:
+            config, hardware = self._ask_configs()
+        except OpsError as refusal:
+            _log.warning("no configuration: %s", refusal.message)
+            self._sleep(_REFUSED_RETRY_S)
+            return None
+        self._guard.begin(config.fence)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with Reporter(
+            self._region, self._found.sn, config.task_id, config.fence, interval_s=self._interval_s
+        ) as reporter:
+            work = Work(
+                self._hands, self._guard, self._region, reporter, config, wish_of_config(config, hardware), self._found,
+                self._key, self._scratch,
+            )  # fmt: skip
+            try:
+                carry_out(work)
+            except Halt as halt:
+                reporter.line(f"!! {halt.code}: {halt.message}")
+                self._release(work)
+                reporter.flush()
+                self._say_end(
+                    InstallCompleteCall(self._found.sn, halt.status, halt.message[:500], halt.code, config.fence)
+                )
+                self._needs_report.set()
+                return None
+        return self._hand_over(config)
+
+    def _ask_configs(self) -> tuple[InstallConfig, HardwareConfig]:
+        call = DeviceCall(self._found.sn)
+        region = self._region
+        config = region.persist(lambda: region.call("/api/v1/device/getOSInstallConfig", call, InstallConfig))
+        return config, region.persist(lambda: region.call("/api/v1/device/getHardwareConfig", call, HardwareConfig))
+
+    def _hand_over(self, config: InstallConfig) -> int | None:
+        """Say that it is done, and restart; or start the installer that was loaded, which will say so itself."""
+        if config.install_method in _INSTALLERS:
+            self._hands.start_kernel()
+            return EXIT_RESTART
+        is_taken = self._say_end(InstallCompleteCall(self._found.sn, "completed", "", "", config.fence))
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        if not is_taken:
+            return None
+        self._hands.start_again()
+        return EXIT_RESTART
+
+    def _say_end(self, call: InstallCompleteCall) -> bool:
+        """Say how it ended; whether that was taken. The boot gate flips with it: without an answer nothing restarts."""
+        until_s = self._guard.now_s() + _END_PATIENCE_S
+
+        def give_up() -> None:
+            if call.status != "completed" and self._guard.now_s() > until_s:
+                raise Unavailable("nobody takes how the installation ended")
+
+        try:
+            self._region.persist(
+                lambda: self._region.call("/api/v1/device/installComplete", call, Done), before_retry=give_up
+            )
+        except OpsError as refusal:
+            _log.warning("%s was not taken: %s", call.status, refusal.message)
+            return False
+        return True
+
+    def _release(self, work: Work) -> None:
+        """Unmount what a failed step left mounted."""
+        with contextlib.suppress(Halt, OSError):
+            self._hands.release(work.reporter.line)

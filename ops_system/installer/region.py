@@ -1,0 +1,104 @@
+"""The agent's calls to its regional client: JSON over HTTP/1.1, one connection a call, the session as Bearer.
+
+An answer of an error becomes that error of `model.errors`; a region that is away, or answers nonsense, is Unavailable.
+"""
+
+import http.client
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ops_system.model import errors
+from ops_system.model.errors import OpsError, Unavailable, UsageError
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+CALL_TIMEOUT_S = 15.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_RETRY_FROM_S, _RETRY_UP_TO_S = 0.3, 5.0
+_OK, _SERVER_ERROR = 200, 500
+_KINDS: dict[str, type[OpsError]] = {
+    kind.code: kind
+    for kind in (
+        errors.Invalid, errors.NotFound, errors.Conflict, errors.NotAllowed, errors.Unauthenticated, errors.Forbidden,
+        errors.TooLarge, errors.UnsupportedMedia, errors.RateLimited, errors.Misdirected,
+    )
+}  # fmt: skip
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    code: str = ""
+    message: str = ""
+    details: dict[str, errors.Detail] = {}
+
+
+class Region:
+    """One regional client. `token` is the session of this boot, set after the report."""
+
+    def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise UsageError(f"--regional-url {url}: write http://HOST:8081, the address of the regional client")
+        self.host, self.port = parts.hostname, parts.port or 80
+        self.url = f"http://{parts.netloc}"
+        self.token = ""
+        self._sleep = sleep
+
+    def call(self, path: str, body: msgspec.Struct | None, answer: type[T], *, timeout_s: float = CALL_TIMEOUT_S) -> T:
+        """POST `body` (None: GET) and return the answer. Raises OpsError."""
+        status, raw = self._exchange(path, body, timeout_s)
+        if status != _OK:
+            raise _refused(status, raw, f"{self.url}{path}")
+        try:
+            return msgspec.json.decode(raw, type=answer, strict=False)
+        except msgspec.MsgspecError as problem:
+            raise Unavailable(f"{self.url}{path} answered what is no {answer.__name__}: {problem}") from problem
+
+    def persist(self, ask: Callable[[], T], *, before_retry: Callable[[], None] = lambda: None) -> T:
+        """Return what `ask` returns; while the region is away it is asked again. `before_retry` may raise to end it."""
+        delay_s = _RETRY_FROM_S
+        while True:
+            try:
+                return ask()
+            except (Unavailable, errors.TimedOut, errors.RateLimited) as problem:
+                _log.warning("%s; asked again in %.1f s", problem.message, delay_s)
+            before_retry()
+            self._sleep(delay_s * random.uniform(0.7, 1.3))  # noqa: S311 - spreads load, guards nothing
+            delay_s = min(_RETRY_UP_TO_S, delay_s * 1.7)
+
+    def headers(self) -> dict[str, str]:
+        """Return what proves the session."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def _exchange(self, path: str, body: msgspec.Struct | None, timeout_s: float) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+        headers = {**self.headers(), "Content-Type": "application/json", "Connection": "close"}
+        try:
+            content = None if body is None else msgspec.json.encode(body)
+            connection.request("GET" if body is None else "POST", path, body=content, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as problem:
+            raise Unavailable(
+                f"{self.url}{path} is not answered: {str(problem) or type(problem).__name__}"
+            ) from problem
+        finally:
+            connection.close()
+
+
+def _refused(status: int, raw: bytes, where: str) -> OpsError:
+    """Return the error an answer stands for."""
+    try:
+        refusal = msgspec.json.decode(raw, type=_Refusal)
+    except msgspec.MsgspecError:
+        refusal = _Refusal()
+    words = refusal.message or f"{where} answered {status}"
+    kind = _KINDS.get(refusal.code) or next((k for k in _KINDS.values() if k.http_status == status), errors.Invalid)
+    if status >= _SERVER_ERROR:
+        kind = Unavailable
+    return kind(words, **refusal.details)
