@@ -21,10 +21,13 @@ class StoredZip:
     read: Callable[[int], AsyncIterator[bytes]]
 
 
-async def send_zip(request: web.Request, zipped: StoredZip, file_name: str) -> web.StreamResponse:
-    """Answer with the zip or the range that is asked for. Raises `NotFound`, `Unavailable` before the first byte."""
+async def send_zip(request: web.Request, zipped: StoredZip, file_name: str, media: str = ZIP) -> web.StreamResponse:
+    """Answer with the zip (or other blob) or the range of it that is asked for.
+
+    Raises `NotFound`, `Unavailable` before the first byte.
+    """
     headers = {
-        "Content-Type": ZIP,
+        "Content-Type": media,
         "Content-Disposition": f'attachment; filename="{file_name}"',
         "Cache-Control": "private, max-age=31536000, immutable",
     }

@@ -11,8 +11,10 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -52,6 +54,7 @@ from ops_system.runtime.tasks import every
 from ops_system.storage.blobs.base import BlobInfo, BlobStore
 from ops_system.storage.database import Database, Queries
 
+T = TypeVar("T")
 SWEEP_INTERVAL_S = 3600.0
 TOPIC = "packages"
 
@@ -77,6 +80,16 @@ class UploadView(msgspec.Struct, frozen=True):
     received_bytes: int
     sha256: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedUpload:
+    """A whole upload, to be looked into; `keep` moves its bytes into the store."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    keep: Callable[[], Awaitable[BlobInfo]]
 
 
 class Packages:
@@ -251,6 +264,21 @@ class Packages:
         """
         presented = self._publishers.read(signature)
         check_announced_digest(sha256)
+
+        async def accept(arrived: ArrivedUpload) -> tuple[Package, bool]:
+            check_digest(sha256, arrived.sha256)
+            manifest = await asyncio.to_thread(read_package, arrived.path)
+            package = self._describe(manifest, arrived.sha256, arrived.size_bytes, actor)
+            return await self._shelve(package, arrived.keep, actor, presented)
+
+        return await self.hand_over(upload_id, accept)
+
+    async def hand_over(self, upload_id: str, accept: Callable[[ArrivedUpload], Awaitable[T]]) -> T:
+        """Give a whole upload to `accept`, and forget it afterwards as `complete_upload` does.
+
+        Raises `NotFound`, `Conflict` while bytes are missing, `Invalid` for other ones than announced, and what
+        `accept` raises.
+        """
         upload = await self._find_upload(upload_id)
         with self._in_use(upload_id):
             received_bytes = self._parts.received_bytes(upload_id)
@@ -258,7 +286,7 @@ class Packages:
                 missing_bytes = upload.size_bytes - received_bytes
                 raise Conflict(f"{missing_bytes} bytes are missing: send them first", received_bytes=received_bytes)
             try:
-                made = await self._accept_upload(upload, actor, presented, sha256)
+                made = await accept(await self._arrived(upload))
             except (Unavailable, StorageFull):
                 raise
             except OpsError:
@@ -267,22 +295,17 @@ class Packages:
             await self._drop_upload(upload_id)
             return made
 
-    async def _accept_upload(
-        self, upload: store.Upload, actor: Principal, presented: Presented | None, sent_sha256: str | None
-    ) -> tuple[Package, bool]:
+    async def _arrived(self, upload: store.Upload) -> ArrivedUpload:
         path = self._parts.path_of(upload.id)
         sha256 = await asyncio.to_thread(self._parts.digest, upload.id)
         check_digest(upload.sha256, sha256)
-        check_digest(sent_sha256, sha256)
         self._parts.start_sync(upload.id)
-        manifest = await asyncio.to_thread(read_package, path)
-        await self._parts.settle(upload.id)
 
         async def keep() -> BlobInfo:
+            await self._parts.settle(upload.id)
             return await self._blobs.put(path, sha256, is_hashed=True)
 
-        package = self._describe(manifest, sha256, upload.size_bytes, actor)
-        return await self._shelve(package, keep, actor, presented)
+        return ArrivedUpload(path, sha256, upload.size_bytes, keep)
 
     async def abort_upload(self, upload_id: str, actor: Principal) -> None:
         """Forget an upload and its bytes. Raises `NotFound`, `Conflict` while a part is coming in."""
