@@ -1,0 +1,323 @@
+"""What the regional client does for an agent: report, lease, intents, progress, the end. Called by `api` alone.
+
+While the store answers, every call is a change of the task there. While it is away, an agent that is installing goes on
+under the fence it holds: the same rule is applied to the picture here, the call is put on the disk, and the store hears
+of it later, in order (P4, P12). Nothing new is begun then.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from ops_system.kv.base import RangeRequest, Store
+from ops_system.kv.errors import LeaseNotFound
+from ops_system.kv.ranges import prefix_end
+from ops_system.model.errors import Conflict, NotAllowed, OpsError, RateLimited, Unavailable
+from ops_system.model.machines import Machine
+from ops_system.model.tasks import Progress, Task, TaskStatus
+from ops_system.protocol.agent import (
+    LEASE_TTL_S,
+    BeginCall,
+    CompleteCall,
+    InstallCompleteCall,
+    LeaseAnswer,
+    ProgressCall,
+    Report,
+    ReportAnswer,
+)
+from ops_system.provision import rules
+from ops_system.provision.agents import AgentBook
+from ops_system.provision.keys import UNMATCHED
+from ops_system.regional.fenced import NOT_ACTIVE, not_active
+from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
+from ops_system.regional.leadership import Leadership, Standing
+from ops_system.regional.mirror import Mirror, Seat
+from ops_system.regional.sessions import Sessions, make_token
+from ops_system.runtime.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+STORE_WITHIN_S = 5.0
+REPLAY_AGAIN_S = 1.0
+MAX_UNMATCHED = 10_000
+
+
+class Stores(NamedTuple):
+    """The same store twice: `fenced` writes only while we lead, `plain` also after, for what was promised then."""
+
+    fenced: Store
+    plain: Store
+
+
+class Desk:
+    """The agents' side of the region."""
+
+    def __init__(self, stores: Stores, lead: Leadership, mirror: Mirror, journal: Journal, clock: Clock) -> None:
+        self.idc = idc = mirror.idc
+        self._store, self._plain, self._lead, self._clock = stores.fenced, stores.plain, lead, clock
+        self.book = AgentBook(stores.fenced, clock)
+        self.mirror, self.journal = mirror, journal
+        self.sessions = Sessions(idc, mirror, clock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._has_entries = asyncio.Event()
+        self._epoch = 0
+        self.counts: dict[str, int] = {}
+
+    # --- life -----------------------------------------------------------------------------------------------------
+    async def on_gain(self) -> None:
+        """Before the first heartbeat: leases of agents that are alive, then everything they said meanwhile."""
+        if self._epoch and self._lead.epoch > self._epoch + 1:
+            self.sessions.forget_all()
+        await self.sessions.restore(self._store)
+        await self.journal.replay(self._tell_store)
+        self._epoch = self._lead.epoch
+
+    def load(self) -> None:
+        """Begin with what lies on the disk: agents, and what they said that the store has not heard."""
+        self.sessions.load()
+        self._epoch = self._lead.epoch
+        for entry in self.journal.entries():
+            task = self.mirror.task(entry.sn)
+            if task is not None:
+                with contextlib.suppress(OpsError):
+                    self.mirror.set_local(_apply(entry.read(), task, entry.at))
+        if len(self.journal):
+            self._has_entries.set()
+
+    async def run(self) -> None:
+        """Tell the store what waits, whenever there is something and the store answers."""
+        while True:
+            await self._has_entries.wait()
+            if self._lead.standing in {Standing.ACTIVE, Standing.STANDBY}:
+                try:
+                    await self.journal.replay(self._tell_store)
+                except STORE_AWAY as error:
+                    _log.info("the journal waits: %s", error)
+                else:
+                    self._has_entries.clear()
+                    continue
+            await asyncio.sleep(REPLAY_AGAIN_S)
+
+    # --- the agent's calls ----------------------------------------------------------------------------------------
+    async def report(self, report: Report) -> ReportAnswer:
+        """Take a report and open the session of this boot. Raises Conflict `two_agents`, Unavailable while cut off."""
+        self.check_leads()
+        if self.mirror.task(report.sn) is None and self.mirror.machine(report.sn) is None:
+            await self._check_room()
+        if self.journal.has(report.sn):
+            raise Unavailable(f"{report.sn}: the store has not heard all of this machine yet; ask again")
+        token, digest = make_token()
+        async with self._calm(report.sn):
+            lease_id = (await self._store.grant(round(LEASE_TTL_S))).id
+            try:
+                made = await self.book.report(self.idc, report, digest, lease_id)
+            except OpsError:
+                with contextlib.suppress(LeaseNotFound, *STORE_AWAY):
+                    await self._plain.revoke(lease_id)
+                raise
+            await self.refresh(report.sn)
+            if seat := self.mirror.seat(report.sn):
+                self.sessions.open(report.sn, seat)
+        task = made.task
+        if task is None:
+            return ReportAnswer(token, LEASE_TTL_S, is_known=False)
+        return ReportAnswer(
+            token, LEASE_TTL_S, is_known=True, fence=task.fence, task_id=task.task_id, status=task.status
+        )
+
+    async def renew(self, sn: str, seat: Seat) -> LeaseAnswer:
+        """Renew an agent's lease, for the agent that asks. While cut off the answer is what is known here."""
+        self.check_serves()
+        if self._lead.standing is Standing.ACTIVE:
+            try:
+                async with asyncio.timeout(STORE_WITHIN_S):
+                    done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
+                return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)
+            except (Conflict, NotAllowed):
+                self.sessions.close(sn)
+                raise
+            except STORE_AWAY as error:
+                _raise_unless_away(error)
+        task = self.mirror.task(sn)
+        if task is None:
+            return LeaseAnswer(LEASE_TTL_S, 0)
+        is_over = task.is_cancel_asked or task.status is TaskStatus.CANCELLED
+        return LeaseAnswer(LEASE_TTL_S, task.fence, is_over)
+
+    async def begin(self, call: BeginCall) -> None:
+        """Record an intent; only when this returns may the disk be touched (P3)."""
+        await self._do(call, lambda: self.book.begin(self.idc, call))
+
+    async def progress(self, call: ProgressCall) -> None:
+        """Keep how far a step is."""
+        await self._do(call, lambda: self.book.progress(self.idc, call))
+
+    async def complete(self, call: CompleteCall) -> None:
+        """Close a step."""
+        await self._do(call, lambda: self.book.complete(self.idc, call))
+
+    async def finish(self, call: InstallCompleteCall) -> None:
+        """End the installation: the gate flips with this very write (P7)."""
+        await self._do(call, lambda: self.book.finish(self.idc, call))
+        if not self.journal.has(call.sn):
+            with contextlib.suppress(*STORE_AWAY):
+                await self.refresh(call.sn)
+
+    async def note_boot(self, sn: str) -> None:
+        """The machine asked for its boot file. Nothing waits for it: a store that is away stops no boot."""
+        try:
+            async with asyncio.timeout(STORE_WITHIN_S):
+                await self.book.boot(self.idc, sn, by=f"region:{self.idc}")
+        except (OpsError, TimeoutError) as error:
+            _log.info("the boot of %s was not noted: %s", sn, error)
+
+    async def take_fence(self, sn: str, seat: Seat) -> Task:
+        """Let the agent install: approval used, fence raised. Only while we lead. Raises NotAllowed."""
+        self.check_leads()
+        async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
+            task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, self.mirror.settings.max_installs)
+            await self.refresh(sn)
+        return task
+
+    async def report_again(self, sn: str, seat: Seat) -> None:
+        """A task began anew under an agent that waits: what it told at its start still holds."""
+        machine = self.mirror.machine(sn)
+        if machine is None or machine.hardware is None or self._lead.standing is not Standing.ACTIVE:
+            return
+        async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
+            await self.book.report(self.idc, _report_of(machine), seat.lease.session_sha256, seat.lease_id)
+            await self.refresh(sn)
+
+    # --- what may be done -------------------------------------------------------------------------------------------
+    def check_serves(self) -> None:
+        """Raise Unavailable unless we lead, or led last and are cut off."""
+        if self._lead.standing not in {Standing.ACTIVE, Standing.CUT_OFF}:
+            raise not_active()
+
+    def check_leads(self) -> None:
+        """Raise Unavailable unless something new may begin."""
+        self.check_serves()
+        if self._lead.standing is Standing.CUT_OFF:
+            raise Unavailable(
+                "this data centre is cut off from its store: nothing new is begun; ask again", reason="cut_off"
+            )
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+    async def _do(self, call: Call, direct: Callable[[], Awaitable[Task]]) -> None:
+        name = type(call).__name__
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.check_serves()
+        async with self._calm(call.sn):
+            if self._lead.standing is Standing.ACTIVE and not self.journal.has(call.sn):
+                try:
+                    async with asyncio.timeout(STORE_WITHIN_S):
+                        await direct()
+                except STORE_AWAY as error:
+                    _raise_unless_away(error)
+                else:
+                    return
+            await self._do_here(call)
+
+    async def _do_here(self, call: Call) -> None:
+        """Apply the rule to the picture, put the call on the disk, show the task as it is here."""
+        task, at = self.mirror.task(call.sn), self._clock.now()
+        if task is None or task.status is not TaskStatus.INSTALLING:
+            raise Unavailable(f"{call.sn}: the store is away and nothing is being installed here; ask again")
+        after = _apply(call, task, at)
+        await self.journal.append(call, at)
+        self.mirror.set_local(after)
+        self._has_entries.set()
+
+    async def _tell_store(self, entry: Entry) -> None:
+        """Tell the store one event of the journal, with the time at which it was said."""
+        book = AgentBook(self._plain, _Then(entry.at, self._clock))
+        call = entry.read()
+        try:
+            async with asyncio.timeout(2 * STORE_WITHIN_S):
+                match call:
+                    case BeginCall():
+                        await book.begin(self.idc, call)
+                    case ProgressCall():
+                        await book.progress(self.idc, call)
+                    case CompleteCall():
+                        await book.complete(self.idc, call)
+                    case InstallCompleteCall():
+                        await book.finish(self.idc, call)
+        finally:
+            await self._show_stored(entry.sn)
+
+    async def _show_stored(self, sn: str) -> None:
+        """After the last event of a machine the store's word counts again."""
+        if sum(1 for entry in self.journal.entries() if entry.sn == sn) > 1:
+            return
+        with contextlib.suppress(*STORE_AWAY):
+            await self.refresh(sn)
+            self.mirror.drop_local(sn)
+
+    async def refresh(self, sn: str) -> int:
+        """Read a machine's keys as they stand now, before the watch tells; return the revision."""
+        prefix = f"/os/{self.idc}/machines/{sn}/".encode()
+        async with asyncio.timeout(STORE_WITHIN_S):
+            found = await self._plain.range(RangeRequest(prefix, prefix_end(prefix)))
+        for kv in found.kvs:
+            self.mirror.see(kv)
+        return found.revision
+
+    async def _check_room(self) -> None:
+        prefix = UNMATCHED + f"{self.idc}/".encode()
+        found = await self._store.range(RangeRequest(prefix, prefix_end(prefix), count_only=True))
+        if found.count >= MAX_UNMATCHED:
+            raise RateLimited(f"{found.count} machines of {self.idc} wait without a task already", retry_after_s=60)
+
+    @contextlib.asynccontextmanager
+    async def _calm(self, sn: str) -> AsyncIterator[None]:
+        """One change of a machine at a time: what it says keeps its order."""
+        lock = self._locks.setdefault(sn, asyncio.Lock())
+        async with lock:
+            yield
+
+
+class _Then:
+    """A clock that shows when something was said."""
+
+    def __init__(self, at: datetime, clock: Clock) -> None:
+        self._at, self._clock = at, clock
+
+    def now(self) -> datetime:
+        return self._at
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+
+def _apply(call: Call, task: Task, at: datetime) -> Task:
+    """Return the task after a call: the same rules as in the store."""
+    match call:
+        case BeginCall():
+            return rules.begin_step(task, call, at)
+        case CompleteCall():
+            return rules.complete_step(task, call, at)
+        case InstallCompleteCall():
+            return rules.finish(task, call, at)
+        case ProgressCall():
+            if call.task_id != task.task_id or call.fence != task.fence:
+                raise rules.stale_fence(task, call.fence)
+            shown = Progress(call.step, call.percent, call.message, at, call.bytes_done, call.bytes_total)
+            return rules.with_lines(rules.with_progress(task, shown, at), call.lines, at)[0]
+
+
+def _report_of(machine: Machine) -> Report:
+    if machine.hardware is None:
+        raise NotAllowed(f"machine {machine.sn} has reported nothing")
+    mac = machine.macs[0] if machine.macs else ""
+    return Report(machine.sn, mac, machine.uuid, machine.hardware, machine.boot_id, machine.boot_public_key)
+
+
+def _raise_unless_away(error: BaseException) -> None:
+    """Another client leads: that is no store that is away."""
+    if isinstance(error, OpsError) and error.details.get("reason") == NOT_ACTIVE:
+        raise error

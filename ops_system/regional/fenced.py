@@ -1,0 +1,99 @@
+"""The store as only the active client may write it: every write also asks whether the lead is still ours (P6)."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from ops_system.kv.base import (
+    Compare,
+    CompareTarget,
+    DeleteRequest,
+    DeleteResponse,
+    KeyValue,
+    Lease,
+    PutRequest,
+    PutResponse,
+    RangeRequest,
+    RangeResponse,
+    Store,
+    TxnRequest,
+    TxnResponse,
+    Watch,
+    WatchRequest,
+)
+from ops_system.model.errors import Unavailable
+
+NOT_ACTIVE = "not_active"
+
+
+class Fenced:
+    """A `Store` whose writes fail with Unavailable `not_active` once another client leads."""
+
+    def __init__(self, store: Store, key: bytes, value: Callable[[], bytes]) -> None:
+        self._store, self._key, self._value = store, key, value
+
+    async def range(self, request: RangeRequest) -> RangeResponse:
+        """Read."""
+        return await self._store.range(request)
+
+    async def put(self, request: PutRequest) -> PutResponse:
+        """Write one key."""
+        done = await self.txn(TxnRequest((), (request,)))
+        first = done.responses[0]
+        return first if isinstance(first, PutResponse) else PutResponse(done.revision)
+
+    async def delete(self, request: DeleteRequest) -> DeleteResponse:
+        """Remove a key or a range."""
+        done = await self.txn(TxnRequest((), (request,)))
+        first = done.responses[0]
+        return first if isinstance(first, DeleteResponse) else DeleteResponse(done.revision)
+
+    async def txn(self, request: TxnRequest) -> TxnResponse:
+        """Compare and act, on the condition that we lead."""
+        if all(isinstance(op, RangeRequest) for op in request.success):
+            return await self._store.txn(request)
+        lead = Compare(self._key, CompareTarget.VALUE, value=self._value())
+        look = RangeRequest(self._key)
+        done = await self._store.txn(TxnRequest((*request.compare, lead), request.success, (*request.failure, look)))
+        if done.succeeded:
+            return done
+        found = done.responses[-1]
+        if not isinstance(found, RangeResponse) or not _is(found.kvs, self._value()):
+            raise not_active()
+        return TxnResponse(done.revision, succeeded=False, responses=done.responses[:-1])
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was before."""
+        await self._store.compact(revision)
+
+    async def grant(self, ttl_s: int, lease_id: int = 0) -> Lease:
+        """Make a lease."""
+        return await self._store.grant(ttl_s, lease_id)
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease."""
+        await self._store.revoke(lease_id)
+
+    async def keepalive(self, lease_id: int) -> int:
+        """Renew a lease."""
+        return await self._store.keepalive(lease_id)
+
+    async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:
+        """Tell what is left of a lease."""
+        return await self._store.time_to_live(lease_id, keys=keys)
+
+    async def leases(self) -> tuple[int, ...]:
+        """Tell the ids of all leases."""
+        return await self._store.leases()
+
+    def watch(self, request: WatchRequest) -> AbstractAsyncContextManager[Watch]:
+        """Open a watch."""
+        return self._store.watch(request)
+
+
+def not_active() -> Unavailable:
+    """Return the refusal of a client that does not lead."""
+    return Unavailable("another regional client serves this data centre; ask again", reason=NOT_ACTIVE)
+
+
+def _is(kvs: tuple[KeyValue, ...], value: bytes) -> bool:
+    return bool(value) and bool(kvs) and kvs[0].value == value
