@@ -212,10 +212,12 @@ def build_root(root: Path, kernel: Path, agent: Path, programs: dict[str, str]) 
     found = Programs(programs)
     for name, path in found.paths.items():
         _copy(path, root / "usr/sbin" / name)
+    for place, library in found.libraries(found.paths.values()).items():
+        _copy(library, root / place)
     frozen = [path for path in (root / "opt/agent").rglob("*") if path.is_file() and _is_elf(path)]
-    own = {path.name for path in frozen}
-    for place, library in found.libraries([*found.paths.values(), *frozen]).items():
-        if Path(place).name not in own or not library.is_relative_to(root):
+    own = {path.name for path in frozen}  # the frozen program brings these itself
+    for place, library in found.libraries(frozen).items():
+        if library.name not in own and Path(place).name not in own:
             _copy(library, root / place)
     _write_settings(root)
     _copy(RAMDISK / "init", root / "init")
