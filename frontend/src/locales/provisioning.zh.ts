@@ -61,7 +61,7 @@ export default {
     osType: '请选择操作系统',
     layout: 'JSON，含 "kind": "image" 或 "plain"',
     hostname: '字母、数字和连字符，各段以点分隔',
-    address: '带前缀，如 10.0.0.5/24;填了网关就要填地址',
+    address: '带前缀，如 10.0.0.5/24；填了网关就要填地址',
     gateway: '一个地址',
     tags: '名=值，以逗号分隔',
     name: '请填写名称',

@@ -1,10 +1,19 @@
 import { describe, expect, it } from 'vitest'
-import { colourLine, placeOf } from '@/features/templates/highlight'
+import { colourLine, placeOf } from '@/shared/configuration/highlight'
 
 const kinds = (line: string, format: string): string[] =>
   colourLine(line, format).map(({ text, kind }) => `${kind}:${text}`)
 
 describe('the colours of config text', () => {
+  it('knows what a template of an installer fills in, and what it does not say', () => {
+    expect(kinds('host {{ hostname }} {% if x %}{# why #}', 'jinja')).toEqual([
+      'plain:host ',
+      'placeholder:{{ hostname }}',
+      'plain: ',
+      'placeholder:{% if x %}',
+      'comment:{# why #}',
+    ])
+  })
   it('knows keys, placeholders and comments', () => {
     expect(kinds('port: ${port.http} # why', 'yaml')).toEqual([
       'key:port',

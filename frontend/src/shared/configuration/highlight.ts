@@ -19,6 +19,17 @@ const KEYS: Record<string, RegExp> = {
   properties: /^\s*[^=:\s#!]+(?=\s*[=:])/,
 }
 const PLACEHOLDER = /(\$\{[^{}]*\}|\$\$)/
+const JINJA = /(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})/
+
+function jinja(line: string): Piece[] {
+  return line
+    .split(JINJA)
+    .filter((part) => part !== '')
+    .map((part) => ({
+      text: part,
+      kind: part.startsWith('{#') ? 'comment' : JINJA.test(part) ? 'placeholder' : 'plain',
+    }))
+}
 
 function placeholders(text: string, kind: Piece['kind']): Piece[] {
   return text
@@ -28,6 +39,7 @@ function placeholders(text: string, kind: Piece['kind']): Piece[] {
 }
 
 export function colourLine(line: string, format: string): Piece[] {
+  if (format === 'jinja') return jinja(line)
   const comment = COMMENTS[format]?.exec(line)
   const code = comment ? line.slice(0, comment.index) : line
   const key = KEYS[format]?.exec(code)?.[0] ?? ''
