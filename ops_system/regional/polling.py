@@ -155,6 +155,12 @@ class Documents:
             sealed_enrolment=task.sealed_enrolment,
             worker_url=f"{self._base_url}/static/{self._worker.name}" if worker_sha256 else "",
             worker_sha256=worker_sha256,
+            kernel_sha256=spec.kernel.sha256 if spec.kernel else "",
+            initrd_sha256=spec.initrd.sha256 if spec.initrd else "",
+            values=spec.values,
+            hardware_tests=spec.hardware_tests,
+            overwrite_foreign=approval.overwrite_foreign,
+            enrol=rules.calls_home(task),
         )
 
     def _installing(self, sn: str) -> Task:
