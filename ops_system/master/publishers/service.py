@@ -81,10 +81,12 @@ class Publishers:
     async def judge(self, presented: Presented | None, package: Package) -> PublisherSignature | None:
         """Return what is kept of the signature. Raises `Invalid` when it is not for these bytes, `Forbidden`."""
         text = publisher_text(package.name, package.version, package.sha256, package.size_bytes)
-        return await self.judge_text(presented, text, f"{package.name} {package.version} with sha256 {package.sha256}")
+        return await self.judge_text(
+            presented, text, f"package {package.name} {package.version} with sha256 {package.sha256}"
+        )
 
     async def judge_text(self, presented: Presented | None, text: bytes, what: str) -> PublisherSignature | None:
-        """Do the same for anything that is signed by a text of its own; `what` names it to people."""
+        """Do the same for anything that is signed by a text of its own; `what` names it: a noun, then which one."""
         if presented is None:
             return None
         found = PublisherSignature(presented.key_id, presented.public_key, presented.signature)
@@ -94,14 +96,16 @@ class Publishers:
     async def check_text(self, found: PublisherSignature | None, text: bytes, what: str) -> None:
         """Raise `Invalid` for a signature that is not of this text, `Forbidden` where a trusted one is wanted."""
         if found is not None and not is_by_publisher(found, text):
-            problem = f"$.signature: not made over {what}"
-            raise Invalid(f"the signature does not belong to these bytes; {_SIGN}", problems=[problem])
+            problem = f"$.signature: not made over {what.partition(' ')[2]}"
+            raise Invalid(
+                f"the signature does not belong to this {what.partition(' ')[0]}; {_SIGN}", problems=[problem]
+            )
         if not self.is_required:
             return
         if found is None or await store.find(self._database, found.key_id) is None:
             key = found.key_id if found is not None else "none"
             raise Forbidden(
-                f"{what} is signed by a key this master does not trust ({key}); an administrator can "
+                f"the {what} is signed by a key this master does not trust ({key}); an administrator can "
                 "add the key under Settings > Security, or sign it by a trusted one",
                 wanted="publisher",
                 key_id=key,
