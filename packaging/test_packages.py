@@ -31,6 +31,11 @@ PACKAGES = {
     "wrk": "wrk",
     "zsh": "zsh",
     "fish": "fish",
+    # network boot: clients and rivals of the regional client's servers
+    "busybox": "busybox-static",
+    "dnsmasq": "dnsmasq-base",
+    "atftp": "atftp",
+    "sysctl": "procps",
     # machines without an operating system: QEMU, its firmware, and what makes a disk bootable
     "qemu-system-x86_64": "qemu-system-x86",
     "/usr/lib/ipxe/qemu/pxe-virtio.rom": "ipxe-qemu",

@@ -13,7 +13,7 @@ from ops_system.regional.tftp.packet import Request
 BLOCK_BYTES = 512
 LARGEST_BLOCK_BYTES = 1468  # fills an Ethernet frame; larger ones would travel in fragments, which ROMs do not join
 LARGEST_WINDOW = 64
-FIRST_WAIT_S, LEAST_WAIT_S, LONGEST_WAIT_S = 1.0, 0.1, 2.0
+FIRST_WAIT_S, LEAST_WAIT_S, LONGEST_WAIT_S = 1.0, 0.05, 2.0
 GIVE_UP_S = 15.0  # of silence; at least five waits
 _NUMBERS = 0x10000
 _NUMBER = re.compile(r"[0-9]{1,19}")

@@ -51,8 +51,10 @@ class RefusedError(Exception):
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """One transfer that ended. `outcome`: sent, aborted, silent, gone, refused, failed, cut (asked for
-    anew, or the server stopped)."""
+    """One transfer that ended.
+
+    `outcome`: sent, aborted, silent, gone, refused, failed, cut (asked for anew, or the server stopped).
+    """
 
     name: str
     client: str
