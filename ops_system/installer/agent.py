@@ -108,7 +108,7 @@ class Agent:
             case "install":
                 return self._install()
             case "rescue":
-                Rescue(self._region, self._found.sn, self._key, self._scratch).run(self._next)
+                Rescue(self._region, self._found.sn, self._key, self._scratch).run(answer, self._next)
             case "reboot_local":
                 return EXIT_RESTART
             case "power_off":

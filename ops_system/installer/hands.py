@@ -13,6 +13,7 @@ from ops_system.installer.guard import Guard, Halt
 from ops_system.installer.inventory import Inventory, partitions_of, probe_device, read_inventory
 from ops_system.installer.parsers import blkid_value
 from ops_system.model.disk_plan import TARGET, Command
+from ops_system.service.surroundings import clean_environment
 
 _log = logging.getLogger(__name__)
 _MOUNTABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
@@ -121,7 +122,7 @@ def run_program(command: Command, check: Callable[[], None], say: LineOut, *, fo
     try:
         process = subprocess.Popen(
             command.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, cwd=folder, env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True, cwd=folder, env={**clean_environment(os.environ), "LC_ALL": "C"},
         )  # fmt: skip
     except OSError as problem:
         raise Halt("program_missing", f"{command.argv[0]} cannot be started: {problem.strerror}") from problem

@@ -1,5 +1,6 @@
 """Reads what this machine is from /proc, /sys and blkid. `root` stands for `/`: tests have their own."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import msgspec
 from ops_system.installer import parsers
 from ops_system.model.errors import Invalid
 from ops_system.model.machines import DiskInfo, Firmware, Hardware, NicInfo, inventory_hash, normal_mac
+from ops_system.service.surroundings import clean_environment
 
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 _BLKID_TIMEOUT_S = 20.0
@@ -100,8 +102,13 @@ def probe_device(device: str) -> str:
     try:
         done = subprocess.run(
             ["blkid", "-p", "-o", "export", device],
-            capture_output=True, text=True, timeout=_BLKID_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=_BLKID_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=clean_environment(os.environ),
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout

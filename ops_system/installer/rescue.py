@@ -7,6 +7,7 @@ with it, and the machine stands among the nodes until it restarts.
 import contextlib
 import hashlib
 import logging
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,8 @@ from ops_system.installer.system import unpack_worker
 from ops_system.installer.works import open_enrolment
 from ops_system.model.errors import OpsError
 from ops_system.model.system_files import WORKER_CONFIG, WORKER_DATA, worker_files
-from ops_system.protocol.agent import DeviceCall, InstallConfig, NextOperation
+from ops_system.protocol.agent import DeviceCall, Done, InstallConfig, NextOperation, ProgressCall
+from ops_system.service.surroundings import clean_environment
 
 _log = logging.getLogger(__name__)
 
@@ -33,22 +35,35 @@ class Rescue:
         self._region, self._sn, self._key, self._folder = region, sn, key, scratch / "rescue"
         self._shell: subprocess.Popen[bytes] | None = None
 
-    def run(self, ask: Callable[[], NextOperation | None]) -> None:
+    def run(self, order: NextOperation, ask: Callable[[], NextOperation | None]) -> None:
         """Keep shell and worker running while the region says so."""
         worker = self._start_worker()
+        said = "a shell on the console" + (", a web terminal at its node" if worker else "")
         try:
-            while (answer := ask()) is None or answer.operation == "rescue":
+            answer: NextOperation | None = order
+            while answer is None or answer.operation == "rescue":
                 self._keep_shell()
+                self._tell(answer or order, said)
+                answer = ask()
         finally:
             for process in (self._shell, worker):
                 if process is not None:
                     process.terminate()
                     process.wait()
 
+    def _tell(self, order: NextOperation, said: str) -> None:
+        """Say that the machine is there: a task without any sign is taken for stuck."""
+        data = order.data
+        call = ProgressCall(self._sn, data.task_id, "rescue", 0.0, said, fence=data.fence)
+        try:
+            self._region.call("/api/v1/progress", call, Done)
+        except OpsError as problem:
+            _log.info("rescue: %s", problem.message)
+
     def _keep_shell(self) -> None:
         if self._shell is None or self._shell.poll() is not None:
             with contextlib.suppress(OSError):
-                self._shell = subprocess.Popen(("sh", "-i"))
+                self._shell = subprocess.Popen(("sh", "-i"), env=clean_environment(os.environ))
 
     def _start_worker(self) -> subprocess.Popen[bytes] | None:
         """Start the worker out of RAM; None, and a word in the log, where that cannot be."""
@@ -78,4 +93,6 @@ class Rescue:
         token.write_text(f"{named.join_token}\n", encoding="utf-8")
         text = files[0].text.replace(WORKER_CONFIG, str(self._folder)).replace(WORKER_DATA, str(self._folder / "data"))
         settings.write_text(text, encoding="utf-8")
-        return subprocess.Popen((str(self._folder / "worker"), "-config", str(settings)))
+        return subprocess.Popen(
+            (str(self._folder / "worker"), "-config", str(settings)), env=clean_environment(os.environ)
+        )

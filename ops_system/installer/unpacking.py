@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from ops_system.installer.guard import Halt
+from ops_system.service.surroundings import clean_environment
 
 PIPE_BYTES = 1024 * 1024
 _PROGRAMS = {"gz": ("gzip", "-dc"), "zst": ("zstd", "-dcq", "--long=31")}
@@ -40,7 +41,13 @@ class Unpacking:
 
     def __enter__(self) -> Self:
         if self._program:
-            self._process = subprocess.Popen(self._program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            self._process = subprocess.Popen(
+                self._program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=clean_environment(os.environ),
+            )
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._sink = io.FileIO(os.dup(self._process.stdin.fileno()), "wb")

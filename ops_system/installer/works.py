@@ -1,6 +1,7 @@
 """What each kind of step does. Every function returns what is said when it is done, and raises Halt or OSError."""
 
 import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from ops_system.model.install_plan import Step, StepKind, Wish, choose_disks
 from ops_system.model.tasks import ImageRef
 from ops_system.protocol.agent import Enrolment, InstallConfig, enrolment_context
 from ops_system.provision.approvals import foreign_signatures
+from ops_system.service.surroundings import clean_environment
 
 _TELL_S = 0.5
 _GRUBS = {("bios", "amd64"): "pc", ("uefi", "amd64"): "efi-amd64", ("uefi", "arm64"): "efi-arm64"}
@@ -200,7 +202,7 @@ def _unpack_tar(work: Work, step: Step) -> str:
     download = Download(work.region, work.config.image_url, check=work.guard.check)
     buffer, done = make_buffer(), 0
     argv = step.commands[0].argv
-    with Unpacking(download.pieces(), image.format) as source, subprocess.Popen(argv, stdin=subprocess.PIPE) as tar:
+    with Unpacking(download.pieces(), image.format) as source, _tar(argv) as tar:
         assert tar.stdin is not None
         size = BLOCK_BYTES
         while size == BLOCK_BYTES:
@@ -216,6 +218,10 @@ def _unpack_tar(work: Work, step: Step) -> str:
         if source.sha256() != image.sha256 or digest.hexdigest() != image.content_sha256:
             raise Halt("checksum_mismatch", f"the image {image.name} {image.version} is not as the catalogue promised")
     return f"{done} bytes"
+
+
+def _tar(argv: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, env=clean_environment(os.environ))
 
 
 def put_files(work: Work, step: Step) -> str:
@@ -262,7 +268,7 @@ def start_installer(work: Work, step: Step) -> str:
     config = work.config
     kernel = work.fetch(config.kernel_url, "kernel", _sha_of(config.kernel_sha256, config.kernel_url), step.name)
     initrd = work.fetch(config.initrd_url, "initrd", _sha_of(config.initrd_sha256, config.initrd_url), step.name)
-    work.learned.update(kernel=str(kernel), initrd=str(initrd))
+    work.learned.update(kernel=str(kernel), initrd=str(initrd), answers=config.kickstart_url)
     for command in step.commands:
         work.run(command)
     return f"the installer of {work.wish.os_type} {work.wish.os_version} takes over"

@@ -35,7 +35,12 @@ StepKind = Literal[
     "enrol", "close_system", "test_memory", "test_disk", "test_nic", "start_installer",
 ]  # fmt: skip
 DEFAULT_LAYOUT = DiskLayout(kind="plain", partitions=(Partition("root", "rest", "ext4", "/"),))
-_INSTALLERS = frozenset({"kickstart", "preseed", "autoinstall"})
+_INSTALLER_WORDS = {
+    "kickstart": "inst.ks={answers} ip=dhcp",
+    "preseed": "auto=true priority=critical url={answers} netcfg/choose_interface=auto",
+    "autoinstall": "autoinstall ds=nocloud-net;s={answers} ip=dhcp",
+}
+_INSTALLERS = frozenset(_INSTALLER_WORDS)
 _SUITES = {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "22.04": "jammy", "24.04": "noble"}
 _GRUB = 'exec "$(command -v grub-install || command -v grub2-install)" "$@"'
 _MENU = "if command -v update-grub >/dev/null; then exec update-grub; fi; exec grub2-mkconfig -o /boot/grub2/grub.cfg"
@@ -314,10 +319,10 @@ def _last_steps(wish: Wish, disk: str, target: str) -> tuple[Step, ...]:
 
 
 def _installer_step(wish: Wish, disks: tuple[DiskInfo, ...]) -> Step:
-    command = Command(("kexec", "-l", "{kernel}", "--initrd={initrd}", f"--command-line={wish.kernel_args}"))
-    words = (
-        f"Start the installer of {wish.os_type} {wish.os_version}; it wipes {_shown(disks)} by its {wish.method} file"
-    )
+    args = f"{_INSTALLER_WORDS[wish.method]} {wish.kernel_args}".strip()
+    command = Command(("kexec", "-l", "{kernel}", "--initrd={initrd}", f"--command-line={args}"))
+    what = f"{wish.os_type} {wish.os_version}"
+    words = f"Start the installer of {what}; it wipes {_shown(disks)} by its {wish.method} file"
     return Step("start-installer", "start_installer", words, True, _ids(disks), _named(disks), (command,))
 
 

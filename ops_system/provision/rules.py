@@ -101,6 +101,11 @@ def calls_home(task: Task) -> bool:
     return task.install.enrol and task.install.method not in WRITES_NO_SYSTEM
 
 
+def gets_worker(task: Task) -> bool:
+    """Whether an enrolment is sealed for the agent: for the new system, or for a rescue out of RAM."""
+    return calls_home(task) or (task.install.enrol and task.install.method == "rescue")
+
+
 def boot(task: Task, *, by: str, at: datetime) -> Task:
     """The machine asks for its boot file: `pending` becomes `booting`."""
     return move(task, _S.BOOTING, by=by, at=at) if task.status is _S.PENDING else task

@@ -75,7 +75,7 @@ class Polling:
                 return NextOperation("reboot_local", NextData(task.task_id, task.fence, reason=task.status.value))
 
     async def _begin(self, task: Task, seat: Seat) -> NextOperation:
-        if rules.calls_home(task) and not task.sealed_enrolment:
+        if rules.gets_worker(task) and not task.sealed_enrolment:
             return wait("no_enrolment", task)
         try:
             begun = await self._desk.take_fence(task.sn, seat)
@@ -134,7 +134,7 @@ class Documents:
         protected = set(self._desk.mirror.settings.protected_serials)
         if found := protected.intersection(approval.disks):
             raise NotAllowed(f"task of {sn}: disk {min(found)} is protected", reason="disk_protected")
-        worker_sha256 = await asyncio.to_thread(self._hash_worker) if rules.calls_home(task) else ""
+        worker_sha256 = await asyncio.to_thread(self._hash_worker) if rules.gets_worker(task) else ""
         return InstallConfig(
             task_id=task.task_id,
             fence=task.fence,
@@ -160,7 +160,7 @@ class Documents:
             values=spec.values,
             hardware_tests=spec.hardware_tests,
             overwrite_foreign=approval.overwrite_foreign,
-            enrol=rules.calls_home(task),
+            enrol=rules.gets_worker(task),
         )
 
     def _installing(self, sn: str) -> Task:
