@@ -10,6 +10,11 @@ import {
 import { layoutLines, layoutOf, networkLines, parseLayout } from '@/features/provisioning/layouts'
 import { osOf } from '@/features/provisioning/names'
 import {
+  profileOf,
+  textOf as profileText,
+  wrongFields as profileWrong,
+} from '@/features/provisioning/profileDraft'
+import {
   actsOf,
   currentStep,
   percentOf,
@@ -18,6 +23,7 @@ import {
   timeLeft,
 } from '@/features/provisioning/progress'
 import { isMac, taskOf, textOf, wrongFields } from '@/features/provisioning/taskDraft'
+import { guessOf } from '@/features/provisioning/useImageUpload'
 import type {
   DiskInfo,
   InstallSpec,
@@ -304,6 +310,38 @@ describe('layouts and networks as lines', () => {
       'DNS 10.0.0.2',
     ])
     expect(networkLines(null)).toEqual([])
+  })
+})
+
+describe('an image by its file', () => {
+  it('tells name, version and format where it can', () => {
+    expect(guessOf('debian-12.raw.zst')).toEqual({ name: 'debian', version: '12', format: 'raw.zst' })
+    expect(guessOf('rocky_9.4.tar.gz')).toEqual({ name: 'rocky', version: '9.4', format: 'tar.gz' })
+    expect(guessOf('base.tgz').format).toBe('tar.gz')
+    expect(guessOf('vmlinuz-6.1').format).toBe('kernel')
+    expect(guessOf('initrd.gz').format).toBe('initrd')
+    expect(guessOf('my disk.img')).toEqual({ name: 'my-disk', version: '', format: 'raw' })
+  })
+})
+
+describe('the form of a profile', () => {
+  const draft = { ...profileText(null), name: 'web', osType: 'Debian', osVersion: '12' }
+  it('asks for a name and a system, except where none is written', () => {
+    expect(profileWrong(profileText(null))).toEqual(['name', 'osType'])
+    expect(profileWrong({ ...draft, osType: '', method: 'rescue' })).toEqual([])
+    expect(profileWrong({ ...draft, preset: 'custom', layout: '{', values: 'x' })).toEqual(['layout', 'tags'])
+  })
+  it('sends a template only with an installer, an image only without', () => {
+    const both = { ...draft, image: 'deb', kernel: 'k', template: 'text', keys: 'a\n\n b ', packages: 'x, y' }
+    expect(profileOf(both, null)).toMatchObject({ image: 'deb', kernel: '', template: '' })
+    const preseed = profileOf({ ...both, method: 'preseed' }, null)
+    expect(preseed).toMatchObject({ image: '', kernel: 'k', template: 'text', ssh_keys: ['a', 'b'] })
+    expect(preseed.packages).toEqual(['x', 'y'])
+  })
+  it('returns what it was given', () => {
+    const made = profileOf({ ...draft, preset: 'mirror', values: 'a=b' }, null)
+    const saved = { ...made, version: 3, changed_at: '', changed_by: '' }
+    expect(profileOf(profileText(saved), saved)).toEqual(made)
   })
 })
 

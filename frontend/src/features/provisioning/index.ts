@@ -15,7 +15,7 @@ const tab = (name: string, component: () => Promise<object>): RouteRecordRaw => 
   component,
 })
 
-const PLACES = ['machines', 'unmatched', 'idcs', 'rules'] as const
+const PLACES = ['machines', 'unmatched', 'idcs', 'images', 'profiles', 'rules'] as const
 
 export const provisioning: Feature = {
   name: 'provisioning',
@@ -35,6 +35,12 @@ export const provisioning: Feature = {
       component: () => import('./TaskPage.vue'),
     },
     {
+      path: '/provisioning/profiles/:profile',
+      name: 'profile',
+      meta,
+      component: () => import('./ProfilePage.vue'),
+    },
+    {
       path: '/provisioning',
       meta,
       component: () => import('./ProvisioningPage.vue'),
@@ -43,6 +49,8 @@ export const provisioning: Feature = {
         tab('machines', () => import('./MachinesTab.vue')),
         tab('unmatched', () => import('./UnmatchedTab.vue')),
         tab('idcs', () => import('./IdcsTab.vue')),
+        tab('images', () => import('./ImagesTab.vue')),
+        tab('profiles', () => import('./ProfilesTab.vue')),
         tab('rules', () => import('./RulesTab.vue')),
       ],
     },
