@@ -119,7 +119,7 @@ OPTIONS = (
     Option("region.api_port", PORT, "8081", "port of the HTTP listener", "api-port"),
     Option("region.api_url", TEXT, "", "where machines reach it; empty: found from -interface", "api-url"),
     Option("region.data_dir", TEXT, "", "folder of journal and images; empty: ./regional-IDC", "data_dir"),
-    Option("store.urls", LIST, "", "masters or members of an etcd", "store"),
+    Option("store.urls", LIST, "http://127.0.0.1:8080", "masters, or members of an etcd", "store"),
     Option("store.token", SECRET, "", "API token of a master; @FILE or - hide it", "token", is_stdin_allowed=True),
     Option("store.user", TEXT, "", "user of an etcd with authentication", "store-user"),
     Option("store.password", SECRET, "", "password of that user; @FILE keeps it out of ps", "store-password"),

@@ -100,8 +100,9 @@ class Leadership:
                     self._stand(Standing.CUT_OFF)
                 pause_s = self._ttl_s / 15
             except OpsError as error:
+                if self.last_error != error.message:
+                    _log.error("the store refuses this client: %s", error.message)
                 self.last_error = error.message
-                _log.error("the store refuses this client: %s", error.message)
                 pause_s = self._ttl_s / 3
             await self._pause(pause_s)
 
@@ -118,6 +119,7 @@ class Leadership:
     # --- inside -----------------------------------------------------------------------------------------------------
     async def _turn(self, duties: Duties) -> float:
         began_s = self._clock.monotonic_s()
+        self._stand(self.standing)  # a lease that ran out unseen was lost, also when it can be renewed now
         if self._lease_id and await self._store.keepalive(self._lease_id) > 0 and self.value:
             self._confirmed_s = began_s
         elif await self._take(duties):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 
 from ops_system.kv.base import Event, Store
 from ops_system.kv.follow import Listed, follow
+from ops_system.model.errors import OpsError
 from ops_system.provision.keys import machines_prefix, region_key
 from ops_system.regional.mirror import Kept, Mirror, settings_key
 from ops_system.runtime.files import write_atomic
@@ -18,6 +19,7 @@ from ops_system.runtime.tasks import spawn
 _log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 5.0
+REFUSED_PAUSE_S = 5.0
 
 
 class Watcher:
@@ -41,8 +43,8 @@ class Watcher:
     async def run(self) -> None:
         """Follow for ever."""
         async with asyncio.TaskGroup() as group:
-            spawn(group, self._follow_machines(), "follow machines")
-            spawn(group, self._follow_region(), "follow region")
+            spawn(group, _persist(self._follow_machines), "follow machines")
+            spawn(group, _persist(self._follow_region), "follow region")
             spawn(group, self._keep_picture(), "keep picture")
 
     async def _follow_machines(self) -> None:
@@ -94,3 +96,16 @@ class Watcher:
             _log.warning("the picture cannot be kept in %s: %s", self._picture, error.strerror)
         else:
             self._kept = data
+
+
+async def _persist(follow_on: Callable[[], Awaitable[None]]) -> None:
+    """Go on after a refusal: a token that was revoked is replaced, rights are given."""
+    told = ""
+    while True:
+        try:
+            await follow_on()
+        except OpsError as error:
+            if error.message != told:
+                told = error.message
+                _log.error("the store refuses to tell what happens: %s", told)
+        await asyncio.sleep(REFUSED_PAUSE_S)

@@ -31,6 +31,7 @@ class RunningRegion:
 
     app: RegionalApp
     stop: StopRequest = field(repr=False)
+    is_to_crash: bool = False  # at the end of the block: no goodbye to the store
 
     @property
     def url(self) -> str:
@@ -81,6 +82,8 @@ async def run_region(
         if standing is not None:
             await region.wait_for(standing)
         yield region
+        if region.is_to_crash:
+            return
         if not stop.event.is_set():
             stop.ask("end of test")
         await task

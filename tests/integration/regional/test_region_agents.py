@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from ops_system.kv.client import Client
-from ops_system.model.errors import NotFound
 from ops_system.model.tasks import ApproveCall, TaskStatus
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.approvals import approve
@@ -65,22 +64,133 @@ async def test_a_machine_is_reported_approved_installed_and_sent_to_its_disk(boo
     assert (await book.get(IDC, SN)).status is TaskStatus.BOOTING
 
     told = await agent.report()
-    assert told["is_known"] and told["status"] == "pending_approval"
+    assert told["is_known"]
+    assert told["status"] == "pending_approval"
     waiting = asyncio.ensure_future(agent.next())  # noqa: TID251 - an agent that waits while somebody approves
     await approves(book)
     assert (await waiting)["operation"] == "install"
     assert agent.fence == 1
 
     system = await agent.call("device/getOSInstallConfig")
-    assert system["disks"] == ["DISK1"] and system["fence"] == 1
+    assert system["disks"] == ["DISK1"]
+    assert system["fence"] == 1
     await agent.begin("write", "DISK1")
     await agent.progress("write", 50.0, bytes_done=1, bytes_total=2, lines=["half"])
     await agent.complete("write")
     await agent.finish()
 
     task = await book.get(IDC, SN)
-    assert task.status is TaskStatus.COMPLETED and task.logs == ("half",)
+    assert task.status is TaskStatus.COMPLETED
+    assert task.logs == ("half",)
     assert task.intents[0].done_at is not None
-    for page in ("/boot/00:1a:2b:3c:4d:5e.ipxe", "/grub/grub.cfg-00:1a:2b:3c:4d:5e", "/pxelinux/pxelinux.cfg/01-00-1a-2b-3c-4d-5e"):
+    for page in (
+        "/boot/00:1a:2b:3c:4d:5e.ipxe",
+        "/grub/grub.cfg-00:1a:2b:3c:4d:5e",
+        "/pxelinux/pxelinux.cfg/01-00-1a-2b-3c-4d-5e",
+    ):
         assert "starts from its disk" in await agent.ask("GET", page)
     assert (await agent.next())["operation"] == "reboot_local"
+
+
+async def refused(awaitable) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await awaitable
+    return caught.value
+
+
+async def test_an_agent_without_its_session_is_told_nothing(book, region, agent):
+    await begins(book, agent)
+    token, agent.token = agent.token, ""
+    assert (await refused(agent.call("lease"))).status == 401
+    agent.token = "x" * 43
+    for path in ("lease", "device/getNextOperation", "device/getOSInstallConfig", "device/isInInstallQueue"):
+        assert (await refused(agent.call(path))).status == 401
+    assert (await refused(agent.ask("GET", f"/api/v1/task/{SN}"))).status == 401
+    async with FakeAgent(region.url, "sn-002", "00:1a:2b:3c:4d:02") as other:
+        await other.report()
+        agent.token = other.token
+        assert (await refused(agent.begin("write", "DISK1"))).status == 401
+    agent.token = token
+    assert (await agent.ask("GET", f"/api/v1/task/{SN}"))["status"] == "installing"
+
+
+async def test_what_cannot_be_meant_is_refused_and_changes_nothing(book, region, agent):
+    await begins(book, agent)
+    before = await book.get(IDC, SN)
+    assert (await refused(agent.ask("POST", "/api/v1/report", {"sn": SN}))).status == 422
+    assert (await refused(agent.call("progress", step="x"))).status == 422
+    huge = {"sn": "sn-9", "mac_address": agent.mac, "uuid": "u", "hardware": {"vendor": "x" * 300_000}}
+    assert (await refused(agent.ask("POST", "/api/v1/report", huge))).status == 413
+    for sn, mac in (("../x", agent.mac), ("a b", agent.mac), ("sn-9", "no mac"), ("sn-9", "01:00:00:00:00:01")):
+        body = {"sn": sn, "mac_address": mac, "uuid": "u", "hardware": {}}
+        assert (await refused(agent.ask("POST", "/api/v1/report", body))).status == 422
+    plain = {"data": b"{}", "headers": {"Content-Type": "text/plain"}}
+    assert (await refused(agent.ask("POST", "/api/v1/report", **plain))).status == 415
+    deep = {"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}
+    assert (await refused(agent.ask("POST", "/api/v1/report", **deep))).status == 422
+    assert (await refused(agent.progress("write", 1.0, lines=["x"] * 201))).status == 422
+    assert (await refused(agent.begin("write", "DISK9"))).reason == "disk_not_approved"
+    agent.fence += 1
+    assert (await refused(agent.begin("write", "DISK1"))).reason == "stale_fence"
+    assert await book.get(IDC, SN) == before
+
+
+async def test_a_second_agent_waits_and_both_are_quarantined_when_the_first_still_lives(book, region, agent):
+    await begins(book, agent)
+    async with FakeAgent(region.url) as rival:
+        assert (await refused(rival.report())).reason == "two_agents"
+        assert (await refused(agent.call("lease"))).reason == "quarantined"
+        assert (await book.get(IDC, SN)).status is TaskStatus.NEEDS_OPERATOR
+        assert (await refused(rival.report())).reason == "quarantined"
+        assert "starts from its disk" in await rival.ask("GET", "/boot/00-1a-2b-3c-4d-5e.ipxe")
+
+
+async def test_the_token_of_an_earlier_boot_is_worth_nothing(book, region, agent):
+    await book.create(a_task(SN, install=SPEC))
+    await agent.report()
+    await book.release(IDC, SN, region.app.mirror.seat(SN).lease.session_sha256)
+    async with FakeAgent(region.url) as again:
+        await again.report()
+        assert (await refused(agent.call("lease"))).status == 401
+        assert (await again.call("lease"))["fence"] == 0
+
+
+async def test_unknown_machines_start_from_their_disk_until_discovery_is_switched_on(book, region, agent):
+    page = "/boot/00-1a-2b-3c-4d-77.ipxe"
+    assert "unknown: this machine starts from its disk" in await agent.ask("GET", page)
+    await book.change_settings(IDC, lambda settings: replace(settings, discovery=True))
+    async with asyncio.timeout(10):
+        while not region.app.mirror.settings.discovery:
+            await region.app.mirror.changed()
+    assert "ops.mode=report" in await agent.ask("GET", page)
+    assert not (await agent.report())["is_known"]
+    assert [machine.sn for machine in await book.unmatched(IDC)] == [SN]
+    await book.create(a_task(SN, install=SPEC))
+    assert (await book.get(IDC, SN)).status is TaskStatus.PENDING_APPROVAL
+    await approves(book)
+    assert (await agent.next())["operation"] == "install"
+
+
+async def test_nothing_but_what_is_needed_is_handed_out(book, region, agent, tmp_path):
+    assert (await refused(agent.ask("GET", f"/images/{'ab' * 32}"))).status == 404
+    for path in ("/static/../lock", "/static/%2e%2e/lock", "/static//etc/passwd", f"/kickstart/{SN}", "/nothing"):
+        assert (await refused(agent.ask("GET", path))).status == 404
+    spec = replace(SPEC, method="kickstart", image=None, template="# {{ hostname }} {{ callback_url }}")
+    await begins(book, agent, install=spec)
+    text = await agent.ask("GET", f"/kickstart/{SN}")
+    assert text.startswith("# sn-001 http://")
+    assert agent.task_id in text
+    assert (await refused(agent.ask("GET", f"/preseed/{SN}"))).status == 404
+    await agent.ask("POST", text.split()[2].removeprefix(region.url))
+    assert (await book.get(IDC, SN)).status is TaskStatus.COMPLETED
+    assert (await refused(agent.ask("GET", f"/kickstart/{SN}"))).status == 404
+
+
+async def test_it_tells_how_it_is(region, agent):
+    health = await agent.ask("GET", "/health")
+    assert health["status"] == "ok"
+    assert health["role"] == "active"
+    assert health["epoch"] == 1
+    assert 'ops_regional_role{role="active"} 1' in await agent.ask("GET", "/metrics")
+    for page in ("dhcp/status", "dhcp/leases", "tftp/status", "tftp/files", "configs"):
+        assert await agent.ask("GET", f"/api/v1/pxe/{page}")

@@ -1,0 +1,93 @@
+"""The picture of a data centre."""
+
+import asyncio
+
+import msgspec
+
+from ops_system.kv.base import KeyValue
+from ops_system.model.machines import AgentLease, Machine
+from ops_system.model.tasks import TaskStatus
+from ops_system.provision.keys import MachineKeys
+from ops_system.regional.boot.gate import Asks
+from ops_system.regional.mirror import Mirror
+from tests.fakes.provision import MAC, SN, a_task
+
+KEYS = MachineKeys("dc1", SN)
+
+
+def kv(key, value, revision=1, lease=0):
+    return KeyValue(key, revision, revision, 1, msgspec.json.encode(value), lease)
+
+
+def a_mirror():
+    mirror = Mirror("dc1")
+    machine = Machine("dc1", SN, uuid="ABC", macs=("02:00:00:00:00:09",))
+    mirror.replace_all(1, [kv(KEYS.task, a_task()), kv(KEYS.meta, machine)])
+    return mirror
+
+
+def test_a_machine_is_found_by_serial_number_uuid_and_every_card():
+    mirror = a_mirror()
+    for asks in (Asks(sn=SN), Asks(uuid="abc"), Asks(mac=MAC), Asks(mac="02:00:00:00:00:09")):
+        assert mirror.find(asks).sn == SN
+    assert mirror.find(Asks(mac="02:00:00:00:00:01")).sn == "" == mirror.find(Asks(sn="other")).sn
+
+
+def test_what_is_older_than_what_is_known_is_ignored():
+    mirror = a_mirror()
+    done = msgspec.structs.replace(a_task(), status=TaskStatus.COMPLETED)
+    mirror.see(kv(KEYS.task, done, 5))
+    mirror.see(kv(KEYS.task, a_task(), 4))
+    assert mirror.task(SN).status is TaskStatus.COMPLETED
+    mirror.see(KeyValue(KEYS.task, mod_revision=6), is_delete=True)
+    mirror.see(kv(KEYS.task, done, 5))
+    assert mirror.task(SN) is None
+
+
+def test_a_new_list_forgets_what_is_not_in_it():
+    mirror = a_mirror()
+    mirror.replace_all(9, [])
+    assert mirror.task(SN) is None
+    assert mirror.find(Asks(mac=MAC)).sn == ""
+
+
+def test_what_cannot_be_read_is_no_task():
+    mirror = a_mirror()
+    mirror.see(KeyValue(KEYS.task, 1, 7, 1, b"{}"))
+    assert mirror.task(SN) is None
+
+
+def test_keys_of_others_are_none_of_ours():
+    mirror = a_mirror()
+    mirror.see(kv(MachineKeys("dc2", "other").task, a_task("other", "dc2"), 3))
+    assert mirror.task("other") is None
+
+
+def test_what_was_done_here_stands_above_until_the_store_knows():
+    mirror = a_mirror()
+    mirror.set_local(msgspec.structs.replace(a_task(), status=TaskStatus.COMPLETED))
+    assert mirror.find(Asks(mac=MAC)).task.status is TaskStatus.COMPLETED
+    mirror.drop_local(SN)
+    assert mirror.task(SN).status is TaskStatus.PENDING
+
+
+async def test_only_who_waits_for_a_machine_is_woken():
+    mirror = a_mirror()
+    here, there = mirror.news_of(SN), mirror.news_of("other")
+    mirror.see(kv(KEYS.lease, AgentLease("boot", "ab"), 3, 77))
+    assert here.is_set()
+    assert not there.is_set()
+    assert mirror.seat(SN).lease_id == 77
+    async with asyncio.timeout(1):
+        mirror.set_settings(None)
+        await there.wait()
+
+
+def test_the_picture_on_the_disk_is_what_boots_an_agent():
+    mirror = a_mirror()
+    kept = mirror.keep()
+    later = Mirror("dc1")
+    later.load(kept)
+    assert later.find(Asks(uuid="abc")).task.task_id == a_task().task_id
+    mirror.see(kv(KEYS.task, msgspec.structs.replace(a_task(), status=TaskStatus.COMPLETED), 5))
+    assert mirror.keep().tasks == ()
