@@ -26,7 +26,7 @@ _DROP = """
 table netdev {table} {{
   chain weather {{
     type filter hook ingress device {card} priority 0;
-    meta l4proto udp numgen random mod 100 < {percent} drop;
+    {which} numgen random mod 100 < {percent} drop;
   }}
 }}
 """
@@ -119,10 +119,10 @@ class Segment:
         run("ip", "link", "set", near, "up")
         return box
 
-    def lose(self, box: Box, percent: int) -> None:
-        """Lose so many of a hundred UDP packets between `box` and the rest, both ways, from now on."""
+    def lose(self, box: Box, percent: int, which: str = "meta l4proto udp") -> None:
+        """Lose so many of a hundred packets between `box` and the rest, both ways, once. `which`: in nft's words."""
         for within, card in (([], box.near), (box.command(), "eth0")):
-            rules = _DROP.format(table=box.near, card=card, percent=percent)
+            rules = _DROP.format(table=box.near, card=card, percent=percent, which=which)
             run(*within, "nft", "-f", "-", stdin=rules)
         self._stack.callback(run, "nft", "delete", "table", "netdev", box.near)
 
