@@ -11,6 +11,7 @@ DATA ?= data
 PORT ?= 8080
 TLS_PORT ?= 8443
 WORKER_PORT ?= 8082
+KERNEL ?= linux-image-cloud-amd64
 PYTEST_ARGS ?=
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile # two processes; tests/conftest.py says what stays together
 
@@ -19,7 +20,7 @@ CONSOLE := ops_system/master/console/index.html
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 
-.PHONY: help install run stop test test-long test-wine check format lint types imports fast-tests frontend-check build audit bench api-docs clean
+.PHONY: help install run stop test test-long test-wine check format lint types imports fast-tests frontend-check build initramfs audit bench api-docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -103,6 +104,10 @@ test-wine: $(STAMPS)/dev install ## the Windows side under Wine: suite, worker, 
 build: $(STAMPS)/dev $(CONSOLE) ## wheel, dist/{master,worker,pack-tool} and the bill of materials dist/sbom.cdx.json
 	$(BIN)/python packaging/build.py
 	$(BIN)/python packaging/sbom.py
+
+initramfs: $(STAMPS)/dev $(CONSOLE) ## build/boot, what machines boot from a region: kernel, agent, worker, loaders (KERNEL=linux-image-amd64 for real hardware)
+	$(BIN)/python packaging/build.py worker install-agent
+	$(BIN)/python packaging/initramfs.py --kernel $(KERNEL)
 
 audit: $(STAMPS)/dev $(STAMPS)/node ## known holes in the pinned dependencies: 1 a hole, 3 no database answered
 	$(BIN)/python packaging/audit.py

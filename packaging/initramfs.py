@@ -2,12 +2,14 @@
 
 Usage: initramfs.py [--kernel PACKAGE] [--agent FOLDER] [--out FOLDER]
 
-Makes vmlinuz, agent.cpio.zst, worker.tar.gz, undionly.kpxe and snponly.efi. Nothing is installed and no root is needed:
-packages are downloaded and unpacked below build/initramfs. `--kernel linux-image-amd64` takes the kernel with the
-drivers of real hardware (the default is the small one: virtio, NVMe, VMware, Hyper-V, cloud cards).
+Makes vmlinuz, agent.cpio.zst, worker.tar.gz, undionly.kpxe and snponly.efi out of what `build.py worker install-agent`
+built, unless they are newer than all they are made of. Nothing is installed and no root is needed: packages are
+downloaded and unpacked below build/initramfs. `--kernel linux-image-amd64` takes the kernel with the drivers of real
+hardware (the default is the small one: virtio, NVMe, VMware, Hyper-V, cloud cards).
 """
 
 import argparse
+import fcntl
 import gzip
 import os
 import re
@@ -26,6 +28,9 @@ RAMDISK = ROOT / "packaging" / "ramdisk"
 CACHE = ROOT / "build" / "initramfs"
 KERNEL = "linux-image-cloud-amd64"
 BOOT_FILES = {"undionly.kpxe": "usr/lib/ipxe/undionly.kpxe", "snponly.efi": "usr/lib/ipxe/snponly.efi"}
+PRODUCTS = ("vmlinuz", "agent.cpio.zst", "worker.tar.gz", *BOOT_FILES)
+STAMP = ".kernel"
+AGENT = ROOT / "build" / "install-agent-folder" / "install-agent"
 SEARCHED = ("usr/sbin", "usr/bin", "sbin", "bin")
 LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu")
 
@@ -253,7 +258,7 @@ def write_initramfs(root: Path, target: Path) -> None:
     """Write the archive, compressed as the kernel can read it."""
     half = target.with_name(f".{target.name}.new")
     with half.open("wb") as file:
-        compressor = zstandard.ZstdCompressor(level=15, threads=-1, write_checksum=True)
+        compressor = zstandard.ZstdCompressor(level=10, threads=-1, write_checksum=True)
         with compressor.stream_writer(file, closefd=False) as writer:
             for entry in cpio(root):
                 writer.write(entry)
@@ -279,6 +284,34 @@ def agent_programs() -> dict[str, str]:
     return dict(PROGRAMS)
 
 
+def is_fresh(out: Path, kernel: str, sources: Iterable[Path]) -> bool:
+    """Return whether everything is there, of this kernel, and newer than its sources."""
+    products = [out / name for name in PRODUCTS]
+    stamp = out / STAMP
+    if not all(path.is_file() for path in products) or not stamp.is_file() or stamp.read_text() != kernel:
+        return False
+    return stamp.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+
+
+def sources_of(agent: Path, worker: Path) -> list[Path]:
+    """Return the files a boot root is made of, but for Debian's."""
+    own = [Path(__file__), ROOT / "ops_system" / "installer" / "programs.py", *RAMDISK.iterdir()]
+    return [*own, worker, *(path for path in agent.rglob("*") if path.is_file())]
+
+
+def build(out: Path, kernel_name: str, agent: Path, worker: Path) -> None:
+    """Make every product."""
+    kernel = unpack(kernel_package(kernel_name))
+    (image,) = (kernel / "boot").glob("vmlinuz-*")
+    shutil.copyfile(image, out / "vmlinuz")
+    for name, path in BOOT_FILES.items():
+        shutil.copyfile(unpack("ipxe") / path, out / name)
+    build_root(CACHE / "root", kernel, agent, agent_programs())
+    write_initramfs(CACHE / "root", out / "agent.cpio.zst")
+    write_worker(worker, out / "worker.tar.gz")
+    (out / STAMP).write_text(kernel_name)
+
+
 def main(argv: list[str]) -> int:
     """Build the boot root."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -287,17 +320,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "boot")
     options = parser.parse_args(argv)
     started = time.monotonic()
+    agent, worker = options.agent or AGENT, ROOT / "dist" / "worker"
+    if not (agent / "install-agent").is_file() or not worker.is_file():
+        print("the agent or the worker is not built: run `make initramfs`", file=sys.stderr)
+        return 1
     options.out.mkdir(parents=True, exist_ok=True)
-    kernel = unpack(kernel_package(options.kernel))
-    (image,) = (kernel / "boot").glob("vmlinuz-*")
-    shutil.copyfile(image, options.out / "vmlinuz")
-    for name, path in BOOT_FILES.items():
-        shutil.copyfile(unpack("ipxe") / path, options.out / name)
-    agent = options.agent or ROOT / "build" / "install-agent-folder" / "install-agent"
-    build_root(CACHE / "root", kernel, agent, agent_programs())
-    write_initramfs(CACHE / "root", options.out / "agent.cpio.zst")
-    write_worker(ROOT / "dist" / "worker", options.out / "worker.tar.gz")
-    for path in sorted(options.out.iterdir()):
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_fresh(options.out, options.kernel, sources_of(agent, worker)):
+            build(options.out, options.kernel, agent, worker)
+    for path in (options.out / name for name in PRODUCTS):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     print(f"{time.monotonic() - started:.0f} s")
     return 0
