@@ -66,7 +66,7 @@ def build_commands(ground: Ground, book: Book, auth: Auth) -> Commands:
     return commands
 
 
-def build_schedules(ground: Ground, operations: Operations, auth: Auth) -> None:
+def build_schedules(ground: Ground, operations: Operations, auth: Auth) -> Schedules:
     """What runs by the clock: every kind of work that was offered before."""
     schedules = Schedules(
         database=ground.database,
@@ -80,6 +80,7 @@ def build_schedules(ground: Ground, operations: Operations, auth: Auth) -> None:
         schedules.offer(job)
     ground.parts["schedules"] = schedules.run
     ground.routes += schedules_api.routes(schedules)
+    return schedules
 
 
 def build_terminals(ground: Ground, book: Book) -> None:

@@ -15,7 +15,8 @@ import msgspec
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
-from ops_system.master.operations.service import TOPIC, Operations
+from ops_system.master.operations.service import TOPIC as OPERATIONS
+from ops_system.master.operations.service import Operations
 from ops_system.master.schedules import store
 from ops_system.master.schedules.rules import (
     CronLine,
@@ -53,6 +54,7 @@ from ops_system.storage.database import Database, Queries
 
 _log = logging.getLogger(__name__)
 
+TOPIC = "schedules"
 LOOK_S, SHORTEST_WAIT_S = 10.0, 0.05
 MAX_LATE_AT_ONCE = 5  # after a long absence, or a leap of the clock: the others follow look by look
 _OVERLAP = Reason("overlap", "the run before has not ended")
@@ -104,12 +106,14 @@ class Schedules:
     ) -> None:
         self._database = database
         self._audit = audit
+        self._bus = bus
         self._clock = clock
         self._operations = operations
         self._stand_in = stand_in
         self._jobs: dict[str, Job] = {}
         self._open: dict[int, ScheduleRun] = {}
         self._waiting_for: set[str] = set()
+        self._owners: dict[str, str] = {}  # of the schedules that browsers were told of
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         bus.subscribe(Changed, self._on_changed)
@@ -212,6 +216,7 @@ class Schedules:
                 await store.set_next(tx, schedule_id, fresh)
         if reason is None:
             self._open[run.id] = run
+        await self._tell(schedule_id)
         return run
 
     async def _begin(self, schedule: Schedule, run: ScheduleRun) -> ScheduleRun:
@@ -242,7 +247,7 @@ class Schedules:
         return await job.start(schedule.params, owner)
 
     def _on_changed(self, event: Changed) -> None:
-        if event.topic == TOPIC and event.key in self._waiting_for and event.data.state in ENDED:
+        if event.topic == OPERATIONS and event.key in self._waiting_for and event.data.state in ENDED:
             self._news.set()
 
     async def _close_ended(self) -> None:
@@ -269,7 +274,25 @@ class Schedules:
             await store.save_run(tx, closed)
         self._open.pop(run.id, None)
         self._waiting_for.difference_update(run.operation_ids)
+        await self._tell(run.schedule_id)
         return closed
+
+    # --- what browsers see ----------------------------------------------------------------------------------------
+    async def _tell(self, schedule_id: str) -> None:
+        found = await store.find(self._database, schedule_id)
+        if found is not None:
+            self._owners[schedule_id] = found.owner.id
+        self._bus.publish(Changed(TOPIC, schedule_id, found))
+
+    async def snapshot(self, actor: Principal) -> list[tuple[str, Schedule]]:
+        """Return every schedule the actor sees."""
+        found = await store.list_all(self._database)
+        self._owners.update({one.id: one.owner.id for one in found})
+        return [(one.id, one) for one in found if self.sees(actor, one.id)]
+
+    def sees(self, actor: Principal, schedule_id: str) -> bool:
+        """Whether the actor is told of a schedule: who sees a part of the fleet alone is told of their own alone."""
+        return not actor.scope or self._owners.get(schedule_id) == actor.id
 
     # --- the book -------------------------------------------------------------------------------------------------
     async def list_page(self, query: ScheduleQuery, actor: Principal) -> Page[Schedule]:
@@ -313,6 +336,7 @@ class Schedules:
             details = {"name": made.name, "kind": made.kind, "cron": made.cron, "paused": made.is_paused}
             await self._audit.record(tx, actor, action, f"schedule:{made.id}", "done", details)
         self._news.set()
+        await self._tell(made.id)
         return await self.get(made.id, actor)
 
     async def _spell(self, schedule_id: str, body: ScheduleBody, actor: Principal, created_at: datetime) -> Schedule:
@@ -349,6 +373,7 @@ class Schedules:
             await store.put(tx, changed)
             action = "schedule.pause" if is_paused else "schedule.resume"
             await self._audit.record(tx, actor, action, f"schedule:{known.id}", "done", {"name": known.name})
+        await self._tell(known.id)
         return await self.get(schedule_id, actor)
 
     async def delete(self, schedule_id: str, actor: Principal) -> None:
@@ -358,6 +383,8 @@ class Schedules:
             await store.delete(tx, schedule_id)
             await self._audit.record(tx, actor, "schedule.delete", f"schedule:{known.id}", "done", {"name": known.name})
         self._open = {run_id: run for run_id, run in self._open.items() if run.schedule_id != schedule_id}
+        await self._tell(schedule_id)
+        self._owners.pop(schedule_id, None)
 
     async def run_now(self, schedule_id: str, actor: Principal) -> ScheduleRun:
         """Run it once, in its owner's name. Raises NotFound, NotAllowed while a run of it goes on, Forbidden."""

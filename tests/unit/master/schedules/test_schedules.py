@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops_system.master.audit.service import Audit
-from ops_system.master.bus import Bus
+from ops_system.master.bus import Bus, Changed
 from ops_system.master.operations.rules import TargetEnd
 from ops_system.master.operations.service import Operations
 from ops_system.master.schedules.rules import Outcome, ScheduleBody, ScheduleQuery
-from ops_system.master.schedules.service import LOOK_S, MAX_LATE_AT_ONCE, Schedules
+from ops_system.master.schedules.service import LOOK_S, MAX_LATE_AT_ONCE, TOPIC, Schedules
 from ops_system.master.web.route import ListQuery, Permission, Principal
 from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.operations import OperationState, OperationTarget
@@ -265,3 +265,22 @@ async def test_the_next_look_is_at_the_next_moment_and_after_ten_seconds_at_the_
     desk.clock.advance(3)
     assert await desk.book.look() == LOOK_S
     assert len(desk.work.begun) == 1
+
+
+async def test_browsers_are_told_when_a_run_begins_when_it_ends_and_of_what_is_theirs(desk):
+    told = []
+    desk.bus.subscribe(Changed, lambda change: change.topic == TOPIC and told.append(change))
+    schedule = await desk.add()
+    await desk.pass_time(hours=1)
+    await desk.work.end(desk.work.begun[0])
+    await desk.book.look()
+    assert {change.key for change in told} == {schedule.id}
+    outcomes = [change.data.last_run and change.data.last_run.outcome for change in told]
+    assert [outcomes[0], outcomes[-1]] == [None, Outcome.SUCCEEDED]
+    assert Outcome.RUNNING in outcomes
+    stranger = Principal("user", "usr-2", "bob", ANN.permissions, scope={"zone": "b"})
+    assert [key for key, _ in await desk.book.snapshot(ANN)] == [schedule.id]
+    assert await desk.book.snapshot(stranger) == []
+    assert not desk.book.sees(stranger, schedule.id)
+    await desk.book.delete(schedule.id, ANN)
+    assert told[-1].data is None
