@@ -69,8 +69,8 @@ def read_disks(root: Path, probe: Callable[[str], str]) -> tuple[DiskInfo, ...]:
     """Return the disks in order of their names. `probe` tells what blkid sees on a device."""
     folder = root / "sys/block"
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    disks = [_disk(folder / name, probe) for name in names if parsers.is_disk(name)]
-    return tuple(disk for disk in disks if disk.size_bytes)
+    disks = [name for name in names if parsers.is_disk(name) and _text(folder / name / "size") not in {"", "0"}]
+    return tuple(_disk(folder / name, probe) for name in disks)
 
 
 def partitions_of(name: str, root: Path = Path("/")) -> list[str]:
