@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling
 
 # A shared machine is slow at times; a slow example is no fault.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,16 +23,12 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"skipped, and skips are failures here: {report.longrepr}"
 
 
-class _Scheduler(LoadFileScheduling):
-    """The tests of a file stay in one process; so do all that need the one Wine lane."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "tests/wine" if nodeid.startswith("tests/wine/") else super()._split_scope(nodeid)
-
-
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Say which tests of a run in several processes go together."""
-    return _Scheduler(config, log)
+    from tests.fakes.scheduler import Scheduler  # the Wine lane runs without xdist
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
