@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 SPECS = ROOT / "packaging" / "specs"
-EXECUTABLES = ("master", "worker", "pack-tool", "ops", "install-agent")
-UNPACKED_ONCE = ("master", "worker", "ops", "install-agent")  # they run for long, or start often
+EXECUTABLES = ("master", "worker", "regional-client", "pack-tool", "ops", "install-agent")
+UNPACKED_ONCE = ("master", "worker", "regional-client", "ops", "install-agent")  # they run for long, or start often
 LAUNCHER = ROOT / "packaging" / "launcher.sh"
 
 
