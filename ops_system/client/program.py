@@ -12,6 +12,7 @@ from ops_system.client.completion import COMPLETION
 from ops_system.client.fleet import FLEET
 from ops_system.client.keeping import KEEPING
 from ops_system.client.logs import LOGS
+from ops_system.client.power import POWER
 from ops_system.client.pushing import PUSHING
 from ops_system.client.render import pad
 from ops_system.client.rolling import ROLLING
@@ -35,6 +36,7 @@ ENTRIES: tuple[Entry, ...] = (
     *LOGS,
     *STORIES,
     *KEEPING,
+    *POWER,
     *WATCHING,
     *ACCESS,
     *COMPLETION,

@@ -81,6 +81,7 @@ class ProvisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     etcd_ca_file: str
     etcd_cert_file: str
     etcd_key_file: str
+    shared_key: Secret
 
 
 class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -167,6 +168,12 @@ OPTIONS = (
     Option("provision.etcd_ca_file", TEXT, "", "authority (PEM) of etcd's certificate; empty: the system's"),
     Option("provision.etcd_cert_file", TEXT, "", "certificate (PEM) to show to etcd, when it asks for one"),
     Option("provision.etcd_key_file", TEXT, "", "the private key of provision.etcd_cert_file (PEM)"),
+    Option(
+        "provision.shared_key",
+        SECRET,
+        "",
+        "32 bytes in base64, the same for all masters on one etcd; empty: this master's own key",
+    ),
     Option(
         "outbound.allow",
         LIST,

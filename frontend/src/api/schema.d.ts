@@ -611,6 +611,44 @@ export interface components {
       totp: string | null
     }
     /**
+     * BmcSettings
+     * @description The way to a BMC, as it is typed.
+     *
+     *         `address`: `https://HOST[:PORT]` for Redfish, `HOST[:PORT]` for IPMI, empty for manual. A `password` that is not
+     *         given stays, unless it would go to another server than before. `certificate_sha256` pins the certificate of a BMC
+     *         that signs itself; without it the system's authorities must know it.
+     */
+    BmcSettings: {
+      /** @enum {unknown} */
+      kind: 'ipmi' | 'manual' | 'redfish'
+      /** @default  */
+      address: string
+      /** @default  */
+      username: string
+      password?: string
+      /** @default  */
+      certificate_sha256: string
+      /** @default false */
+      allow_plain_http: boolean
+      /** @default  */
+      system: string
+    }
+    /**
+     * PowerOrder
+     * @description What is wanted. `force`: also while an installation is at work on the machine.
+     */
+    PowerOrder: {
+      action: components['schemas']['PowerAction']
+      /** @default false */
+      force: boolean
+    }
+    /**
+     * PowerAction
+     * @description What can be ordered. `netboot`: boot from the network once, now; a machine that runs is restarted for it.
+     * @enum {unknown}
+     */
+    PowerAction: 'cycle' | 'netboot' | 'off' | 'on'
+    /**
      * PasswordChange
      * @description A user's own new password.
      */
@@ -2959,6 +2997,72 @@ export interface components {
       scope: {
         [key: string]: string
       }
+    }
+    /**
+     * Bmc
+     * @description A BMC as it is shown.
+     */
+    Bmc: {
+      idc: string
+      sn: string
+      /** @enum {unknown} */
+      kind: 'ipmi' | 'manual' | 'redfish'
+      address: string
+      username: string
+      has_password: boolean
+      certificate_sha256: string
+      allow_plain_http: boolean
+      system: string
+      updated_at: string
+      updated_by: string
+    }
+    /**
+     * Power
+     * @description The power of a machine as its BMC tells it now.
+     */
+    Power: {
+      idc: string
+      sn: string
+      /** @enum {unknown} */
+      kind: 'ipmi' | 'manual' | 'redfish'
+      /** @enum {unknown} */
+      state: 'off' | 'on' | 'unknown'
+      at: string
+      identity: components['schemas']['Identity']
+      is_this_machine: boolean
+      /** @default null */
+      wish: components['schemas']['PowerWish'] | null
+    }
+    /**
+     * Identity
+     * @description What a BMC says of the machine it is in. `uuids`: the readings a UUID has, for IPMI knows no order of bytes.
+     */
+    Identity: {
+      /** @default [] */
+      serials: string[]
+      /** @default [] */
+      uuids: string[]
+      /** @default  */
+      vendor: string
+      /** @default  */
+      product: string
+    }
+    /**
+     * PowerWish
+     * @description The value of `/os/global/power/{idc}/{sn}`: one order at a time, whichever master took it.
+     */
+    PowerWish: {
+      action: components['schemas']['PowerAction']
+      operation: string
+      by: string
+      until: string
+    }
+    /**
+     * PowerAccepted
+     * @description The order as an operation.
+     */
+    PowerAccepted: {
+      operation: components['schemas']['Operation']
     }
     /**
      * TotpStatus

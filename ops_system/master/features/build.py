@@ -20,6 +20,7 @@ from ops_system.master.features.foundations import (
     build_timeline,
 )
 from ops_system.master.features.ground import Book, Ground
+from ops_system.master.features.power import build_power
 from ops_system.master.features.running import build_configs, build_instances, build_metrics, build_rollouts
 from ops_system.master.features.watching import build_alerts, build_live
 from ops_system.master.gatekeeper import InstanceOwners
@@ -33,6 +34,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     auth = await build_auth(ground)
     build_provision_store(ground)
     operations = await build_operations(ground)
+    build_power(ground, operations, auth)
     nodes, links = await build_nodes(ground, auth)
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)

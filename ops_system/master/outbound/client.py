@@ -5,6 +5,7 @@ No proxy of the environment, no cookies, nothing unpacked; redirects stay on the
 """
 
 import asyncio
+import hashlib
 import ipaddress
 import socket
 import ssl
@@ -71,6 +72,55 @@ class Outbound:
         except TimeoutError as problem:
             raise self._late(str(read_url(url))) from problem
 
+    async def ask(
+        self, method: str, url: str, *, body: bytes | None, headers: Mapping[str, str], certificate_sha256: str = ""
+    ) -> Answer:
+        """Send one request and return the answer, whatever its status; no redirect is followed.
+
+        `certificate_sha256` (hex) takes the place of the authorities: only the server that shows it is believed.
+        Raises as `post`; a server with another certificate gives `Unavailable`, reason `certificate_changed`.
+        """
+        pin = aiohttp.Fingerprint(bytes.fromhex(certificate_sha256)) if certificate_sha256 else self.tls
+        try:
+            async with asyncio.timeout(self.within_s):
+                return (await self._ask(url, body, headers, method=method, tls=pin))[0]
+        except TimeoutError as problem:
+            raise self._late(str(read_url(url))) from problem
+
+    async def certificate_of(self, host: str, port: int) -> str:
+        """Return the SHA-256 (hex) of the certificate that a server shows, whoever issued it: for people to compare.
+
+        Nothing is sent but the handshake. Raises `Forbidden`, `TimedOut`, `Unavailable`.
+        """
+        made = await self.dial(host, port)
+        try:
+            return await asyncio.to_thread(_shown_certificate, made, self.within_s)
+        except TimeoutError as problem:
+            raise self._late(f"{host}:{port}") from problem
+        except (OSError, ValueError) as problem:
+            raise Unavailable(f"{host}:{port} speaks no TLS", reason="tls_failed") from problem
+
+    async def address_of(self, host: str, port: int) -> str:
+        """Return the first address of `host` that may be called, for protocols that are not spoken here.
+
+        Raises `Forbidden`, `TimedOut`, `Unavailable`.
+        """
+        guard = _Guard(Target("udp", host.lower(), port), self)
+        try:
+            async with asyncio.timeout(self.within_s):
+                found = await self._addresses(guard)
+        except TimeoutError as problem:
+            raise self._late(f"{host}:{port}") from problem
+        fault: Exception = OSError("the name has no address")
+        for family, address in found:
+            try:
+                guard.make_socket((family, socket.SOCK_DGRAM, 0, "", address)).close()
+            except OSError as refused:
+                fault = refused
+            else:
+                return address[0]
+        raise guard.explain(fault)
+
     async def dial(self, host: str, port: int) -> socket.socket:
         """Return a connected socket to the first address of `host` that may be called and answers.
 
@@ -101,18 +151,26 @@ class Outbound:
             _check_redirect(first, url)
         raise Forbidden(f"{first} redirects more than {MAX_REDIRECTS} times", reason="redirect_refused")
 
-    async def _ask(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[Answer, str]:
+    async def _ask(
+        self,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        method: str = "POST",
+        tls: ssl.SSLContext | aiohttp.Fingerprint | None = None,
+    ) -> tuple[Answer, str]:
         guard = _Guard(read_url(url), self)
         sent = {"Accept-Encoding": "identity", "User-Agent": "ops-master", **headers}
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=guard.connector(self._make_resolver(), self.tls),
+                    connector=guard.connector(self._make_resolver(), tls or self.tls),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
                     trust_env=False,
                 ) as session,
-                session.post(url, data=body, headers=sent, allow_redirects=False) as response,
+                session.request(method, url, data=body, headers=sent, allow_redirects=False) as response,
             ):
                 told = await _read_some(response.content)
                 return Answer(response.status, told), response.headers.get("Location", "")
@@ -161,7 +219,7 @@ class _Guard:
         self._outbound = outbound
         self._refused = ""
 
-    def connector(self, resolver: AbstractResolver, tls: ssl.SSLContext) -> aiohttp.TCPConnector:
+    def connector(self, resolver: AbstractResolver, tls: ssl.SSLContext | aiohttp.Fingerprint) -> aiohttp.TCPConnector:
         """Return a connector that makes each socket here."""
         return aiohttp.TCPConnector(
             resolver=resolver, use_dns_cache=False, force_close=True, ssl=tls, socket_factory=self.make_socket
@@ -181,6 +239,10 @@ class _Guard:
         if self._refused:
             words = f"{self.target} is not called: it leads to {self._refused}; {_IN_ALLOW}"
             return Forbidden(words, reason="outbound_refused")
+        if isinstance(problem, aiohttp.ServerFingerprintMismatch):
+            seen = problem.got.hex()
+            words = f"{self.target} shows another certificate than the pinned one: SHA-256 {seen}"
+            return Unavailable(words, reason="certificate_changed", seen_sha256=seen)
         if isinstance(problem, aiohttp.ClientSSLError | ssl.SSLError):
             words = (
                 f"{self.target} shows a certificate that is not trusted, or no TLS; outbound.ca_file adds authorities"
@@ -208,6 +270,16 @@ def _check_redirect(first: Target, url: str) -> None:
         raise Forbidden(f"{first} redirects to no http address", reason="redirect_refused") from problem
     if target.host != first.host or (first.scheme, target.scheme) == ("https", "http"):
         raise Forbidden(f"{first} redirects to {target}; only the same host is followed", reason="redirect_refused")
+
+
+def _shown_certificate(made: socket.socket, within_s: float) -> str:
+    """Blocking; closes the socket."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is believed here: people compare what is shown
+    made.settimeout(within_s)
+    with context.wrap_socket(made) as wrapped:
+        return hashlib.sha256(wrapped.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def _trust(ca_file: str) -> ssl.SSLContext:
