@@ -8,6 +8,7 @@ PROGRAMS: dict[str, str] = {
     "wipefs": "util-linux",
     "blkid": "util-linux",
     "blockdev": "util-linux",
+    "partx": "util-linux",
     "mount": "mount",
     "umount": "mount",
     "mkswap": "util-linux",

@@ -24,7 +24,7 @@ from ops_system.installer.region import Region
 from ops_system.installer.reporter import Reporter
 from ops_system.installer.system import put_file, put_worker, set_up_network
 from ops_system.installer.unpacking import Unpacking
-from ops_system.model.disk_plan import Command
+from ops_system.model.disk_plan import Command, reread
 from ops_system.model.errors import Invalid, NotAllowed
 from ops_system.model.install_plan import Step, StepKind, Wish, choose_disks
 from ops_system.model.tasks import ImageRef
@@ -116,8 +116,13 @@ def wipe(work: Work, step: Step) -> str:
     for device in step.devices:
         for name in (*work.hands.partitions(device), device):
             work.run(Command(("wipefs", "--all", "--force", name)))
-        work.run(Command(("blockdev", "--rereadpt", device), fine=(0, 1)))
+        _reread(work, device)
     return ""
+
+
+def _reread(work: Work, device: str) -> None:
+    for command in reread(device):
+        work.run(command)
 
 
 def run_commands(work: Work, step: Step) -> str:
@@ -136,7 +141,7 @@ def write_image(work: Work, step: Step) -> str:
     began_s = time.monotonic()
     with Unpacking(download.pieces(), image.format) as source:
         ImageWriter(disk, image, work.guard, work.teller(step.name)).write(source)
-    work.run(Command(("blockdev", "--rereadpt", step.devices[0]), fine=(0, 1)))
+    _reread(work, step.devices[0])
     took_s = max(time.monotonic() - began_s, 0.001)
     return f"{image.content_bytes} bytes, {image.content_bytes / took_s / 1e6:.0f} MB/s"
 

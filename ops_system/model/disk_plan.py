@@ -145,6 +145,18 @@ def _partition_commands(parts: tuple[Partition, ...], device: str, disk: str, ta
     yield Command(
         ("sfdisk", "--quiet", "--wipe", "always", "--wipe-partitions", "always", device), "\n".join(lines) + "\n"
     )
+    yield from reread(device)
+
+
+def reread(device: str) -> tuple[Command, ...]:
+    """Return what tells the kernel of a disk's new partitions; one without partitions is no failure.
+
+    partx(8) reads the table itself: some kernels cannot.
+    """
+    return (
+        Command(("blockdev", "--rereadpt", device), fine=(0, 1)),
+        Command(("partx", "--update", device), fine=(0, 1)),
+    )
 
 
 def _raid_commands(

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.model.disk_plan import TARGET, Command, DiskPlan, fstab, mdadm_conf, mount_commands, plan_disks
+from ops_system.model.disk_plan import TARGET, Command, DiskPlan, fstab, mdadm_conf, mount_commands, plan_disks, reread
 from ops_system.model.errors import Invalid, NotAllowed
 from ops_system.model.layout_checks import check_layout
 from ops_system.model.layouts import DiskLayout, NetworkConfig, Partition
@@ -227,7 +227,7 @@ def _grow_commands(device: str) -> tuple[Command, ...]:
     return (
         Command(("sfdisk", "--quiet", "--no-reread", "--force", "--relocate", "gpt-bak-std", device)),
         Command(("sfdisk", "--quiet", "--no-reread", "--force", "-N", "{last}", device), ", +\n"),
-        Command(("blockdev", "--rereadpt", device)),
+        *reread(device),
         Command(("grow", "{last_partition}")),
     )
 
