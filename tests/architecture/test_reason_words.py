@@ -22,6 +22,7 @@ COMPUTED = {
     "master/nodes/notes.py",  # why a link ended
     "master/packages/retention.py",  # the code of an error
     "master/schedules/service.py",  # the code of an error, or the reason in it
+    "master/power/service.py",  # the code of an error, or the reason in it
     "master/rollouts/service.py",  # the code of an error
     "master/updates/service.py",  # the code of an error
     "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal
@@ -47,6 +48,7 @@ FURTHER = {
     *{"outbound_refused", "redirect_refused", "outbound_timeout", "unreachable", "tls_failed", "smtp_refused"},
     *{"node_not_ready", "wrong_os", "wrong_arch", "no_package"},
     *{"damaged", "newer", "not_a_backup", "needs_passphrase", "wrong_passphrase", "needs_keys", "backup_busy", "scope"},
+    *{"bmc_identity", "bmc_credentials", "bmc_certificate", "bmc_unable", "bmc_answer", "power_manual", "power_busy"},
     *{"owner_gone", "unknown_kind", "nothing_to_restart"},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
     *{
