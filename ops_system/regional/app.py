@@ -31,7 +31,7 @@ from ops_system.regional.dhcp.questions import BootFiles
 from ops_system.regional.fenced import Fenced
 from ops_system.regional.health import Telling
 from ops_system.regional.journal import Journal
-from ops_system.regional.leadership import TTL_S, Duties, Leadership, Standing, Who
+from ops_system.regional.leadership import Duties, Leadership, Standing, Who
 from ops_system.regional.mirror import Mirror
 from ops_system.regional.netboot import Answers, NetBoot, own_url
 from ops_system.regional.pages import BootPages
@@ -53,7 +53,7 @@ class RegionalApp:
     """Everything a regional client is made of. `listener` is bound already: agents are told its port."""
 
     def __init__(
-        self, config: RegionalConfig, store: Store, listener: socket.socket, tls: ssl.SSLContext | None, ttl_s: float
+        self, config: RegionalConfig, store: Store, listener: socket.socket, tls: ssl.SSLContext | None
     ) -> None:
         self._config, self._listener = config, listener
         self._clock = clock = SystemClock()
@@ -64,7 +64,7 @@ class RegionalApp:
         region, boot = config.region, config.boot
         self.url = own_url(region.api_url, region.listen, port, boot.interface, config.store.urls[0])
         self.mirror = Mirror(idc)
-        self.lead = Leadership(store, Who(idc, _client_id(folder)), clock, folder / LEAD, ttl_s)
+        self.lead = Leadership(store, Who(idc, _client_id(folder)), clock, folder / LEAD, region.lead_ttl_s)
         fenced = Fenced(store, region_key(idc, "active"), lambda: self.lead.value)
         self.journal = Journal(folder)
         self.desk = Desk(Stores(fenced, store), self.lead, self.mirror, self.journal, clock)
@@ -173,7 +173,6 @@ async def run_app(
     stop: StopRequest | None = None,
     *,
     on_ready: Callable[[RegionalApp], None] = lambda _app: None,
-    lead_ttl_s: float = TTL_S,
 ) -> None:
     """Run a regional client until a signal or `stop`. Raises UsageError or SafetyRefusal when it must not start."""
     config.check()
@@ -186,7 +185,7 @@ async def run_app(
         token = config.store.token.reveal()
         login = Login(token, config.store.user, config.store.password.reveal())
         async with Client(config.store.urls, login, tls) as store:
-            app = RegionalApp(config, store, listener, tls, lead_ttl_s)
+            app = RegionalApp(config, store, listener, tls)
             await app.run(stop, on_ready)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.cli import BOOL, LIST, PORT, SECRET, SIZE, TEXT, Flag, Secret, choice
+from ops_system.cli import BOOL, LIST, PORT, SECRET, SIZE, TEXT, Flag, Secret, choice, duration
 from ops_system.model.errors import Invalid, UsageError
 from ops_system.model.machines import check_idc
 from ops_system.runtime.config import Option, Schema
@@ -23,6 +23,7 @@ class RegionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_port: int
     api_url: str
     data_dir: str
+    lead_ttl_s: float
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +120,7 @@ OPTIONS = (
     Option("region.api_port", PORT, "8081", "port of the HTTP listener", "api-port"),
     Option("region.api_url", TEXT, "", "where machines reach it; empty: found from -interface", "api-url"),
     Option("region.data_dir", TEXT, "", "folder of journal and images; empty: ./regional-IDC", "data_dir"),
+    Option("region.lead_ttl", duration(1.0), "15s", "silence after which a standby takes over"),
     Option("store.urls", LIST, "http://127.0.0.1:8080", "masters, or members of an etcd", "store"),
     Option("store.token", SECRET, "", "API token of a master; @FILE or - hide it", "token", is_stdin_allowed=True),
     Option("store.user", TEXT, "", "user of an etcd with authentication", "store-user"),

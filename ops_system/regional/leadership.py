@@ -28,7 +28,6 @@ from ops_system.runtime.tasks import running
 
 _log = logging.getLogger(__name__)
 
-TTL_S = 15.0
 _AWAY = (Unavailable, TimedOut, TimeoutError)
 
 
@@ -59,7 +58,7 @@ class Duties(msgspec.Struct, frozen=True):
 class Leadership:
     """Takes the key, renews its lease, tells the heartbeat; knows at every moment what may be done."""
 
-    def __init__(self, store: Store, who: Who, clock: Clock, memory: Path, ttl_s: float = TTL_S) -> None:
+    def __init__(self, store: Store, who: Who, clock: Clock, memory: Path, ttl_s: float) -> None:
         self._store, self._idc, self._clock, self._ttl_s = store, who.idc, clock, ttl_s
         self.client_id = who.client_id
         self._memory = memory  # there while we lead, so that a restart without the store goes on

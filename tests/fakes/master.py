@@ -119,9 +119,9 @@ class RunningMaster:
         """Make a user as the command line does, beside the running master."""
         await asyncio.to_thread(create_user, self.master.ground.folder, name, role, password)
 
-    async def create_token(self, name: str = "test", role: str = "admin") -> str:
+    async def create_token(self, name: str = "test", role: str = "admin", idc: str | None = None) -> str:
         """Make an API token as the command line does."""
-        return await asyncio.to_thread(create_token, self.master.ground.folder, name, role)
+        return await asyncio.to_thread(create_token, self.master.ground.folder, name, role, idc=idc)
 
     async def create_join_token(self, uses: int = 1) -> str:
         """Make a join token as the command line does."""

@@ -65,6 +65,7 @@ async def run_region(
         "region.data_dir": str(folder),
         "store.urls": store_url,
         "store.token": token,
+        "region.lead_ttl": f"{lead_ttl_s:g}s",
     } | {name.replace("__", "."): text for name, text in texts.items()}
     stop, ready = StopRequest(lambda _code: None), asyncio.Event()
     apps: list[RegionalApp] = []
@@ -73,7 +74,7 @@ async def run_region(
         apps.append(app)
         ready.set()
 
-    work = run_app(settings.build(SCHEMA, given), stop, on_ready=on_ready, lead_ttl_s=lead_ttl_s)
+    work = run_app(settings.build(SCHEMA, given), stop, on_ready=on_ready)
     async with running(work, "regional client") as task:
         await asyncio.wait([task, asyncio.ensure_future(ready.wait())], return_when=asyncio.FIRST_COMPLETED)  # noqa: TID251 - the first of two ends
         if task.done():
