@@ -10,6 +10,7 @@ from ops_system.client.catalogue import CATALOGUE
 from ops_system.client.coming import COMING
 from ops_system.client.completion import COMPLETION
 from ops_system.client.fleet import FLEET
+from ops_system.client.images import IMAGES
 from ops_system.client.keeping import KEEPING
 from ops_system.client.logs import LOGS
 from ops_system.client.power import POWER
@@ -31,6 +32,7 @@ ENTRIES: tuple[Entry, ...] = (
     *TERMINAL,
     *CATALOGUE,
     *PUSHING,
+    *IMAGES,
     *SERVICES,
     *ROLLING,
     *LOGS,
@@ -49,6 +51,7 @@ BY_API_ONLY = frozenset(
         "POST /worker/enrol",  # workers alone
         "GET /worker/link",
         "GET /worker/packages/{sha256}",
+        "GET /images/{name}/{version}/content",  # regional clients alone
     }
 )
 _COLUMN = 16

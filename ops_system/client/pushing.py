@@ -40,13 +40,22 @@ def _whole(master: Master, path: Path) -> Json:
 
 
 def _in_parts(desk: Desk, path: Path, size_bytes: int) -> Json:
+    def complete(upload_id: str, sha256: str) -> Json:
+        place = fill("/uploads/{id}/complete", {"id": upload_id})
+        return desk.master.ask("POST", place, {"sha256": sha256}).json()
+
+    return send_in_parts(desk, path, size_bytes, complete)
+
+
+def send_in_parts(desk: Desk, path: Path, size_bytes: int, complete: Callable[[str, str], Json]) -> Json:
+    """Send a file by /uploads and return what `complete` makes of it: its upload's id and its SHA-256 are given."""
     wanted = {"size_bytes": size_bytes, "sender_key": sender_key(path)}
     upload = desk.master.ask("POST", "/uploads", wanted).json()
     place = fill("/uploads/{id}", {"id": str(upload["id"])})
     try:
         with Outgoing(path) as outgoing:
             _send_parts(desk, outgoing, place, int(upload["received_bytes"]), size_bytes)
-            return desk.master.ask("POST", f"{place}/complete", {"sha256": outgoing.sha256()}).json()
+            return complete(str(upload["id"]), outgoing.sha256())
     except (Refused, KeyboardInterrupt):
         desk.master.close()
         desk.master.ask("DELETE", place)
@@ -57,7 +66,7 @@ def _send_parts(desk: Desk, outgoing: Outgoing, place: str, offset: int, size_by
     tries = 0
     while offset < size_bytes:
         part = _Part(outgoing, offset, min(PART_BYTES, size_bytes - offset), lambda at: _tell(desk, at, size_bytes))
-        headers = {**_OCTETS, "Content-Length": str(part.count)}
+        headers = {**OCTETS, "Content-Length": str(part.count)}
         try:
             answer = desk.master.send("PUT", place, part, headers, {"offset": offset}).json()
             offset, tries = int(answer["received_bytes"]), 0
@@ -88,7 +97,7 @@ class _Part:
             self._tell(sent_bytes)
 
 
-_OCTETS = {"Content-Type": "application/octet-stream"}
+OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 def _received(master: Master, place: str, offset: int) -> int:
@@ -112,7 +121,7 @@ def upload_backup(desk: Desk) -> int:
     path = Path(desk.parsed.arguments["FILE"])
     try:
         with path.open("rb") as file:
-            headers = {**_OCTETS, "Content-Length": str(path.stat().st_size)}
+            headers = {**OCTETS, "Content-Length": str(path.stat().st_size)}
             desk.show(desk.master.send("PUT", "/backups/upload", file, headers).json())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error

@@ -20,6 +20,7 @@ from ops_system.master.features.foundations import (
     build_timeline,
 )
 from ops_system.master.features.ground import Book, Ground
+from ops_system.master.features.images import build_images
 from ops_system.master.features.power import build_power
 from ops_system.master.features.running import build_configs, build_instances, build_metrics, build_rollouts
 from ops_system.master.features.watching import build_alerts, build_live
@@ -39,6 +40,7 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground, operations)
+    build_images(ground, packages)
     build_backups(ground, operations)
     templates = build_templates(ground)
     systems, applier = await build_systems(ground, packages, templates)

@@ -72,18 +72,18 @@ class ProfilePreview(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sn: str = ""
 
 
-class PreviewProblem(msgspec.Struct, frozen=True):
+class TextProblem(msgspec.Struct, frozen=True):
     """What is wrong; `line` of the template, 0 for the profile as a whole."""
 
     line: int
     message: str
 
 
-class Preview(msgspec.Struct, frozen=True):
+class ProfileText(msgspec.Struct, frozen=True):
     """The text an installer would get, empty when it cannot be rendered; `is_sample`: no real machine."""
 
     text: str
-    problems: tuple[PreviewProblem, ...]
+    problems: tuple[TextProblem, ...]
     is_sample: bool
 
 

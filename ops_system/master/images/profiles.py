@@ -11,11 +11,11 @@ from ops_system.master.bus import Bus, Changed
 from ops_system.master.images.builtins import BUILTINS
 from ops_system.master.images.profile_rules import (
     NewProfile,
-    Preview,
-    PreviewProblem,
     Profile,
     ProfileChange,
     ProfilePreview,
+    ProfileText,
+    TextProblem,
     check_profile,
 )
 from ops_system.master.images.shelf import Shelf
@@ -129,20 +129,20 @@ class Profiles:
         self._bus.publish(Changed(TOPIC, name, None))
 
     # --- showing --------------------------------------------------------------------------------------------------
-    async def preview(self, body: ProfilePreview) -> Preview:
+    async def preview(self, body: ProfilePreview) -> ProfileText:
         """Render a profile's template for a machine, or for a sample. Raises NotFound for names that are unknown."""
         profile = body.profile if body.profile is not None else await self.get(body.name)
-        problems: list[PreviewProblem] = []
+        problems: list[TextProblem] = []
         try:
             profile = check_profile(profile)
         except Invalid as error:
             told = error.details.get("problems") or [error.message]
-            problems = [PreviewProblem(0, str(one)) for one in (told if isinstance(told, list) else [told])]
+            problems = [TextProblem(0, str(one)) for one in (told if isinstance(told, list) else [told])]
         given = await self._values(profile, body)
         if profile.method not in TEMPLATE_KINDS:
-            return Preview("", tuple(problems), is_sample=not body.sn)
+            return ProfileText("", tuple(problems), is_sample=not body.sn)
         text, found = await asyncio.to_thread(_rendered, template_of(profile), given)
-        return Preview(text, (*problems, *found), is_sample=not body.sn)
+        return ProfileText(text, (*problems, *found), is_sample=not body.sn)
 
     async def _values(self, profile: NewProfile, body: ProfilePreview) -> dict[str, object]:
         spec = InstallSpec(
@@ -203,15 +203,15 @@ def template_of(profile: NewProfile) -> str:
     return profile.template or BUILTINS[profile.method]
 
 
-def _rendered(text: str, given: dict[str, object]) -> tuple[str, list[PreviewProblem]]:
-    found = [PreviewProblem(one.line, one.message) for one in check(text, values.NAMES)]
+def _rendered(text: str, given: dict[str, object]) -> tuple[str, list[TextProblem]]:
+    found = [TextProblem(one.line, one.message) for one in check(text, values.NAMES)]
     if found:
         return "", found
     try:
         return render(text, given), []
     except Invalid as error:
         line = error.details.get("line")
-        return "", [PreviewProblem(line if isinstance(line, int) else 0, error.message)]
+        return "", [TextProblem(line if isinstance(line, int) else 0, error.message)]
 
 
 def _missing(name: str) -> NotFound:

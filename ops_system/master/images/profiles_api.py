@@ -6,11 +6,11 @@ from ops_system.master.images.api import TAG
 from ops_system.master.images.builtins import BUILTINS
 from ops_system.master.images.profile_rules import (
     NewProfile,
-    Preview,
     Profile,
     ProfileChange,
     ProfilePreview,
     ProfileRollback,
+    ProfileText,
 )
 from ops_system.master.images.profiles import Profiles
 from ops_system.master.web.route import Call, ListQuery, Nothing, Page, Permission, Route
@@ -53,7 +53,7 @@ def _read_routes(profiles: Profiles) -> list[Route]:
     async def get_profile(call: Call) -> Profile:
         return await profiles.get(call.params["name"])
 
-    async def preview(call: Call) -> Preview:
+    async def preview(call: Call) -> ProfileText:
         return await profiles.preview(call.body)
 
     return [
@@ -97,7 +97,7 @@ def _read_routes(profiles: Profiles) -> list[Route]:
             preview,
             "Show the text an installer would get, and what is wrong with a profile; nothing is kept",
             "preview_profile",
-            answer=Preview,
+            answer=ProfileText,
             body=ProfilePreview,
             tag=TAG,
             errors=("not_found", "invalid", "unavailable"),
