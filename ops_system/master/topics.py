@@ -19,6 +19,10 @@ from ops_system.master.operations.rules import OperationQuery
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.rules import PackageQuery, PackageUser
 from ops_system.master.packages.service import Packages
+from ops_system.master.provisioning.mirror import Mirror
+from ops_system.master.provisioning.rules import is_seen as is_machine_seen
+from ops_system.master.schedules.service import TOPIC as SCHEDULES
+from ops_system.master.schedules.service import Schedules
 from ops_system.master.systems.service import Systems
 from ops_system.master.web.decode import MAX_PAGE
 from ops_system.master.web.route import ListQuery, Permission, Principal
@@ -26,6 +30,7 @@ from ops_system.model.ids import InstanceId, NodeId
 
 RECENT = 100  # ended operations, and lines of a timeline, that a first look shows
 METRICS_INTERVAL_S = 1.0
+TASKS_INTERVAL_S = 0.25  # thousands of machines tell their progress: a page shows the newest of each
 
 Snapshot = Iterable[tuple[str, Any]]
 
@@ -140,6 +145,34 @@ def register_operations(hub: Hub, operations: Operations) -> None:
     hub.register(Topic("operations", Permission.VIEW, show, is_visible=is_visible))
 
 
+def register_provisioning(hub: Hub, mirror: Mirror) -> None:
+    """`tasks:{idc}` (without logs), `machines:{idc}`, and `idcs`, which names those that are to be read again."""
+
+    def sees(principal: Principal, name: str, key: str) -> bool:
+        return is_machine_seen(principal.scope, name.partition(":")[2], key.rpartition("/")[2])
+
+    async def show_tasks(name: str, principal: Principal) -> Snapshot:
+        idc = name.removeprefix("tasks:")
+        rows = [row for (where, _), row in mirror.tasks.items() if where == idc]
+        return [(f"{idc}/{row.sn}", row) for row in rows if sees(principal, name, row.sn)]
+
+    async def show_machines(name: str, principal: Principal) -> Snapshot:
+        idc = name.removeprefix("machines:")
+        keys = [key for key in (*mirror.machines, *mirror.unmatched) if key[0] == idc]
+        views = [(f"{idc}/{key[1]}", mirror.machine_view(key)) for key in keys if sees(principal, name, key[1])]
+        return [(key, view) for key, view in views if view is not None]
+
+    async def show_idcs(_name: str, principal: Principal) -> Snapshot:
+        return [(idc, {"idc": idc}) for idc in mirror.idcs() if principal.scope.get("idc", idc) == idc]
+
+    def sees_idc(principal: Principal, _name: str, key: str) -> bool:
+        return principal.scope.get("idc", key) == key
+
+    hub.register(Topic("tasks:", Permission.VIEW, show_tasks, is_visible=sees, interval_s=TASKS_INTERVAL_S))
+    hub.register(Topic("machines:", Permission.VIEW, show_machines, is_visible=sees, interval_s=TASKS_INTERVAL_S))
+    hub.register(Topic("idcs", Permission.VIEW, show_idcs, is_visible=sees_idc, interval_s=TASKS_INTERVAL_S))
+
+
 def register_commands(hub: Hub, commands: Commands, nodes: Nodes) -> None:
     """`exec:OPERATION`: what each node of a command has said, its last 16 KiB."""
 
@@ -185,6 +218,18 @@ def register_alerts(hub: Hub, alerts: Alerts, nodes: Nodes) -> None:
         return node_id is not None and reaches(nodes, principal.scope, node_id)
 
     hub.register(Topic("alerts", Permission.VIEW, show, is_visible=is_visible))
+
+
+def register_schedules(hub: Hub, schedules: Schedules) -> None:
+    """`schedules`: each with its last run."""
+
+    async def show(_name: str, principal: Principal) -> Snapshot:
+        return await schedules.snapshot(principal)
+
+    def is_visible(principal: Principal, _name: str, key: str) -> bool:
+        return schedules.sees(principal, key)
+
+    hub.register(Topic(SCHEDULES, Permission.VIEW, show, is_visible=is_visible))
 
 
 def register_metrics(hub: Hub, metrics: MetricsBook, nodes: Nodes, instances: Instances, sight: Sight) -> None:

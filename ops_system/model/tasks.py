@@ -19,6 +19,7 @@ import msgspec
 
 from ops_system.model.errors import NotAllowed
 from ops_system.model.layouts import DiskLayout, NetworkConfig
+from ops_system.model.reasons import Reason
 
 TaskId = NewType("TaskId", str)
 
@@ -71,13 +72,6 @@ DEADLINES_S: dict[TaskStatus, float] = {
 ImageFormat = Literal["raw", "raw.gz", "raw.zst", "tar.gz", "tar.zst", "kernel", "initrd"]
 InstallMethod = Literal["image", "debootstrap", "kickstart", "preseed", "autoinstall", "hardware_test", "rescue"]
 LOG_TAIL_LINES, LOG_TAIL_BYTES = 100, 16_384
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why a task stands where it stands: a stable code the console translates, and English words."""
-
-    code: str
-    message: str
 
 
 class StatusChange(msgspec.Struct, frozen=True):

@@ -152,8 +152,7 @@ class TaskBook:
             task, machine = decoded(seen[0], Task), decoded(seen[1], Machine)
             if task is None:
                 raise _no_task(idc, sn)
-            if task.status in _KEPT_ALIVE:
-                raise NotAllowed(f"task of {sn} in {idc} is {task.status}: cancel it first", status=task.status.value)
+            self.check_removable(task)
             gone = task
             writes = removal_writes(task)
             if machine is not None:
@@ -163,6 +162,13 @@ class TaskBook:
 
         await self.write((keys.task, keys.meta), rule)
         return _given(gone)
+
+    @staticmethod
+    def check_removable(task: Task) -> None:
+        """Raise NotAllowed while an agent may be at work on a task."""
+        if task.status in _KEPT_ALIVE:
+            words = f"task of {task.sn} in {task.idc} is {task.status}: cancel it first"
+            raise NotAllowed(words, status=task.status.value)
 
     async def log(self, task: Task) -> list[str]:
         """Return the whole log that is kept of a task, oldest line first."""

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from ops_system.model.errors import Invalid
 from ops_system.model.machines import Machine, check_sn, inventory_hash, normal_mac
-from ops_system.model.tasks import Reason, Task, TaskStatus
+from ops_system.model.reasons import Reason
+from ops_system.model.tasks import Task, TaskStatus
 from ops_system.protocol.agent import Report
 from ops_system.provision.rules import AGENT_SILENT, move, open_intent
 

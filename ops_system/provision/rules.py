@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from ops_system.model.errors import Conflict, NotAllowed
+from ops_system.model.reasons import Reason
 from ops_system.model.tasks import (
     BOOTS_AGENT,
     DEADLINES_S,
@@ -19,7 +20,6 @@ from ops_system.model.tasks import (
     InstallSpec,
     Intent,
     Progress,
-    Reason,
     StatusChange,
     Task,
     TaskId,

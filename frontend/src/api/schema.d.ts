@@ -190,6 +190,43 @@ export interface components {
       note: string
     }
     /**
+     * NewApprovalRule
+     * @description Machines that are approved without asking, `max_uses` of them.
+     *
+     *         Of this `idc` (empty: any), whose task has all `tags`, whose product name contains `model`, with so many disks.
+     */
+    NewApprovalRule: {
+      name: string
+      max_uses: number
+      /** @default  */
+      idc: string
+      /** @default {} */
+      tags: {
+        [key: string]: string
+      }
+      /** @default  */
+      model: string
+      /** @default null */
+      disk_count: number | null
+      /** @default true */
+      is_enabled: boolean
+    }
+    /**
+     * ApprovalRulePatch
+     * @description What of a rule changes; absent keys stay.
+     */
+    ApprovalRulePatch: {
+      name?: string
+      max_uses?: number
+      idc?: string
+      tags?: {
+        [key: string]: string
+      }
+      model?: string
+      disk_count?: number | null
+      is_enabled?: boolean
+    }
+    /**
      * NewBackup
      * @description What to make; what is left out is as the settings say. `passphrase` empty: the one of the settings, if any.
      */
@@ -435,6 +472,46 @@ export interface components {
       labels: {
         [key: string]: string
       }
+    }
+    /**
+     * SettingsPatch
+     * @description What of a data centre's settings changes; absent keys stay.
+     */
+    SettingsPatch: {
+      name?: string
+      discovery?: boolean
+      max_installs?: number
+      needs_second_approval?: boolean
+      master_url?: string
+      protected_serials?: string[]
+    }
+    /**
+     * ImageOfUpload
+     * @description An image whose bytes came by `/uploads`. `signature`: the publisher's, as X-Ops-Signature carries it.
+     */
+    ImageOfUpload: {
+      name: string
+      version: string
+      /** @enum {unknown} */
+      format: 'initrd' | 'kernel' | 'raw' | 'raw.gz' | 'raw.zst' | 'tar.gz' | 'tar.zst'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /**
+       * @default amd64
+       * @enum {unknown}
+       */
+      arch: 'amd64' | 'arm64'
+      /** @default  */
+      note: string
+      /** @default  */
+      sha256: string
+      /** @default  */
+      content_sha256: string
+      upload_id: string
+      /** @default  */
+      signature: string
     }
     /**
      * NewInstance
@@ -936,6 +1013,214 @@ export interface components {
       is_pinned?: boolean
     }
     /**
+     * NewProfile
+     * @description How a system is to be installed. `image`, `kernel`, `initrd`: `name` (the newest) or `name/version`.
+     *
+     *         An empty `template` of an installer's method is the product's own. `values` fill `values.NAME` in the template.
+     */
+    NewProfile: {
+      name: string
+      /**
+       * @default image
+       * @enum {unknown}
+       */
+      method: 'autoinstall' | 'debootstrap' | 'hardware_test' | 'image' | 'kickstart' | 'preseed' | 'rescue'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      image: string
+      /** @default  */
+      kernel: string
+      /** @default  */
+      initrd: string
+      /** @default  */
+      kernel_args: string
+      /** @default  */
+      template: string
+      /** @default {} */
+      values: {
+        [key: string]: string
+      }
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default [] */
+      packages: string[]
+      /** @default [] */
+      ssh_keys: string[]
+      /** @default [] */
+      hardware_tests: ('disk' | 'memory' | 'nic')[]
+      /** @default true */
+      enrol: boolean
+      /** @default  */
+      note: string
+    }
+    /**
+     * DiskLayout
+     * @description What is made of the disks.
+     *
+     *         `image`: the image is written over the first approved disk as it is. `plain`: partitions, file systems and then the
+     *         tree of a tar image or debootstrap. `disks` is how many disks the layout takes; which ones, only an approval says.
+     */
+    DiskLayout: {
+      /**
+       * @default image
+       * @enum {unknown}
+       */
+      kind: 'image' | 'plain'
+      /** @default 1 */
+      disks: number
+      /** @default [] */
+      partitions: components['schemas']['Partition'][]
+      /** @default [] */
+      raid: components['schemas']['RaidArray'][]
+      /** @default [] */
+      volume_groups: components['schemas']['VolumeGroup'][]
+      /** @default true */
+      grow_root: boolean
+    }
+    /**
+     * Partition
+     * @description A partition of every disk named in the layout. `size`: "512MiB", "20GB", or "rest" for the last one.
+     */
+    Partition: {
+      name: string
+      size: string
+      /** @enum {unknown} */
+      filesystem: 'bios_boot' | 'ext4' | 'lvm' | 'raid' | 'swap' | 'vfat' | 'xfs'
+      /** @default  */
+      mount: string
+    }
+    /**
+     * RaidArray
+     * @description An array of mdadm over the partitions `partition` of all disks.
+     */
+    RaidArray: {
+      name: string
+      /** @enum {unknown} */
+      level: '0' | '1' | '10' | '5' | '6'
+      partition: string
+      /** @enum {unknown} */
+      filesystem: 'bios_boot' | 'ext4' | 'lvm' | 'raid' | 'swap' | 'vfat' | 'xfs'
+      /** @default  */
+      mount: string
+    }
+    /**
+     * VolumeGroup
+     * @description A volume group of LVM over `members`: names of partitions or arrays.
+     */
+    VolumeGroup: {
+      name: string
+      members: string[]
+      volumes: components['schemas']['Volume'][]
+    }
+    /**
+     * Volume
+     * @description A logical volume.
+     */
+    Volume: {
+      name: string
+      size: string
+      /** @enum {unknown} */
+      filesystem: 'bios_boot' | 'ext4' | 'lvm' | 'raid' | 'swap' | 'vfat' | 'xfs'
+      /** @default  */
+      mount: string
+    }
+    /**
+     * NetworkConfig
+     * @description Host name, cards and resolvers of the new system. Nothing given: DHCP on every card.
+     */
+    NetworkConfig: {
+      /** @default  */
+      hostname: string
+      /** @default [] */
+      interfaces: components['schemas']['Interface'][]
+      /** @default [] */
+      dns: string[]
+    }
+    /**
+     * Interface
+     * @description One card of the new system; found by its MAC. Without `address` it asks DHCP.
+     */
+    Interface: {
+      mac: string
+      /** @default  */
+      address: string
+      /** @default  */
+      gateway: string
+    }
+    /**
+     * ProfilePreview
+     * @description What to render: `profile` (not saved yet) or `name`; for a machine, or a sample where none is named.
+     */
+    ProfilePreview: {
+      /** @default null */
+      profile: components['schemas']['NewProfile'] | null
+      /** @default  */
+      name: string
+      /** @default  */
+      idc: string
+      /** @default  */
+      sn: string
+    }
+    /**
+     * ProfileChange
+     * @description A profile anew. `if_version`: refused when somebody changed it since that version was read.
+     */
+    ProfileChange: {
+      /**
+       * @default image
+       * @enum {unknown}
+       */
+      method: 'autoinstall' | 'debootstrap' | 'hardware_test' | 'image' | 'kickstart' | 'preseed' | 'rescue'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      image: string
+      /** @default  */
+      kernel: string
+      /** @default  */
+      initrd: string
+      /** @default  */
+      kernel_args: string
+      /** @default  */
+      template: string
+      /** @default {} */
+      values: {
+        [key: string]: string
+      }
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default [] */
+      packages: string[]
+      /** @default [] */
+      ssh_keys: string[]
+      /** @default [] */
+      hardware_tests: ('disk' | 'memory' | 'nic')[]
+      /** @default true */
+      enrol: boolean
+      /** @default  */
+      note: string
+      /** @default  */
+      name: string
+      /** @default 0 */
+      if_version: number
+    }
+    /**
+     * ProfileRollback
+     * @description The version to return to; it becomes the newest again.
+     */
+    ProfileRollback: {
+      version: number
+    }
+    /**
      * NewPublisherKey
      * @description A key to trust: the content of the `.pub` file that `pack-tool keygen` wrote, or its 32 bytes in base64.
      */
@@ -1150,6 +1435,83 @@ export interface components {
       env_secrets: {
         [key: string]: string
       }
+    }
+    /**
+     * TaskOrder
+     * @description A machine to install. `os_type` with its version or without; what is absent comes from profile and catalogue.
+     */
+    TaskOrder: {
+      idc: string
+      sn: string
+      mac: string
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      profile: string
+      /** @default  */
+      hostname: string
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default {} */
+      tags: {
+        [key: string]: string
+      }
+    }
+    /**
+     * BulkOrder
+     * @description Many machines: `rows` of columns, or a whole table as `csv`. `idc` is for rows without one.
+     */
+    BulkOrder: {
+      /** @default [] */
+      rows: {
+        [key: string]: string
+      }[]
+      /** @default  */
+      csv: string
+      /** @default  */
+      idc: string
+      /** @default false */
+      dry_run: boolean
+    }
+    /**
+     * ApproveCall
+     * @description What somebody says who allows a wipe. `disks`: serial or WWN of each disk that may be written.
+     *
+     *         `inventory_hash`: of the inventory that was looked at; another one now is a conflict. `overwrite_foreign`: those of
+     *         `disks` that may lose the signature of another cluster (Ceph, ZFS, DRBD, …).
+     */
+    ApproveCall: {
+      /** @default [] */
+      disks: string[]
+      /** @default  */
+      inventory_hash: string
+      /** @default  */
+      notes: string
+      /** @default  */
+      reason: string
+      /** @default [] */
+      overwrite_foreign: string[]
+    }
+    /**
+     * WhyBody
+     * @description Why something is rejected, cancelled or tried again.
+     */
+    WhyBody: {
+      /** @default  */
+      reason: string
+      /** @default  */
+      notes: string
+    }
+    /**
+     * DryRunBody
+     * @description Which disks would be written; none: those approved, else as many as are wanted.
+     */
+    DryRunBody: {
+      /** @default [] */
+      disks: string[]
     }
     /**
      * TerminalSettingsChange
@@ -1505,6 +1867,53 @@ export interface components {
       sort: string
     }
     /**
+     * ImageQuery
+     * @description Filters of the list. `os_type` and `os_version` as in a task.
+     */
+    ImageQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      name: string
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      format: ('initrd' | 'kernel' | 'raw' | 'raw.gz' | 'raw.zst' | 'tar.gz' | 'tar.zst') | ''
+    }
+    /**
+     * ImageFacts
+     * @description What is said of an image at its upload. `sha256`, `content_sha256`: refused when other bytes come.
+     */
+    ImageFacts: {
+      name: string
+      version: string
+      /** @enum {unknown} */
+      format: 'initrd' | 'kernel' | 'raw' | 'raw.gz' | 'raw.zst' | 'tar.gz' | 'tar.zst'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /**
+       * @default amd64
+       * @enum {unknown}
+       */
+      arch: 'amd64' | 'arm64'
+      /** @default  */
+      note: string
+      /** @default  */
+      sha256: string
+      /** @default  */
+      content_sha256: string
+    }
+    /**
      * InstanceQuery
      * @description Filters of the list. `state`: one or several, separated by commas; `q` looks into name, id and package.
      */
@@ -1853,6 +2262,24 @@ export interface components {
       state: string
     }
     /**
+     * TaskQuery
+     * @description `?limit=&offset=&q=&sort=&idc=&status=` (statuses divided by commas).
+     */
+    TaskQuery: {
+      /** @default 100 */
+      limit: number
+      /** @default 0 */
+      offset: number
+      /** @default  */
+      q: string
+      /** @default  */
+      sort: string
+      /** @default  */
+      idc: string
+      /** @default  */
+      status: string
+    }
+    /**
      * SharedQuery
      * @description `cols`, `rows`: the window; it does not change the terminal's size.
      */
@@ -2115,6 +2542,41 @@ export interface components {
       actor: string
       /** @default  */
       note: string
+    }
+    /**
+     * Page[ApprovalRule]
+     * @description A list answer.
+     */
+    Page_ApprovalRule_: {
+      items: components['schemas']['ApprovalRule'][]
+      total: number
+    }
+    /**
+     * ApprovalRule
+     * @description An approval rule: the value of `/os/global/approval_rules/{id}`. `used` rises in the approving transaction.
+     */
+    ApprovalRule: {
+      id: string
+      name: string
+      max_uses: number
+      /** @default  */
+      idc: string
+      /** @default {} */
+      tags: {
+        [key: string]: string
+      }
+      /** @default  */
+      model: string
+      /** @default null */
+      disk_count: number | null
+      /** @default true */
+      is_enabled: boolean
+      /** @default 0 */
+      used: number
+      /** @default  */
+      created_by: string
+      /** @default null */
+      created_at: string | null
     }
     /**
      * Page[AuditRow]
@@ -2597,6 +3059,229 @@ export interface components {
       reason: components['schemas']['Reason'] | null
     }
     /**
+     * Page[IdcView]
+     * @description A list answer.
+     */
+    Page_IdcView_: {
+      items: components['schemas']['IdcView'][]
+      total: number
+    }
+    /**
+     * IdcView
+     * @description A data centre. `is_alive`: its regional client is heard.
+     */
+    IdcView: {
+      idc: string
+      is_alive: boolean
+      info: components['schemas']['RegionInfo'] | null
+      heartbeat: components['schemas']['RegionHeartbeat'] | null
+      settings: components['schemas']['RegionSettings']
+      counts: components['schemas']['Stats']
+    }
+    /**
+     * RegionInfo
+     * @description `/os/region/{idc}/info`: the regional client that is active now, as it described itself.
+     */
+    RegionInfo: {
+      idc: string
+      client_id: string
+      hostname: string
+      version: string
+      api_url: string
+      /** @enum {unknown} */
+      dhcp: 'full' | 'off' | 'proxy'
+      tftp: boolean
+      started_at: string
+      /** @default 0 */
+      epoch: number
+    }
+    /**
+     * RegionHeartbeat
+     * @description `/os/region/{idc}/heartbeat`: attached to the lease of the active client; gone means the region is not heard.
+     */
+    RegionHeartbeat: {
+      client_id: string
+      epoch: number
+      at: string
+      /** @default 0 */
+      installing: number
+      /** @default 0 */
+      journal_entries: number
+      /** @default 0 */
+      cache_bytes: number
+    }
+    /**
+     * RegionSettings
+     * @description `/os/region/{idc}/settings`: what operators decided for a data centre; a region without them has these.
+     */
+    RegionSettings: {
+      /** @default  */
+      name: string
+      /** @default false */
+      discovery: boolean
+      /** @default 20 */
+      max_installs: number
+      /** @default false */
+      needs_second_approval: boolean
+      /** @default  */
+      master_url: string
+      /** @default [] */
+      protected_serials: string[]
+    }
+    /**
+     * Stats
+     * @description Tasks by status, and machines.
+     */
+    Stats: {
+      /** @default 0 */
+      pending: number
+      /** @default 0 */
+      booting: number
+      /** @default 0 */
+      pending_approval: number
+      /** @default 0 */
+      approved: number
+      /** @default 0 */
+      installing: number
+      /** @default 0 */
+      completed: number
+      /** @default 0 */
+      failed: number
+      /** @default 0 */
+      rejected: number
+      /** @default 0 */
+      cancelled: number
+      /** @default 0 */
+      needs_operator: number
+      /** @default 0 */
+      total: number
+      /** @default 0 */
+      machines: number
+      /** @default 0 */
+      unmatched: number
+    }
+    /**
+     * Page[Image]
+     * @description A list answer.
+     */
+    Page_Image_: {
+      items: components['schemas']['Image'][]
+      total: number
+    }
+    /**
+     * Image
+     * @description An image as the API shows it; name and version never get other bytes.
+     *
+     *         `sha256` and `size_bytes` are of the file as it is served, `content_*` of what is in it after decompression.
+     */
+    Image: {
+      name: string
+      version: string
+      /** @enum {unknown} */
+      format: 'initrd' | 'kernel' | 'raw' | 'raw.gz' | 'raw.zst' | 'tar.gz' | 'tar.zst'
+      sha256: string
+      size_bytes: number
+      content_sha256: string
+      content_bytes: number
+      created_at: string
+      created_by: string
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /**
+       * @default amd64
+       * @enum {unknown}
+       */
+      arch: 'amd64' | 'arm64'
+      /** @default  */
+      note: string
+      /** @default  */
+      signature: string
+      /** @default  */
+      key_id: string
+      /** @default  */
+      public_key: string
+    }
+    /**
+     * ImageUsage
+     * @description Who needs an image now.
+     */
+    ImageUsage: {
+      users: components['schemas']['ImageUser'][]
+    }
+    /**
+     * ImageUser
+     * @description Who needs an image: an unfinished task, or a profile.
+     */
+    ImageUser: {
+      /** @enum {unknown} */
+      kind: 'profile' | 'task'
+      id: string
+    }
+    /**
+     * TemplateLanguage
+     * @description The templates of the product, and what can stand in one.
+     */
+    TemplateLanguage: {
+      items: components['schemas']['InstallTemplate'][]
+      total: number
+      /**
+       * @default [
+       *       "sn",
+       *       "idc",
+       *       "mac",
+       *       "uuid",
+       *       "task_id",
+       *       "hostname",
+       *       "os_type",
+       *       "os_version",
+       *       "codename",
+       *       "profile",
+       *       "firmware",
+       *       "arch",
+       *       "network",
+       *       "disks",
+       *       "packages",
+       *       "ssh_keys",
+       *       "callback_url",
+       *       "values"
+       *     ]
+       */
+      placeholders: string[]
+      /**
+       * @default [
+       *       "b64",
+       *       "default",
+       *       "first",
+       *       "glob",
+       *       "int",
+       *       "items",
+       *       "join",
+       *       "json",
+       *       "last",
+       *       "length",
+       *       "line",
+       *       "lower",
+       *       "replace",
+       *       "shell",
+       *       "sort",
+       *       "trim",
+       *       "upper"
+       *     ]
+       */
+      filters: string[]
+    }
+    /**
+     * InstallTemplate
+     * @description A template of the product: what a profile of this method uses until it has its own.
+     */
+    InstallTemplate: {
+      /** @enum {unknown} */
+      kind: 'autoinstall' | 'kickstart' | 'preseed'
+      text: string
+    }
+    /**
      * Page[Instance]
      * @description A list answer.
      */
@@ -2998,6 +3683,131 @@ export interface components {
         [key: string]: string
       }
     }
+    /**
+     * Page[MachineView]
+     * @description A list answer.
+     */
+    Page_MachineView_: {
+      items: components['schemas']['MachineView'][]
+      total: number
+    }
+    /**
+     * MachineView
+     * @description A machine as its agent reported it. `is_agent_alive`: an agent holds its lease now.
+     */
+    MachineView: {
+      idc: string
+      sn: string
+      /** @default  */
+      uuid: string
+      /** @default [] */
+      macs: string[]
+      /** @default [] */
+      disks: components['schemas']['DiskInfo'][]
+      /** @default null */
+      hardware: components['schemas']['Hardware'] | null
+      /** @default  */
+      inventory_hash: string
+      /** @default null */
+      first_seen_at: string | null
+      /** @default null */
+      last_seen_at: string | null
+      /** @default  */
+      quarantined: string
+      /** @default false */
+      is_agent_alive: boolean
+      /** @default  */
+      task_id: string
+      /** @default null */
+      status: components['schemas']['TaskStatus'] | null
+    }
+    /**
+     * DiskInfo
+     * @description A whole block device. `serial` and `wwn` survive a reboot; `name` does not and never decides anything (P2).
+     */
+    DiskInfo: {
+      name: string
+      size_bytes: number
+      /** @default  */
+      serial: string
+      /** @default  */
+      wwn: string
+      /** @default  */
+      model: string
+      /** @default false */
+      is_rotational: boolean
+      /** @default false */
+      is_removable: boolean
+      /** @default false */
+      is_read_only: boolean
+      /** @default [] */
+      signatures: string[]
+    }
+    /**
+     * Hardware
+     * @description The inventory: what the agent read of the machine it runs on.
+     */
+    Hardware: {
+      /**
+       * @default bios
+       * @enum {unknown}
+       */
+      firmware: 'bios' | 'uefi'
+      /** @default amd64 */
+      arch: string
+      /** @default  */
+      vendor: string
+      /** @default  */
+      product: string
+      /** @default  */
+      bios_version: string
+      /** @default  */
+      cpu_model: string
+      /** @default 0 */
+      cpu_sockets: number
+      /** @default 0 */
+      cpu_cores: number
+      /** @default 0 */
+      cpu_threads: number
+      /** @default 0 */
+      mem_total_bytes: number
+      /** @default [] */
+      disks: components['schemas']['DiskInfo'][]
+      /** @default [] */
+      nics: components['schemas']['NicInfo'][]
+      /** @default  */
+      bmc_address: string
+    }
+    /**
+     * NicInfo
+     * @description A network card.
+     */
+    NicInfo: {
+      name: string
+      mac: string
+      /** @default  */
+      driver: string
+      /** @default 0 */
+      speed_mbps: number
+      /** @default false */
+      has_link: boolean
+    }
+    /**
+     * TaskStatus
+     * @description Where an installation stands (contract, section 3).
+     * @enum {unknown}
+     */
+    TaskStatus:
+      | 'approved'
+      | 'booting'
+      | 'cancelled'
+      | 'completed'
+      | 'failed'
+      | 'installing'
+      | 'needs_operator'
+      | 'pending'
+      | 'pending_approval'
+      | 'rejected'
     /**
      * Bmc
      * @description A BMC as it is shown.
@@ -3480,6 +4290,31 @@ export interface components {
       reason: components['schemas']['Reason'] | null
     }
     /**
+     * Page[Release]
+     * @description A list answer.
+     */
+    Page_Release_: {
+      items: components['schemas']['Release'][]
+      total: number
+    }
+    /**
+     * Release
+     * @description One version of an operating system. The first of `methods` is taken where nobody chose.
+     */
+    Release: {
+      os_type: string
+      os_version: string
+      /** @enum {unknown} */
+      family: 'debian' | 'other' | 'redhat' | 'ubuntu'
+      methods: (
+        'autoinstall' | 'debootstrap' | 'hardware_test' | 'image' | 'kickstart' | 'preseed' | 'rescue'
+      )[]
+      /** @default  */
+      codename: string
+      /** @default  */
+      kernel_args: string
+    }
+    /**
      * RetentionView
      * @description What is set, by whom, and when it was last carried out.
      */
@@ -3740,6 +4575,78 @@ export interface components {
       node_id: string | null
     }
     /**
+     * Page[Profile]
+     * @description A list answer.
+     */
+    Page_Profile_: {
+      items: components['schemas']['Profile'][]
+      total: number
+    }
+    /**
+     * Profile
+     * @description A profile as it stands: `version` counts its changes from 1.
+     */
+    Profile: {
+      name: string
+      /**
+       * @default image
+       * @enum {unknown}
+       */
+      method: 'autoinstall' | 'debootstrap' | 'hardware_test' | 'image' | 'kickstart' | 'preseed' | 'rescue'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      image: string
+      /** @default  */
+      kernel: string
+      /** @default  */
+      initrd: string
+      /** @default  */
+      kernel_args: string
+      /** @default  */
+      template: string
+      /** @default {} */
+      values: {
+        [key: string]: string
+      }
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default [] */
+      packages: string[]
+      /** @default [] */
+      ssh_keys: string[]
+      /** @default [] */
+      hardware_tests: ('disk' | 'memory' | 'nic')[]
+      /** @default true */
+      enrol: boolean
+      /** @default  */
+      note: string
+      version: number
+      changed_at: string
+      changed_by: string
+    }
+    /**
+     * ProfileText
+     * @description The text an installer would get, empty when it cannot be rendered; `is_sample`: no real machine.
+     */
+    ProfileText: {
+      text: string
+      problems: components['schemas']['TextProblem'][]
+      is_sample: boolean
+    }
+    /**
+     * TextProblem
+     * @description What is wrong; `line` of the template, 0 for the profile as a whole.
+     */
+    TextProblem: {
+      line: number
+      message: string
+    }
+    /**
      * Page[PublisherKey]
      * @description A list answer.
      */
@@ -3942,6 +4849,27 @@ export interface components {
       tls: boolean
     }
     /**
+     * Page[ServerView]
+     * @description A list answer.
+     */
+    Page_ServerView_: {
+      items: components['schemas']['ServerView'][]
+      total: number
+    }
+    /**
+     * ServerView
+     * @description A machine's place in the queue.
+     */
+    ServerView: {
+      sn: string
+      status: components['schemas']['TaskStatus']
+      added_at: string
+      task_id: string
+      mac: string
+      os_type: string
+      os_version: string
+    }
+    /**
      * Page[SessionView]
      * @description A list answer.
      */
@@ -3994,6 +4922,42 @@ export interface components {
       /** @default 0 */
       matching: number
       created_at: string
+    }
+    /**
+     * AllStats
+     * @description The same of all data centres, and of each.
+     */
+    AllStats: {
+      /** @default 0 */
+      pending: number
+      /** @default 0 */
+      booting: number
+      /** @default 0 */
+      pending_approval: number
+      /** @default 0 */
+      approved: number
+      /** @default 0 */
+      installing: number
+      /** @default 0 */
+      completed: number
+      /** @default 0 */
+      failed: number
+      /** @default 0 */
+      rejected: number
+      /** @default 0 */
+      cancelled: number
+      /** @default 0 */
+      needs_operator: number
+      /** @default 0 */
+      total: number
+      /** @default 0 */
+      machines: number
+      /** @default 0 */
+      unmatched: number
+      /** @default {} */
+      idcs: {
+        [key: string]: components['schemas']['Stats']
+      }
     }
     /**
      * Proof
@@ -4079,6 +5043,221 @@ export interface components {
     Page_Module_: {
       items: components['schemas']['Module'][]
       total: number
+    }
+    /**
+     * Page[TaskView]
+     * @description A list answer.
+     */
+    Page_TaskView_: {
+      items: components['schemas']['TaskView'][]
+      total: number
+    }
+    /**
+     * TaskView
+     * @description A task. `logs`: the last lines; `/tasks/{idc}/{sn}/log` has the rest. Lists leave them out.
+     */
+    TaskView: {
+      task_id: string
+      idc: string
+      sn: string
+      mac: string
+      os_type: string
+      os_version: string
+      status: components['schemas']['TaskStatus']
+      created_at: string
+      updated_at: string
+      created_by: string
+      install: components['schemas']['InstallView']
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default {} */
+      tags: {
+        [key: string]: string
+      }
+      /** @default [] */
+      status_history: components['schemas']['StatusChange'][]
+      /** @default [] */
+      progress: components['schemas']['Progress'][]
+      /** @default 0 */
+      log_chunks: number
+      /** @default null */
+      approval: components['schemas']['Approval'] | null
+      /** @default [] */
+      intents: components['schemas']['Intent'][]
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+      /** @default 1 */
+      attempt: number
+      /** @default 0 */
+      fence: number
+      /** @default  */
+      reported_mac: string
+      /** @default null */
+      deadline_at: string | null
+      /** @default  */
+      enrolment_id: string
+      /** @default  */
+      node_id: string
+      /** @default null */
+      called_home_at: string | null
+      /** @default false */
+      is_cancel_asked: boolean
+      /** @default [] */
+      logs: string[]
+    }
+    /**
+     * InstallView
+     * @description What will be installed, as the catalogue knew it when the task was made.
+     */
+    InstallView: {
+      /** @enum {unknown} */
+      method: 'autoinstall' | 'debootstrap' | 'hardware_test' | 'image' | 'kickstart' | 'preseed' | 'rescue'
+      /** @default  */
+      os_type: string
+      /** @default  */
+      os_version: string
+      /** @default  */
+      profile: string
+      /** @default null */
+      image: components['schemas']['ImageRef'] | null
+      /** @default null */
+      disk_layout: components['schemas']['DiskLayout'] | null
+      /** @default null */
+      network: components['schemas']['NetworkConfig'] | null
+      /** @default [] */
+      packages: string[]
+      /** @default [] */
+      hardware_tests: string[]
+      /** @default true */
+      enrol: boolean
+    }
+    /**
+     * ImageRef
+     * @description What is written, as the catalogue knew it when the task was made: the bytes are named by their SHA-256.
+     */
+    ImageRef: {
+      name: string
+      version: string
+      sha256: string
+      size_bytes: number
+      content_sha256: string
+      content_bytes: number
+      /** @enum {unknown} */
+      format: 'initrd' | 'kernel' | 'raw' | 'raw.gz' | 'raw.zst' | 'tar.gz' | 'tar.zst'
+      /** @default  */
+      signature: string
+      /** @default  */
+      key_id: string
+      /** @default  */
+      public_key: string
+    }
+    /**
+     * StatusChange
+     * @description One move.
+     */
+    StatusChange: {
+      status: components['schemas']['TaskStatus']
+      at: string
+      by: string
+      /** @default null */
+      reason: components['schemas']['Reason'] | null
+    }
+    /**
+     * Progress
+     * @description How far one step is; a task keeps the newest of each step, in the order they began.
+     */
+    Progress: {
+      step: string
+      percent: number
+      /** @default  */
+      message: string
+      /** @default null */
+      at: string | null
+      /** @default null */
+      bytes_done: number | null
+      /** @default null */
+      bytes_total: number | null
+    }
+    /**
+     * Approval
+     * @description Who allowed what to be wiped (P2): bound to the inventory, to expire, to be used once.
+     */
+    Approval: {
+      by: string
+      at: string
+      expires_at: string
+      disks: string[]
+      inventory_hash: string
+      /** @default  */
+      notes: string
+      /** @default  */
+      rule: string
+      /** @default  */
+      second_by: string
+      /** @default [] */
+      overwrite_foreign: string[]
+      /** @default null */
+      used_at: string | null
+    }
+    /**
+     * Intent
+     * @description Written before a destructive step and closed after it (P3). One left open after a reboot calls an operator.
+     */
+    Intent: {
+      step: string
+      fence: number
+      disks: string[]
+      begun_at: string
+      /** @default null */
+      done_at: string | null
+    }
+    /**
+     * BulkAnswer
+     * @description How many tasks were made (or, in a dry run, could be), and everything that is wrong.
+     */
+    BulkAnswer: {
+      created: number
+      problems: components['schemas']['BulkFault'][]
+      /** @default [] */
+      tasks: string[]
+    }
+    /**
+     * BulkFault
+     * @description What is wrong in a row, counted from 1 (of a `csv`: its line, the heading being line 1).
+     */
+    BulkFault: {
+      row: number
+      field: string
+      message: string
+    }
+    /**
+     * DryRun
+     * @description The exact steps of an installation; nothing is done (P9).
+     */
+    DryRun: {
+      disks: string[]
+      steps: components['schemas']['DryStep'][]
+    }
+    /**
+     * DryStep
+     * @description One step as the agent would take it. `disks` are ids; `commands` are shown as typed.
+     */
+    DryStep: {
+      name: string
+      words: string
+      is_destructive: boolean
+      disks: string[]
+      devices: string[]
+      commands: string[]
+    }
+    /**
+     * TaskLogView
+     * @description The whole log that is kept, oldest line first.
+     */
+    TaskLogView: {
+      lines: string[]
     }
     /**
      * TerminalSettings

@@ -22,6 +22,7 @@ from ops_system.master.features.foundations import (
 from ops_system.master.features.ground import Book, Ground
 from ops_system.master.features.images import build_images
 from ops_system.master.features.power import build_power
+from ops_system.master.features.provisioning import build_provisioning
 from ops_system.master.features.running import build_configs, build_instances, build_metrics, build_rollouts
 from ops_system.master.features.watching import build_alerts, build_live
 from ops_system.master.gatekeeper import InstanceOwners
@@ -40,7 +41,8 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     timeline = build_timeline(ground, nodes)
     channels = build_channels(ground, nodes)
     packages = await build_packages(ground, operations)
-    build_images(ground, packages)
+    catalogue = build_images(ground, packages)
+    installations = build_provisioning(ground, auth, nodes, catalogue)
     build_backups(ground, operations)
     templates = build_templates(ground)
     systems, applier = await build_systems(ground, packages, templates)
@@ -55,10 +57,12 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     commands = build_commands(ground, book, auth)
     build_terminals(ground, book)
     build_updates(ground, book)
-    build_schedules(ground, operations, auth)
+    schedules = build_schedules(ground, operations, auth)
     owners = InstanceOwners(ground.bus, await instances.list_views())
     metrics.check_owner(owners.owner_of)
     hub = build_live(ground, book, instances, owners, commands)
+    topics.register_provisioning(hub, installations)
     topics.register_alerts(hub, await build_alerts(ground, book, instances, channels, timeline), nodes)
     topics.register_node_events(hub, timeline, nodes)
+    topics.register_schedules(hub, schedules)
     return auth, links

@@ -1,0 +1,1 @@
+"""Installations: tasks, machines, data centres, approvals. The state lies in the store, whichever master writes it."""
