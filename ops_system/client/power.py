@@ -37,18 +37,18 @@ _BMC = (
     act(
         "bmc set",
         "PUT /machines/{idc}/{sn}/bmc",
-        ("set how a BMC is reached; the password better by --file", "设置 BMC 的连接方式；密码最好用 --file"),
+        ("set how a BMC is reached", "设置 BMC 的连接方式"),
         "IDC:idc",
         "SN:sn",
         fields=(
             in_body("kind", "redfish, ipmi or manual", choice("redfish", "ipmi", "manual")),
             in_body("address", "https://HOST (Redfish) or HOST (IPMI)"),
             in_body("username", "user of the BMC"),
+            in_body("password", "@FILE or -; not given: the kept one"),
             in_body("certificate_sha256", "the pinned certificate", flag="pin"),
             in_body("allow_plain_http", "1: http:// is meant so", BOOL),
             in_body("system", "Redfish: which system behind the BMC"),
         ),
-        takes_file=True,
     ),
     act(
         "bmc delete",

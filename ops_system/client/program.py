@@ -11,6 +11,7 @@ from ops_system.client.coming import COMING
 from ops_system.client.completion import COMPLETION
 from ops_system.client.fleet import FLEET
 from ops_system.client.images import IMAGES
+from ops_system.client.installs import INSTALLS
 from ops_system.client.keeping import KEEPING
 from ops_system.client.logs import LOGS
 from ops_system.client.power import POWER
@@ -38,6 +39,7 @@ ENTRIES: tuple[Entry, ...] = (
     *LOGS,
     *STORIES,
     *KEEPING,
+    *INSTALLS,
     *POWER,
     *WATCHING,
     *ACCESS,
