@@ -36,6 +36,7 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "atftp": "atftp",
     "sysctl": "procps",
+    "/usr/lib/ipxe/snponly.efi": "ipxe",
     # machines without an operating system: QEMU, its firmware, and what makes a disk bootable
     "qemu-system-x86_64": "qemu-system-x86",
     "/usr/lib/ipxe/qemu/pxe-virtio.rom": "ipxe-qemu",

@@ -119,6 +119,16 @@ class Segment:
         run("ip", "link", "set", near, "up")
         return box
 
+    def tap(self) -> str:
+        """Return a new card of this machine on the segment, for QEMU."""
+        self._boxes += 1
+        name = f"{self.name}t{self._boxes}"
+        run("ip", "tuntap", "add", name, "mode", "tap")
+        self._stack.callback(run, "ip", "link", "delete", name)
+        self._quiet(name, "")
+        run("ip", "link", "set", name, "master", self.bridge, "up")
+        return name
+
     def lose(self, box: Box, percent: int, which: str = "meta l4proto udp") -> None:
         """Lose so many of a hundred packets between `box` and the rest, both ways, once. `which`: in nft's words."""
         for within, card in (([], box.near), (box.command(), "eth0")):
@@ -131,6 +141,29 @@ class Segment:
         within = ["ip", "netns", "exec", namespace] if namespace else []
         key = f"net.ipv6.conf.{interface}.{'accept_dad' if self._ipv6 else 'disable_ipv6'}"
         run(*within, "sysctl", "-qw", f"{key}={0 if self._ipv6 else 1}")
+
+
+@contextlib.contextmanager
+def dnsmasq(box: Box, folder: Path, *arguments: str) -> Iterator[None]:
+    """Run dnsmasq on a machine of the segment."""
+    files = (f"--pid-file={folder}/dnsmasq.pid", f"--dhcp-leasefile={folder}/dnsmasq.leases", "--conf-file=/dev/null")
+    command = box.command("dnsmasq", "--keep-in-foreground", "--port=0", "--user=root", *files, *arguments)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def rival(segment: Segment, folder: Path) -> Iterator[None]:
+    """Run a DHCP server at `.2` that gives addresses (`.200` to `.210`) and knows nothing of booting."""
+    box = segment.plug("52:54:00:00:00:ff")
+    box.give(f"{segment.host(2)}/24")
+    span = f"--dhcp-range={segment.host(200)},{segment.host(210)},1h"
+    with dnsmasq(box, folder, span, "--dhcp-authoritative", "--no-ping"):
+        yield
 
 
 def _enter(namespace: int) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-import subprocess
 from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
@@ -19,7 +18,7 @@ from ops_system.regional.dhcp.rules import DhcpConfig
 from ops_system.regional.dhcp.server import DhcpServer
 from ops_system.regional.sockets import interface_address
 from ops_system.runtime.tasks import running
-from tests.fakes.segment import Segment, needs, run
+from tests.fakes.segment import Segment, dnsmasq, needs, rival, run
 
 pytestmark = needs("busybox", "dnsmasq", "sysctl")
 
@@ -155,18 +154,6 @@ def relaying(segment, behind, folder):
         yield
 
 
-@contextlib.contextmanager
-def dnsmasq(box, folder, *arguments):
-    files = (f"--pid-file={folder}/pid", f"--dhcp-leasefile={folder}/rival", "--conf-file=/dev/null")
-    command = box.command("dnsmasq", "--keep-in-foreground", "--port=0", "--user=root", *files, *arguments)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 async def test_a_real_relay_brings_the_question_and_the_answer(segment, tmp_path):
     """The answer goes to dnsmasq, which relays it; the address is of the network behind it."""
     first, last = IPv4Address("198.51.100.10"), IPv4Address("198.51.100.20")
@@ -193,16 +180,6 @@ async def test_an_interface_that_is_not_there_is_named(segment):
 
 
 # --- beside a rival ---------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def rival(segment, folder):
-    """dnsmasq gives addresses on the segment and knows nothing of booting."""
-    box = segment.plug("52:54:00:00:00:ff")
-    box.give(f"{segment.host(2)}/24")
-    span = f"--dhcp-range={segment.host(200)},{segment.host(210)},1h"
-    with dnsmasq(box, folder, span, "--dhcp-authoritative", "--no-ping"):
-        yield
 
 
 class Rom:
