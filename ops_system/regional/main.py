@@ -10,6 +10,7 @@ from ops_system.cli import EXIT_FINE, Command, Program, parse, run_role
 from ops_system.regional.config import RUN_FLAGS, SCHEMA
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
+from ops_system.runtime.argv import hide_in_argv
 from ops_system.runtime.collector import calm_the_collector, collect_rarely
 from ops_system.runtime.tasks import run_role as run_loop
 
@@ -32,6 +33,8 @@ def run(argv: list[str]) -> int:
     """Run until a signal."""
     config = settings.load(SCHEMA, parse(PROGRAM, argv))
     config.check()
+    for secret in (config.store.token, config.store.password):
+        hide_in_argv(secret.reveal())
     for key in _SECRETS:
         os.environ.pop(settings.environment_name(SCHEMA, key), None)
     collect_rarely()

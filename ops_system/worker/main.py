@@ -24,6 +24,7 @@ from ops_system.cli import (
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
+from ops_system.runtime.argv import hide_in_argv
 from ops_system.runtime.collector import calm_the_collector, collect_rarely
 from ops_system.runtime.tasks import StopRequest, running
 from ops_system.runtime.tasks import run_role as run_loop
@@ -32,7 +33,6 @@ from ops_system.service.local import local_services
 from ops_system.service.manager import Manager, with_manager
 from ops_system.service.words import tell_change
 from ops_system.storage.lock import is_held
-from ops_system.worker.argv import hide_in_argv
 from ops_system.worker.config import DATA_FLAGS, LEAVE_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
 from ops_system.worker.identity import LOCK_FILE, load_identity
 from ops_system.worker.switch import Seat, become_chosen, return_from_failed_start, take_seat

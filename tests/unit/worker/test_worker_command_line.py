@@ -140,7 +140,7 @@ def test_a_moved_master_is_followed_and_the_default_is_not(tmp_path: Path) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="arguments can be hidden on Linux only")
 def test_a_token_does_not_stay_in_ps() -> None:
     code = (
-        "import sys; from ops_system.worker.argv import hide_in_argv; hide_in_argv(sys.argv[2]);"
+        "import sys; from ops_system.runtime.argv import hide_in_argv; hide_in_argv(sys.argv[2]);"
         "print(open('/proc/self/cmdline').read().split(chr(0))[-3:])"
     )
     done = subprocess.run(
