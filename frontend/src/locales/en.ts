@@ -611,7 +611,7 @@ export default {
       nodes: 'Nodes',
       instances: 'Instances',
       systems: 'Systems',
-      packages: 'Package versions',
+      tasks: 'Installations',
       operations: 'Operations',
     },
     cell: {
@@ -627,7 +627,6 @@ export default {
     fleetKeys: '{count} nodes: arrows move, Enter opens',
     last: 'Last events',
     noEvents: 'Nothing has happened yet',
-    packageNames: 'packages: {count}',
     start: 'No node yet',
     startText: 'A node is a machine with a worker on it. Add the first one to see it live here.',
     top: 'Busiest nodes',

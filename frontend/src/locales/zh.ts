@@ -599,7 +599,7 @@ const zh: typeof en = {
       nodes: '节点',
       instances: '实例',
       systems: '系统',
-      packages: '服务包版本',
+      tasks: '装机任务',
       operations: '操作',
     },
     cell: {
@@ -615,7 +615,6 @@ const zh: typeof en = {
     fleet: '机群',
     last: '最近事件',
     noEvents: '还没有发生任何事',
-    packageNames: '{count} 个服务包',
     start: '还没有节点',
     startText: '节点是装有工作端的机器。添加第一个节点，即可在此实时查看。',
     top: '最繁忙的节点',

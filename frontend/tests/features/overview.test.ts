@@ -12,6 +12,7 @@ import {
 } from '@/features/overview/grid'
 import { fullOf, MEASURES } from '@/features/overview/measures'
 import type { Fleet } from '@/stores/live'
+import { countTasks } from '@/features/overview/useTaskCounts'
 
 describe('the fleet grid', () => {
   it('holds 2 000 nodes in little height', () => {
@@ -114,4 +115,18 @@ describe('measures of the fleet', () => {
     expect(fullOf(network, fleet, [node('b')])).toBe(1_000_000)
     expect(fullOf(cpu, fleet, [])).toBe(100)
   })
+})
+
+it('only statuses that have tasks are counted', () => {
+  const stats = {
+    pending: 2,
+    completed: 1,
+    failed: 0,
+    total: 3,
+    machines: 9,
+    unmatched: 1,
+    idcs: { dc1: {} },
+  }
+  expect(countTasks(stats)).toEqual({ pending: 2, completed: 1 })
+  expect(countTasks(null)).toEqual({})
 })
