@@ -11,6 +11,13 @@ DATA ?= data
 PORT ?= 8080
 TLS_PORT ?= 8443
 WORKER_PORT ?= 8082
+MASTER_PORT ?= 8080
+IDC ?= dc1
+SN ?= sn-001
+COUNT ?= 1
+ETCD ?=
+STORE ?=
+REGIONAL ?= http://127.0.0.1:8081
 KERNEL ?= linux-image-cloud-amd64
 PYTEST_ARGS ?=
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile # two processes; tests/conftest.py says what stays together
@@ -20,7 +27,7 @@ CONSOLE := ops_system/master/console/index.html
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 
-.PHONY: help install run stop test test-long test-wine check format lint types imports fast-tests frontend-check build initramfs audit bench api-docs clean
+.PHONY: help install run run-etcd run-regional run-agent stop test test-long test-wine check format lint types imports fast-tests frontend-check build initramfs audit bench api-docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,7 +65,17 @@ install: $(STAMPS)/runtime $(CONSOLE) ## .venv with the console scripts, the con
 
 # --- run -----------------------------------------------------------------------------------------------------------
 run: install ## a console with one online node on this machine; Ctrl-C stops both, deployed services go on
-	@exec $(BIN)/python packaging/run_local.py --data $(DATA) --port $(PORT) --tls-port $(TLS_PORT) --worker-port $(WORKER_PORT)
+	@exec $(BIN)/python packaging/run_local.py --data $(DATA) --port $(PORT) --tls-port $(TLS_PORT) --worker-port $(WORKER_PORT) --etcd "$(ETCD)"
+
+run-etcd: $(STAMPS)/runtime ## an etcd for installations on this machine; make run ETCD=http://127.0.0.1:2379 uses it
+	@exec $(BIN)/python packaging/run_etcd.py --data $(DATA)
+
+run-regional: PORT = 8081
+run-regional: $(STAMPS)/runtime ## the regional client of a data centre beside make run: IDC=dc1 PORT=8081 [STORE=URL of an etcd]
+	@exec $(BIN)/python packaging/run_regional.py --data $(DATA) --idc $(IDC) --port $(PORT) --master-port $(MASTER_PORT) --store "$(STORE)"
+
+run-agent: $(STAMPS)/runtime ## play a machine that boots from the network: SN=sn-001 [COUNT=5] [REGIONAL=http://127.0.0.1:8081]
+	@exec $(BIN)/ops-agent --mode simulate --regional-url $(REGIONAL) --sn $(SN) --count $(COUNT)
 
 stop: $(STAMPS)/runtime ## end the services that `make run` left deployed
 	@exec $(BIN)/python packaging/stop_local.py --data $(DATA)

@@ -29,6 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--tls-port", type=int, default=8443)
     parser.add_argument("--worker-port", type=int, default=8082)
+    parser.add_argument("--etcd", default="", help="addresses of an etcd that keeps installations; empty: the master")
     return parser.parse_args()
 
 
@@ -68,6 +69,7 @@ def start_master(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
             "-data_dir", options.data,
             "-port", str(options.port),
             "-tls_port", str(options.tls_port),
+            *(["-etcd", options.etcd] if options.etcd else []),
         ],
         process_group=0,  # Ctrl-C reaches this program alone, which then stops both in order
     )  # fmt: skip
