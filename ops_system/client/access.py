@@ -64,7 +64,7 @@ ACCESS: tuple[Act, ...] = (
     act(
         "users create",
         "POST /users",
-        ("make a user; the password is asked, or --password @FILE", "新建用户;密码会询问,或 --password @FILE"),
+        ("make a user; the password is asked, or --password @FILE", "新建用户；密码会询问，或 --password @FILE"),
         "NAME:username",
         fields=(*_POWERS, in_body("password", "@FILE or -; asked when not given")),
     ),
@@ -99,7 +99,7 @@ ACCESS: tuple[Act, ...] = (
     act(
         "tokens create",
         "POST /tokens",
-        ("make a token; it is shown once", "新建令牌;仅显示一次"),
+        ("make a token; it is shown once", "新建令牌；仅显示一次"),
         "NAME:name",
         fields=(
             in_body("role", "admin, operator, viewer, regional", choice("admin", "operator", "viewer", "regional")),
@@ -121,7 +121,7 @@ ACCESS: tuple[Act, ...] = (
     act(
         "join-tokens create",
         "POST /join-tokens",
-        ("make a join token; it is shown once", "新建加入令牌;仅显示一次"),
+        ("make a join token; it is shown once", "新建加入令牌；仅显示一次"),
         fields=(in_body("uses", "nodes it may bring", integer(1)), in_body("ttl", "such as 1h"), labels()),
     ),
     act("join-tokens delete", "DELETE /join-tokens/{id}", ("revoke a join token", "吊销加入令牌"), "JOIN_TOKEN"),

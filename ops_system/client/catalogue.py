@@ -144,7 +144,7 @@ _TEMPLATE_ACTS = (
     act(
         "templates create",
         "POST /config-templates",
-        ("make a template: --content @FILE", "新建模板:--content @FILE"),
+        ("make a template: --content @FILE", "新建模板：--content @FILE"),
         "NAME:name",
         fields=(
             in_body("format", "yaml, json, toml, properties, ini, text"),
@@ -164,7 +164,7 @@ _TEMPLATE_ACTS = (
     act(
         "templates write",
         "POST /config-templates/{id}/versions",
-        ("a new version: --content @FILE", "新版本:--content @FILE"),
+        ("a new version: --content @FILE", "新版本：--content @FILE"),
         "TEMPLATE",
         fields=(
             in_body("content", "@FILE or text"),

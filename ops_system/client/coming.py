@@ -211,7 +211,7 @@ _NAME = (Argument("CONTEXT"),)
 COMING = (
     Special(
         ("login",),
-        ("log in to a master: by name and password, or --token @FILE", "登录主控:用户名密码,或 --token @FILE"),
+        ("log in to a master: by name and password, or --token @FILE", "登录主控：用户名密码，或 --token @FILE"),
         log_in,
         (Argument("URL"),),
         _LOGIN_FLAGS,

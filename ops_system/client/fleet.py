@@ -118,7 +118,7 @@ FLEET: tuple[Act, ...] = (
         ("stop what runs there, keep every wish", "停止其上的实例并保留期望"),
         "NODE:id*",
         follows=True,
-        confirm=("its instances are stopped until it is taken back", "其上的实例将停止,直到收回节点"),
+        confirm=("its instances are stopped until it is taken back", "其上的实例将停止，直到收回节点"),
     ),
     act(
         "nodes undrain",
@@ -130,7 +130,7 @@ FLEET: tuple[Act, ...] = (
     act(
         "nodes edit",
         "PATCH /nodes/{id}",
-        ("rename; set all labels anew (ops nodes label changes some)", "改名;重设全部标签(ops nodes label 修改部分)"),
+        ("rename; set all labels (ops nodes label changes some)", "改名；重设全部标签（ops nodes label 修改部分）"),
         "NODE",
         fields=(in_body("name", "the new name"), labels()),
     ),
@@ -140,7 +140,7 @@ FLEET: tuple[Act, ...] = (
         ("revoke a node's key", "吊销节点的密钥"),
         "NODE",
         body={"revoked": True},
-        confirm=("its worker is turned away from now on; its services go on", "其工作端将被拒绝;服务继续运行"),
+        confirm=("its worker is turned away from now on; its services go on", "其工作端将被拒绝；服务继续运行"),
     ),
     act(
         "nodes restore",
@@ -247,7 +247,7 @@ FLEET: tuple[Act, ...] = (
     act(
         "terminals share",
         "POST /nodes/{id}/terminals/{session}/shares",
-        ("let others look at a terminal", "共享终端(只读)"),
+        ("let others look at a terminal", "共享终端（只读）"),
         "NODE",
         "SESSION:session",
         fields=(in_body("ttl_s", "ends after", duration(60), flag="ttl"),),
@@ -275,7 +275,7 @@ FLEET: tuple[Act, ...] = (
     act(
         "recordings download",
         "GET /recordings/{id}/cast",
-        ("save a recording (asciicast)", "下载录像(asciicast)"),
+        ("save a recording (asciicast)", "下载录像（asciicast）"),
         "RECORDING",
         saves=True,
     ),

@@ -63,11 +63,11 @@ _BACKUP_ACTS = (
     act(
         "backups restore",
         "POST /backups/{name}/restore",
-        ("put a backup in the place of what is; --confirm NAME once more", "恢复备份;需 --confirm 再次写出名称"),
+        ("put a backup in the place of what is; --confirm NAME once more", "恢复备份；需 --confirm 再次写出名称"),
         "BACKUP:name",
         fields=(_PASSPHRASE, in_body("confirm", "the name of the backup"), _ARTEFACTS),
         follows=True,
-        confirm=("everything since is gone, sessions end, the master restarts", "此后的一切将丢失,会话结束,主控重启"),
+        confirm=("everything since is gone, sessions end, the master restarts", "此后的一切将丢失，会话结束，主控重启"),
     ),
     act(
         "backups download",
@@ -119,7 +119,7 @@ _SCHEDULE_ACTS = (
     act(
         "schedules create",
         "POST /schedules",
-        ("make a schedule; what it does by --file or --set params.x=y", "新建计划;参数用 --file 或 --set params.x=y"),
+        ("make a schedule; what it does by --file or --set params.x=y", "新建计划；参数用 --file 或 --set params.x=y"),
         "NAME:name",
         fields=_SCHEDULE,
         takes_file=True,
@@ -127,7 +127,7 @@ _SCHEDULE_ACTS = (
     act(
         "schedules replace",
         "PUT /schedules/{id}",
-        ("write a schedule anew (--file)", "改写计划(--file)"),
+        ("write a schedule anew (--file)", "改写计划（--file）"),
         "SCHEDULE",
         fields=(in_body("name", "its name"), *_SCHEDULE),
         takes_file=True,

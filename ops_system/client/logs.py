@@ -108,7 +108,7 @@ _FLAGS = (
     Flag("search", TEXT, "only lines that hold this text"),
     Flag("times", SWITCH, "show the time of each line"),
 )
-_HELP = ("the end of a log; -f follows", "查看日志末尾;-f 持续跟随")
+_HELP = ("the end of a log; -f follows", "查看日志末尾；-f 持续跟随")
 
 
 def _special(words: tuple[str, ...], noun: str) -> Special:

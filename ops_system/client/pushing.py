@@ -138,7 +138,7 @@ PUSHING = (
     ),
     Special(
         ("packages", "push"),
-        ("upload a package; pack-tool makes and signs them", "上传服务包(由 pack-tool 制作和签名)"),
+        ("upload a package; pack-tool makes and signs them", "上传服务包（由 pack-tool 制作和签名）"),
         push,
         (Argument("ZIP"),),
         (),

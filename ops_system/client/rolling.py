@@ -42,7 +42,7 @@ _OPERATIONS = (
     act(
         "operations list",
         "GET /operations",
-        ("list operations, the newest first", "列出操作,最新的在前"),
+        ("list operations, the newest first", "列出操作，最新的在前"),
         fields=(
             by_query("state", "running,failed,…"),
             by_query("kind", "a part of it"),
@@ -55,7 +55,7 @@ _OPERATIONS = (
     act(
         "operations log",
         "GET /operations/{id}/log",
-        ("what happened to it, the newest first", "操作日志,最新的在前"),
+        ("what happened to it, the newest first", "操作日志，最新的在前"),
         "OPERATION",
         columns=_LOG,
         default_limit=100,
@@ -92,7 +92,7 @@ _ROLLOUT = (
     act(
         "rollout plan",
         "POST /modules/{id}/plan",
-        ("what a rollout would change and what is in the way; nothing is done", "预览发布;不做任何改动"),
+        ("what a rollout would change and what is in the way; nothing is done", "预览发布；不做任何改动"),
         "MODULE",
         "VERSION:version",
         fields=STRATEGY,

@@ -140,7 +140,7 @@ _COMMAND = (
 RUNS = (
     Special(
         ("nodes", "exec"),
-        ("run a command on one node and wait, 60 s at most", "在一个节点上执行命令并等待,最多 60 秒"),
+        ("run a command on one node and wait, 60 s at most", "在一个节点上执行命令并等待，最多 60 秒"),
         run_on_one,
         (Argument("NODE"),),
         _COMMAND,
@@ -156,7 +156,7 @@ RUNS = (
     ),
     Special(
         ("exec",),
-        ("run a command on nodes: ops exec n1 n2 -- uptime", "在节点上执行命令:ops exec n1 n2 -- uptime"),
+        ("run a command on nodes: ops exec n1 n2 -- uptime", "在节点上执行命令：ops exec n1 n2 -- uptime"),
         run_command,
         (Argument("NODE", is_optional=True, is_many=True),),
         (

@@ -139,7 +139,7 @@ _SYSTEMS = (
 )
 _MODULES = (
     act("modules list", "GET /systems/{id}/modules", ("modules of a system", "系统的模块"), "SYSTEM", columns=MODULES),
-    act("modules show", "GET /modules/{id}", ("show one module (SYSTEM/NAME)", "显示一个模块(SYSTEM/NAME)"), "MODULE"),
+    act("modules show", "GET /modules/{id}", ("show one module (SYSTEM/NAME)", "显示一个模块 SYSTEM/NAME"), "MODULE"),
     act(
         "modules env",
         "GET /modules/{id}/environment",
@@ -160,7 +160,7 @@ _MODULES = (
     act(
         "modules edit",
         "PATCH /modules/{id}",
-        ("change a module; instances follow at their next deploy", "修改模块;实例在下次部署时生效"),
+        ("change a module; instances follow at their next deploy", "修改模块；实例在下次部署时生效"),
         "MODULE",
         fields=(
             in_body("name", "the new name"),
@@ -220,7 +220,7 @@ _INSTANCES = (
             (
                 "kill",
                 ("end its processes at once", "强制终止"),
-                ("no grace: data may be lost", "没有宽限,可能丢失数据"),
+                ("no grace: data may be lost", "没有宽限，可能丢失数据"),
             ),
         )
     ),
@@ -244,14 +244,14 @@ _INSTANCES = (
     act(
         "instances adopt",
         "POST /instances/adopt",
-        ("take a running process into care (--file)", "纳管运行中的进程(--file)"),
+        ("take a running process into care (--file)", "纳管运行中的进程（--file）"),
         takes_file=True,
         follows=True,
     ),
     act(
         "instances release",
         "POST /instances/{id}/release",
-        ("let go of it without a signal", "解除纳管,不发信号"),
+        ("let go of it without a signal", "解除纳管，不发信号"),
         "INSTANCE",
         follows=True,
         confirm=("it goes on without care", "它将继续运行但不再受管"),

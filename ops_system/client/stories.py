@@ -180,14 +180,14 @@ _APPLY_FLAGS = (
     Flag("dry-run", SWITCH, "show what would change, write nothing"),
     Flag("secrets", TEXT, "YAML file of secret values: module, name, value"),
 )
-_APPLY = ("make a system what a YAML document says, all or nothing", "按 YAML 文档更新整个系统,要么全部要么不变")
-_DIFF = ("what a YAML document would change; exit 1 when something would", "比较 YAML 文档与现状;有差异时退出码 1")
+_APPLY = ("make a system what a YAML document says, all or nothing", "按 YAML 文档更新整个系统，要么全部要么不变")
+_DIFF = ("what a YAML document would change; exit 1 when something would", "比较 YAML 文档与现状；有差异时退出码 1")
 _ROUTES = ("POST /systems/apply", "POST /systems/diff")
 
 STORIES = (
     Special(
         ("nodes", "label"),
-        ("change labels: ops nodes label n1 zone=a old-", "修改标签:ops nodes label n1 zone=a old-"),
+        ("change labels: ops nodes label n1 zone=a old-", "修改标签：ops nodes label n1 zone=a old-"),
         label_nodes,
         (Argument("NODE"), Argument("LABEL", is_many=True)),
         (),
@@ -206,7 +206,7 @@ STORIES = (
     ),
     Special(
         ("rollout", "status"),
-        ("how far a rollout is; --watch follows", "发布进度;--watch 持续跟随"),
+        ("how far a rollout is; --watch follows", "发布进度；--watch 持续跟随"),
         show_rollout,
         (Argument("MODULE"),),
         (Flag("watch", SWITCH, "follow to the end"),),
@@ -222,7 +222,7 @@ STORIES = (
     ),
     Special(
         ("api",),
-        ("call any route: ops api GET /nodes", "调用任意接口:ops api GET /nodes"),
+        ("call any route: ops api GET /nodes", "调用任意接口：ops api GET /nodes"),
         call_api,
         (Argument("METHOD"), Argument("PATH")),
         (*FILE_FLAGS, Flag("query", LABELS, "name=value,…"), Flag("to", TEXT, "file for an answer that is no JSON")),

@@ -84,11 +84,11 @@ WATCHING: tuple[Act, ...] = (
     act("alerts unack", "POST /alerts/{id}/unack", ("give an alert back", "取消认领"), "ALERT"),
     act("rules list", "GET /alert-rules", ("list alert rules", "列出告警规则"), columns=_RULES),
     act("rules show", "GET /alert-rules/{id}", ("show one rule", "显示一条规则"), "RULE"),
-    act("rules create", "POST /alert-rules", ("make a rule (--file)", "新建规则(--file)"), takes_file=True),
+    act("rules create", "POST /alert-rules", ("make a rule (--file)", "新建规则（--file）"), takes_file=True),
     act(
         "rules replace",
         "PUT /alert-rules/{id}",
-        ("write a rule anew (--file)", "改写规则(--file)"),
+        ("write a rule anew (--file)", "改写规则（--file）"),
         "RULE",
         takes_file=True,
     ),
@@ -109,7 +109,7 @@ WATCHING: tuple[Act, ...] = (
     act(
         "rules try",
         "POST /alert-rules/backtest",
-        ("when a rule would have fired (--file)", "回测规则(--file)"),
+        ("when a rule would have fired (--file)", "回测规则（--file）"),
         takes_file=True,
     ),
     act(
@@ -138,7 +138,7 @@ WATCHING: tuple[Act, ...] = (
     act(
         "silences replace",
         "PUT /silences/{id}",
-        ("write a silence anew (--file)", "改写静默(--file)"),
+        ("write a silence anew (--file)", "改写静默（--file）"),
         "SILENCE",
         takes_file=True,
     ),
@@ -146,7 +146,7 @@ WATCHING: tuple[Act, ...] = (
     act("silences delete", "DELETE /silences/{id}", ("remove a silence", "删除静默"), "SILENCE"),
     act("channels list", "GET /channels", ("list channels", "列出通知渠道"), columns=_CHANNELS),
     act("channels show", "GET /channels/{id}", ("show one channel", "显示一个渠道"), "CHANNEL"),
-    act("channels create", "POST /channels", ("make a channel (--file)", "新建渠道(--file)"), takes_file=True),
+    act("channels create", "POST /channels", ("make a channel (--file)", "新建渠道（--file）"), takes_file=True),
     act(
         "channels edit",
         "PATCH /channels/{id}",
@@ -175,7 +175,7 @@ WATCHING: tuple[Act, ...] = (
     act(
         "audit list",
         "GET /audit",
-        ("who did what, the newest first", "审计记录,最新的在前"),
+        ("who did what, the newest first", "审计记录，最新的在前"),
         fields=(
             by_query("actor"),
             by_query("action"),
