@@ -30,7 +30,6 @@ from ops_system.master.provision_store.stores import check_settings, open_provis
 from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import Trust
 from ops_system.master.web.clients import read_networks
-from ops_system.master.web.connection import bind
 from ops_system.master.web.doors import LOOPBACK, Doors
 from ops_system.master.web.health import SelfReport, answer_gauges
 from ops_system.master.web.idempotency import Idempotency
@@ -42,6 +41,7 @@ from ops_system.master.web.table import Table
 from ops_system.model.stamps import to_ms
 from ops_system.protocol.frames import PROTOCOL_VERSION
 from ops_system.runtime.clock import Clock, SystemClock
+from ops_system.runtime.connection import bind
 from ops_system.runtime.tasks import StopRequest, every, serve
 from ops_system.storage.database import Database
 from ops_system.storage.lock import acquire

@@ -39,6 +39,7 @@ from ops_system.regional.polling import Documents, Polling
 from ops_system.regional.watcher import Watcher
 from ops_system.regional.web import make_middleware
 from ops_system.runtime.clock import SystemClock
+from ops_system.runtime.connection import Listener, bind
 from ops_system.runtime.files import write_atomic
 from ops_system.runtime.tasks import Part, StopRequest, serve
 from ops_system.storage.lock import FileLock, acquire
@@ -88,13 +89,15 @@ class RegionalApp:
         self.desk.load()
         runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
+        door = Listener(runner)
         try:
-            await web.SockSite(runner, self._listener).start()
+            await door.open(self._listener)
             _log.info("regional client of %s at %s", self._config.region.idc, self.url)
             on_ready(self)
             await serve(self.parts(), stop=stop)
             await self._leave()
         finally:
+            door.close()
             await runner.cleanup()
             self.journal.close()
 
@@ -180,7 +183,7 @@ async def run_app(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.callback(_take_lock(folder).release)
-        listener = stack.enter_context(_listen(config.region.listen, config.region.api_port))
+        listener = stack.enter_context(bind(config.region.listen, config.region.api_port))
         tls = _tls(config)
         token = config.store.token.reveal()
         login = Login(token, config.store.user, config.store.password.reveal())
@@ -197,16 +200,6 @@ def _take_lock(folder: Path) -> FileLock:
             f"another regional client is already running on {folder}; stop it or choose another -data_dir",
             path=str(folder),
         ) from taken
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise SafetyRefusal(
-            f"port {port} on {host} cannot be used ({error.strerror}); stop what uses it or choose -api-port", port=port
-        ) from error
 
 
 def _tls(config: RegionalConfig) -> ssl.SSLContext | None:

@@ -252,7 +252,7 @@ class Desk:
 
     async def _show_stored(self, sn: str) -> None:
         """After the last event of a machine the store's word counts again."""
-        if sum(1 for entry in self.journal.entries() if entry.sn == sn) > 1:
+        if self.journal.count(sn) > 1:
             return
         with contextlib.suppress(*STORE_AWAY):
             await self.refresh(sn)

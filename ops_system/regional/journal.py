@@ -50,6 +50,15 @@ class Entry(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.call, type=_TYPES[self.kind])
 
 
+class _Line:
+    """An event on its way to the disk."""
+
+    def __init__(self, entry: Entry, data: bytes) -> None:
+        self.entry, self.data = entry, data
+        self.is_over = False
+        self.error: OpsError | None = None
+
+
 class Journal:
     """The events that the store has not heard yet. `open` before anything else."""
 
@@ -59,6 +68,7 @@ class Journal:
         self._file: io.FileIO | None = None
         self._waiting: deque[Entry] = deque()
         self._by_sn: Counter[str] = Counter()
+        self._lines: list[_Line] = []
         self._done = 0  # of the file's lines
         self._size_bytes = 0
         self._writing = asyncio.Lock()
@@ -95,6 +105,10 @@ class Journal:
         """Whether something of this machine waits."""
         return self._by_sn[sn] > 0
 
+    def count(self, sn: str) -> int:
+        """Return how much of this machine waits."""
+        return self._by_sn[sn]
+
     def entries(self) -> tuple[Entry, ...]:
         """Return what waits, oldest first."""
         return tuple(self._waiting)
@@ -104,15 +118,13 @@ class Journal:
         kind = _KINDS[type(call)]
         entry = Entry(kind, at, call.sn, msgspec.Raw(msgspec.json.encode(call)))
         line = msgspec.json.encode(entry) + b"\n"
+        mine = _Line(entry, line)
+        self._lines.append(mine)
         async with self._writing:
-            if self._size_bytes + len(line) > self._max_bytes:
-                raise StorageFull(f"the journal {self._path} has {self._max_bytes} bytes; it waits for the store")
-            try:
-                await asyncio.to_thread(self._write, line)
-            except OSError as error:
-                raise StorageFull(f"the journal {self._path} cannot be written: {error.strerror}") from error
-            self._size_bytes += len(line)
-            self._note(entry)
+            if not mine.is_over:
+                await self._write_waiting()
+        if mine.error is not None:
+            raise mine.error
 
     async def replay(self, tell: Callable[[Entry], Awaitable[None]]) -> None:
         """Tell the store everything, in order. Raises Unavailable and TimedOut when it went away again.
@@ -135,6 +147,26 @@ class Journal:
             await self._clear()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+    async def _write_waiting(self) -> None:
+        """Put everything that waits on the disk by one flush: whoever comes first writes for all."""
+        lines, self._lines = self._lines, []
+        data = b"".join([each.data for each in lines])
+        error: OpsError | None = Unavailable("the journal is being closed")  # stands when we are cancelled
+        try:
+            if self._size_bytes + len(data) > self._max_bytes:
+                error = StorageFull(f"the journal {self._path} has {self._max_bytes} bytes; it waits for the store")
+            else:
+                await asyncio.to_thread(self._write, data)
+                self._size_bytes += len(data)
+                error = None
+        except OSError as problem:
+            error = StorageFull(f"the journal {self._path} cannot be written: {problem.strerror}")
+        finally:
+            for each in lines:
+                each.is_over, each.error = True, error
+                if error is None:
+                    self._note(each.entry)
+
     def _note(self, entry: Entry) -> None:
         self._waiting.append(entry)
         self._by_sn[entry.sn] += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +20,7 @@ from ops_system.runtime.tasks import spawn
 _log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 5.0
+KEEP_SHARE = 100.0  # a large picture is kept more rarely: no more than 1 % of the time
 REFUSED_PAUSE_S = 5.0
 
 
@@ -82,20 +84,23 @@ class Watcher:
     async def _keep_picture(self) -> None:
         while True:
             await self._mirror.changed()
-            await self.keep()
-            await asyncio.sleep(KEEP_EVERY_S)
+            took_s = await self.keep()
+            await asyncio.sleep(max(KEEP_EVERY_S, KEEP_SHARE * took_s))
 
-    async def keep(self) -> None:
-        """Write the picture. A full disk is said and stops nothing."""
+    async def keep(self) -> float:
+        """Write the picture; return how long making it took, seconds. A full disk is said and stops nothing."""
+        began_s = time.perf_counter()
         data = msgspec.json.encode(self._mirror.keep())
+        took_s = time.perf_counter() - began_s
         if data == self._kept:
-            return
+            return took_s
         try:
             await asyncio.to_thread(write_atomic, self._picture, data)
         except OSError as error:
             _log.warning("the picture cannot be kept in %s: %s", self._picture, error.strerror)
         else:
             self._kept = data
+        return took_s
 
 
 async def _persist(follow_on: Callable[[], Awaitable[None]]) -> None:

@@ -10,7 +10,6 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from ops_system.master.web.connection import Listener, bind
 from ops_system.master.web.guard import ANONYMOUS, Credentials
 from ops_system.master.web.idempotency import Idempotency
 from ops_system.master.web.route import Permission, Principal, Role, Route
@@ -18,6 +17,7 @@ from ops_system.master.web.server import Front, Parts
 from ops_system.master.web.static import Console
 from ops_system.master.web.table import Table
 from ops_system.model.errors import OpsError
+from ops_system.runtime.connection import Listener, bind
 from ops_system.storage.database import Database
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import Migration

@@ -6,9 +6,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from ops_system.master.web.connection import MAX_HEADER_BYTES, bind
 from ops_system.master.web.route import Call, Nothing, Permission, Route
 from ops_system.model.errors import SafetyRefusal
+from ops_system.runtime.connection import MAX_HEADER_BYTES, bind
 from tests.fakes.web import serve_table
 
 TOO_LONG_S = 20.0  # a test that waits this long has failed

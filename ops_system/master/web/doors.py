@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ops_system.master.web.connection import Listener, bind
 from ops_system.master.web.server import Front
 from ops_system.model.errors import SafetyRefusal, Unavailable
+from ops_system.runtime.connection import Listener, bind
 
 LOOPBACK = "127.0.0.1"
 HANDLERS_MAY_TAKE_S = 2.0  # at the end; twice: once to finish, once to notice that they are cancelled

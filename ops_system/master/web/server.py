@@ -19,7 +19,6 @@ from aiohttp import HttpVersion11, web
 from ops_system.master.web import checks, decode
 from ops_system.master.web.answer import Answer, answer_of, as_ops_error, http_error_answer, refusal
 from ops_system.master.web.clients import CLIENT, Network, client_of, find_client
-from ops_system.master.web.connection import MAX_HEADER_BYTES
 from ops_system.master.web.guard import Authenticator, Credentials
 from ops_system.master.web.idempotency import Idempotency, check_key
 from ops_system.master.web.route import Call, Nothing, Permission, Principal, Route
@@ -36,6 +35,7 @@ from ops_system.model.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ops_system.runtime.connection import MAX_HEADER_BYTES
 
 COOKIE = "ops_session"
 TLS_COOKIE = "__Host-ops_session"
