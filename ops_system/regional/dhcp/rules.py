@@ -141,16 +141,20 @@ def _is_relay_heard(config: DhcpConfig, question: DhcpQuestion) -> bool:
 
 
 def _pool(book: LeaseBook, message: Message, question: DhcpQuestion, own: IPv4Address) -> Pool | None:
-    """Return the pool of the link a machine is on (RFC 3527, 3011, 2131 in this order)."""
+    """Return the pool of the link a machine is on (RFC 3527, 3011, 2131 in this order).
+
+    An address it has of one of our networks names that network: renewing comes to us past the relay. Any other one
+    says nothing of where it is now.
+    """
     relayed = sub_options(message.options.get(Option.RELAY_AGENT, b""))
-    signs = (
+    named = (
         address_in(relayed, _LINK_SELECTION),
         address_in(message.options, Option.SUBNET_SELECTION),
         question.giaddr,
-        question.ciaddr,
-        own,
     )
-    return book.pool_of(next(sign for sign in signs if sign is not None))
+    if (link := next((sign for sign in named if sign is not None), None)) is not None:
+        return book.pool_of(link)
+    return (question.ciaddr and book.pool_of(question.ciaddr)) or book.pool_of(own)
 
 
 def _note(config: DhcpConfig, book: LeaseBook, message: Message, question: DhcpQuestion, now_s: float) -> Handled:
