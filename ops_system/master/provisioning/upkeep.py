@@ -86,9 +86,7 @@ class Upkeep:
             if self._clock.monotonic_s() >= next_s:
                 next_s = self._clock.monotonic_s() + TICK_S
                 keys |= self._mirror.tasks.keys()
-            await self._look(keys)
-            while self._worthless:
-                await self._enrolments.take_back(self._worthless.pop())
+            await self.look(keys)
 
     def _on_task(self, before: TaskRow | None, after: TaskRow | None) -> None:
         """An installation that is over leaves no way in behind."""
@@ -97,7 +95,8 @@ class Upkeep:
         if old and is_over and not (before and before.node_id):
             self._worthless.add(old)
 
-    async def _look(self, keys: set[Key]) -> None:
+    async def look(self, keys: set[Key]) -> None:
+        """Do what is due for these machines, and take back the enrolments nobody may use any more."""
         rows = {key: self._mirror.tasks.get(key) for key in keys}
         enrolled = self._enrolled() if any(row and _may_call(row) for row in rows.values()) else {}
         due = [act for key, row in rows.items() if (act := self._due(key, row, enrolled)) is not None]
@@ -105,6 +104,8 @@ class Upkeep:
             async with asyncio.TaskGroup() as group:
                 for act in due[start : start + AT_ONCE]:
                     spawn(group, _quietly(act), "upkeep of an installation")
+        while self._worthless:
+            await self._enrolments.take_back(self._worthless.pop())
 
     def _due(self, key: Key, row: TaskRow | None, enrolled: Mapping[str, str]) -> Act | None:
         """Return the one thing that is to be done for a task now."""
