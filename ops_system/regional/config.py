@@ -45,7 +45,7 @@ class MasterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BootConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Network boot. `pool`: FIRST-LAST, what full DHCP gives out."""
+    """Network boot. `pool`: FIRST-LAST, what full DHCP gives out; `relayed`: the same for networks behind relays."""
 
     interface: str
     dhcp: DhcpMode
@@ -55,6 +55,7 @@ class BootConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: str
     gateway: str
     dns: tuple[str, ...]
+    relayed: tuple[str, ...]
     router_answers: bool
 
 
@@ -137,6 +138,7 @@ OPTIONS = (
     Option("boot.pool", TEXT, "", "addresses of full DHCP: FIRST-LAST", "pool"),
     Option("boot.gateway", TEXT, "", "router of full DHCP", "gateway"),
     Option("boot.dns", LIST, "", "resolvers of full DHCP", "dns"),
+    Option("boot.relayed", LIST, "", "networks behind relays: NETWORK/BITS:FIRST-LAST[:GATEWAY]", "relayed"),
     Option("boot.router_answers", BOOL, "1", "answer IPv6 router solicitations, so that iPXE need not wait"),
     Option("cache.size", SIZE, "50GB", "how much of the disk images may take"),
     Option("cache.publisher_keys", LIST, "", "use only images that one of these keys (base64) signed"),

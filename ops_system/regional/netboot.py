@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ops_system.model.errors import UsageError
 from ops_system.regional.advertisement import RouterAnswer
 from ops_system.regional.boot.gate import Asks, decide
 from ops_system.regional.config import BootConfig
 from ops_system.regional.dhcp.leasefile import LeaseFile
 from ops_system.regional.dhcp.leases import Pool
+from ops_system.regional.dhcp.pools import check_apart, far_pool, own_pool
 from ops_system.regional.dhcp.questions import BootFiles, DhcpAnswer, DhcpQuestion, boot_answer
 from ops_system.regional.dhcp.rules import DhcpConfig
 from ops_system.regional.dhcp.server import DhcpServer
@@ -88,20 +88,14 @@ def _address_towards(url: str) -> str:
 
 def _make_dhcp(config: BootConfig, leases: Path, answers: Answers) -> DhcpServer:
     own = interface_address(config.interface)
-    pools = (_pool(config, own),) if config.dhcp == "full" else ()
+    pools = _pools(config, own) if config.dhcp == "full" else ()
     told = DhcpConfig(config.dhcp, config.interface, own.ip, pools)
     file = LeaseFile(leases)
     return DhcpServer(told, answers, kept=file.load(), keep=file.keep)
 
 
-def _pool(config: BootConfig, own: ipaddress.IPv4Interface) -> Pool:
-    first, _, last = config.pool.partition("-")
-    try:
-        ends = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
-        routers = (ipaddress.IPv4Address(config.gateway),) if config.gateway else ()
-        dns = tuple([ipaddress.IPv4Address(each) for each in config.dns])
-    except ValueError as error:
-        raise UsageError(f"-pool, -gateway or -dns: {error}; write -pool 192.0.2.100-192.0.2.199") from error
-    if ends[0] > ends[1] or not all(end in own.network for end in ends):
-        raise UsageError(f"-pool {config.pool}: it must lie in {own.network}, the network of {config.interface}")
-    return Pool(own.network, *ends, routers=routers, dns=dns, excluded=frozenset({own.ip}))
+def _pools(config: BootConfig, own: ipaddress.IPv4Interface) -> tuple[Pool, ...]:
+    near = own_pool(own, config.pool, config.gateway, config.dns)
+    pools = (near, *(far_pool(text, config.dns) for text in config.relayed))
+    check_apart(pools)
+    return pools
