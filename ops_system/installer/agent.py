@@ -4,7 +4,8 @@
        ^                                          ├─ install ──> steps ──> installComplete ──> restart
        │ session or lease lost                    ├─ rescue ──> a shell here, a worker for the console
        └──────────────────────────────────────────┴─ reboot_local, power_off ──> the end of this process
-After an installation that failed the agent stays: a person may look, cancel or try again. It never wipes by itself.
+After an installation that failed the region decides: wait for a person, or start from the disk. What was begun once
+under a fence is never begun again by itself (P3).
 """
 
 import contextlib
@@ -81,6 +82,7 @@ class Agent:
         self._needs_report = threading.Event()
         self._ended = threading.Event()
         self._reported_at_s = 0.0
+        self._tried: set[tuple[str, int]] = set()
 
     def run(self) -> int:
         """Live until the machine is to restart (0) or to be switched off (10)."""
@@ -199,6 +201,12 @@ class Agent:
             _log.warning("no configuration: %s", refusal.message)
             self._sleep(_REFUSED_RETRY_S)
             return None
+        if (config.task_id, config.fence) in self._tried:
+            words = "this agent began this installation before and was stopped in it"
+            self._say_end(InstallCompleteCall(self._found.sn, "needs_operator", words, "interrupted", config.fence))
+            self._sleep(_REFUSED_RETRY_S)
+            return None
+        self._tried.add((config.task_id, config.fence))
         self._guard.begin(config.fence)
         self._scratch.mkdir(parents=True, exist_ok=True)
         with Reporter(
