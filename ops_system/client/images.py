@@ -1,5 +1,6 @@
 """The commands on images of operating systems, install profiles and their templates."""
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,17 +54,15 @@ _FACTS = {
     "note": Flag("note", TEXT, "for people"),
     "content_sha256": Flag("content-sha256", TEXT, "of what comes out of it; other bytes are refused"),
 }
-_SIGNATURE = Flag("signature", TEXT, "of its publisher, in base64, or @FILE")
 _SUFFIXES = {".tar.gz": "tar.gz", ".tgz": "tar.gz", ".tar.zst": "tar.zst", ".gz": "raw.gz", ".zst": "raw.zst"}
 
 
 def push(desk: "Desk") -> int:
-    """Bring an image to the master and show it. Large ones go in parts and go on after a break."""
+    """Bring an image to the master, with the signature beside it, and show it. Large ones go in parts."""
     path = Path(desk.parsed.arguments["FILE"])
     facts = _facts(desk, path)
-    told = desk.parsed.text(_SIGNATURE.name)
-    signature = desk.secret(told, f"-{_SIGNATURE.name}") if told else ""
     try:
+        signature = _signature_beside(path)
         size_bytes = path.stat().st_size
         if size_bytes <= WHOLE_BYTES:
             headers = OCTETS | ({"X-Ops-Signature": signature} if signature else {})
@@ -82,6 +81,12 @@ def _push_in_parts(desk: "Desk", path: Path, size_bytes: int, facts: dict[str, s
         return desk.master.ask("POST", "/images/from-upload", body).json()
 
     return send_in_parts(desk, path, size_bytes, complete)
+
+
+def _signature_beside(path: Path) -> str:
+    """Return what `pack-tool sign-image` wrote beside the file, in base64; empty when it did not."""
+    beside = path.with_name(f"{path.name}.sig")
+    return base64.b64encode(beside.read_bytes()).decode() if beside.exists() else ""
 
 
 def _facts(desk: "Desk", path: Path) -> dict[str, str]:
@@ -217,7 +222,7 @@ _PUSH = Special(
     ("upload an image: --name --image-version --os", "上传操作系统镜像"),
     push,
     (Argument("FILE"),),
-    (*_FACTS.values(), _SIGNATURE),
+    tuple(_FACTS.values()),
     ("POST /images", "POST /images/from-upload"),
 )
 IMAGES: tuple[Entry, ...] = (*_IMAGE_ACTS, _PUSH, *_PROFILE_ACTS)

@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -21,6 +22,7 @@ from ops_system.cli import (
     Parsed,
     Program,
     Secret,
+    choice,
     parse,
     read_value,
     run_role,
@@ -29,6 +31,7 @@ from ops_system.model.errors import Invalid, NotFound, OpsError, UsageError
 from ops_system.model.manifest import Manifest
 from ops_system.model.manifest_rules import find_warnings
 from ops_system.model.quantities import format_size
+from ops_system.model.tasks import ImageFormat
 from ops_system.packtool import sign
 from ops_system.packtool.archive import Built, write_package
 from ops_system.packtool.progress import Bar
@@ -70,6 +73,12 @@ def program(words: Words) -> Program:
         Flag("ca-sha256", TEXT, words.say("flag.ca_sha256")),
         Flag("allow_plain_http", BOOL, words.say("flag.allow_plain_http"), "0"),
     )
+    image_flags = (
+        Flag("key", TEXT, words.say("flag.key")),
+        Flag("name", TEXT, words.say("flag.image")),
+        Flag("image-version", TEXT, words.say("flag.image")),
+        Flag("format", choice(*get_args(ImageFormat)), words.say("flag.image")),
+    )
     folder, package = (Argument("DIR"),), (Argument("ZIP"),)
     return Program(
         NAME,
@@ -80,6 +89,7 @@ def program(words: Words) -> Program:
             Command(("build",), words.say("build"), folder, (Flag("o", TEXT, words.say("flag.o")),)),
             Command(("inspect",), words.say("inspect"), package),
             Command(("sign",), words.say("sign"), package, (Flag("key", TEXT, words.say("flag.key")),)),
+            Command(("sign-image",), words.say("sign-image"), (Argument("FILE"),), image_flags),
             Command(("push",), words.say("push"), package, push_flags),
             Command(("keygen",), words.say("keygen"), (Argument("FILE"),)),
         ),
@@ -145,9 +155,25 @@ def _sign(parsed: Parsed, words: Words) -> int:
         raise UsageError("sign needs --key FILE; pack-tool keygen FILE makes one")
     built, _ = _read_package(path)
     signature = sign.sign_package(built.manifest, built.sha256, built.size_bytes, Path(key))
+    return _write_signature(path, signature, words)
+
+
+def _sign_image(parsed: Parsed, words: Words) -> int:
+    path = Path(parsed.arguments["FILE"])
+    told = {name: parsed.text(name) for name in ("key", "name", "image-version", "format")}
+    missing = [f"--{name}" for name, value in told.items() if not value]
+    if missing:
+        raise UsageError(f"sign-image needs {', '.join(missing)}: as the image will be called at its upload")
+    key = Path(told["key"])
+    return _write_signature(
+        path, sign.sign_image(path, told["name"], told["image-version"], told["format"], key), words
+    )
+
+
+def _write_signature(path: Path, signature: sign.Signature, words: Words) -> int:
     target = sign.signature_path(path)
     target.write_bytes(msgspec.json.format(msgspec.json.encode(signature), indent=2) + b"\n")
-    names = {"name": built.manifest.name, "version": built.manifest.version}
+    names = {"name": signature.name, "version": signature.version}
     print(words.say("signed", path=target, key_id=signature.key_id, **names))
     return EXIT_FINE
 
@@ -174,6 +200,7 @@ _ACTIONS: dict[str, Callable[[Parsed, Words], int]] = {
     "build": _build,
     "inspect": _inspect,
     "sign": _sign,
+    "sign-image": _sign_image,
     "push": _push,
     "keygen": _keygen,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops_system.model.catalogue import image_text
 from ops_system.model.errors import Invalid, NotAllowed
 from ops_system.model.manifest import Manifest
 from ops_system.model.packages import publisher_text
@@ -59,6 +60,31 @@ def make_key(path: Path) -> str:
 
 def sign_package(manifest: Manifest, sha256: str, size_bytes: int, key_path: Path) -> Signature:
     """Return the signature of a package by the key in `key_path`. Raises Invalid when that is no such key."""
+    text = publisher_text(manifest.name, manifest.version, sha256, size_bytes)
+    return _sign(_Signed(manifest.name, manifest.version, sha256, size_bytes, text), key_path)
+
+
+def sign_image(path: Path, name: str, version: str, image_format: str, key_path: Path) -> Signature:
+    """Return the signature of an image of an operating system. Raises Invalid when `key_path` holds no such key."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = file.tell()
+    text = image_text(name, version, image_format, sha256, size_bytes)
+    return _sign(_Signed(name, version, sha256, size_bytes, text), key_path)
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """What is signed: `text` is the exact bytes."""
+
+    name: str
+    version: str
+    sha256: str
+    size_bytes: int
+    text: bytes
+
+
+def _sign(what: _Signed, key_path: Path) -> Signature:
     from cryptography.hazmat.primitives import serialization as forms
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -69,15 +95,14 @@ def sign_package(manifest: Manifest, sha256: str, size_bytes: int, key_path: Pat
     if not isinstance(key, Ed25519PrivateKey):
         raise Invalid(f"{key_path} is no Ed25519 key; make one with: pack-tool keygen FILE")
     raw = key.public_key().public_bytes(forms.Encoding.Raw, forms.PublicFormat.Raw)
-    text = publisher_text(manifest.name, manifest.version, sha256, size_bytes)
     return Signature(
-        name=manifest.name,
-        version=manifest.version,
-        sha256=sha256,
-        size_bytes=size_bytes,
+        name=what.name,
+        version=what.version,
+        sha256=what.sha256,
+        size_bytes=what.size_bytes,
         key_id=key_id(raw),
         public_key=base64.b64encode(raw).decode(),
-        signature=base64.b64encode(key.sign(text)).decode(),
+        signature=base64.b64encode(key.sign(what.text)).decode(),
     )
 
 

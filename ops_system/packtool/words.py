@@ -23,6 +23,11 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "flag.ca": ("PEM file of the CA to trust", "要信任的 CA 的 PEM 文件"),
     "flag.ca_sha256": ("trust the master's CA by the SHA-256 of its key", "按密钥的 SHA-256 信任主控的 CA"),
     "flag.allow_plain_http": ("allow http:// to another host", "允许以 http:// 访问其他主机"),
+    "sign-image": (
+        "write FILE.sig, a signature beside an image of an operating system",
+        "写入 FILE.sig，即操作系统镜像的分离签名",
+    ),
+    "flag.image": ("of the image, as at its upload", "镜像的该项，与上传时一致"),
     "flag.key": ("the publisher's private key, made by keygen", "发布者私钥，由 keygen 生成"),
     "init.done": (
         "wrote {files} in {folder}; next: pack-tool build {folder}",

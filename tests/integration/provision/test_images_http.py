@@ -6,6 +6,9 @@ import aiohttp
 import pytest
 
 from ops_system.client.pushing import WHOLE_BYTES
+from ops_system.model.errors import UsageError
+from ops_system.packtool.cli import run
+from ops_system.packtool.words import Words
 from tests.fakes.catalogue import a_tar, packed
 from tests.fakes.master import ApiError, run_master
 from tests.fakes.opscli import Ops
@@ -115,3 +118,28 @@ async def test_ops_pushes_an_image_whole_and_in_parts(master, tmp_path):
         "alpine": ("7", "tar.gz", small.stat().st_size),
         "debian": ("7", "raw", large.stat().st_size),
     }
+
+
+def pack_tool(*argv):
+    return run([str(word) for word in argv], Words({}))
+
+
+async def test_an_image_is_signed_by_the_pack_tool(tmp_path, capsys):
+    path, key = tmp_path / "debian.raw.zst", tmp_path / "build.key"
+    path.write_bytes(packed(CONTENT, "raw.zst"))
+    assert pack_tool("keygen", key) == 0
+    told = ["--name", "debian", "--image-version", "12.5", "--format", "raw.zst"]
+    with pytest.raises(UsageError, match="needs --name, --image-version, --format"):
+        pack_tool("sign-image", path, "--key", key)
+    assert pack_tool("sign-image", path, "--key", key, *told) == 0
+    capsys.readouterr()
+    async with run_master(tmp_path / "m", storage__require_publisher="true") as master:
+        ops = Ops(tmp_path / "home", OPS_URL=master.url, OPS_TOKEN=await master.create_token("pusher"))
+        push = ("images", "push", path, *told, "--os", "Debian 12")
+        untrusted = await ops(*push)
+        assert (untrusted.code, "does not trust" in untrusted.err) == (1, True)
+        async with master.admin_client() as api:
+            body = {"name": "build", "public_key": (tmp_path / "build.key.pub").read_text()}
+            trusted = await api.post("/publisher-keys", body)
+            assert (await ops(*push)).code == 0
+            assert (await api.get("/images/debian/12.5"))["key_id"] == trusted["id"]
