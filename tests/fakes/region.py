@@ -140,6 +140,16 @@ class FakeAgent:
                 raise Refused(answer.status, told if isinstance(told, dict) else {"text": told})
             return told
 
+    async def fetch(self, url: str, headers: dict[str, str] | None = None) -> bytes:
+        """GET a file by its whole address, patiently while the region fetches it."""
+        assert self._session is not None
+        while True:
+            async with self._session.get(url, headers=headers or {}) as answer:
+                if answer.status < 400:
+                    return await answer.read()
+                if answer.status != 503:
+                    raise Refused(answer.status, await answer.json())
+
     async def report(self) -> Any:
         """Report, and keep the session."""
         body = {"sn": self.sn, "mac_address": self.mac, "uuid": f"uuid-{self.sn}", "hardware": self.hardware}

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from ops_system.kv.client import Client, Login
-from ops_system.model.tasks import ApproveCall, TaskStatus
+from ops_system.model.tasks import ApproveCall, ImageRef, TaskStatus
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.approvals import approve
 from ops_system.provision.regions import RegionSettings
@@ -29,6 +29,7 @@ from tests.fakes.region import FakeAgent, Refused, run_region
 PROGRAM = Path(sys.executable).with_name("ops-regional")
 IDC, SN = "dc1", "sn-001"
 WITHIN_S = 40.0
+IMAGE = bytes(range(256)) * 2048
 
 
 class Process:
@@ -79,8 +80,9 @@ def processes(tmp_path, store, count):
                 each.kill()
 
 
-async def begins(book, agent):
-    await book.create(a_task(agent.sn, mac=agent.mac, install=replace(SPEC, enrol=False)))
+async def begins(book, agent, image=SPEC.image):
+    spec = replace(SPEC, image=image, enrol=False)
+    await book.create(a_task(agent.sn, mac=agent.mac, install=spec, clock=SystemClock()))
     await agent.report()
 
     def rule(task, machine):
@@ -128,9 +130,16 @@ async def test_a_killed_client_knows_its_lead_again_and_a_standby_takes_over_a_d
 async def test_a_token_of_one_data_centre_is_enough_and_no_more(tmp_path):
     async with run_master(tmp_path / "master") as master:
         token = await master.create_token("dc1", "regional", idc=IDC)
+        async with master.admin_client() as api:
+            kind = {"Content-Type": "application/octet-stream"}
+            facts = {"name": "debian", "version": "12", "format": "raw", "os_type": "Other"}
+            told = await api.ask("POST", "/images", data=IMAGE, headers=kind, params=facts)
+        image = ImageRef("debian", "12", told["sha256"], len(IMAGE), told["sha256"], len(IMAGE), "raw")
         async with run_region(tmp_path / "region", master.url, token) as region, FakeAgent(region.url) as agent:
             async with Client([master.url], Login(token)) as store:
-                await begins(AgentBook(store, SystemClock()), agent)
+                await begins(AgentBook(store, SystemClock()), agent, image)
+            url = (await agent.call("device/getOSInstallConfig"))["image_url"]
+            assert await agent.fetch(url, {"Range": "bytes=1000-"}) == IMAGE[1000:]
             await agent.begin("write", "DISK1")
             await agent.complete("write")
             await agent.finish()
