@@ -1,6 +1,6 @@
 """The commands on installations of bare machines: tasks, machines, data centres, rules of approval."""
 
-from ops_system.cli import BOOL, LABELS, integer
+from ops_system.cli import BOOL, LABELS, choice, integer
 from ops_system.client.acts import Act, act, by_query, in_body, names
 from ops_system.client.render import Column, age, size
 
@@ -98,6 +98,7 @@ _TASK_ACTS = (
             in_body("profile", "an install profile"),
             in_body("hostname", "of the new system"),
             in_body("tags", "key=value,…", LABELS),
+            in_body("power", "auto: its BMC boots it from the network", choice("manual", "auto")),
         ),
         takes_file=True,
     ),

@@ -70,6 +70,8 @@ DEADLINES_S: dict[TaskStatus, float] = {
 """How long a task may stay in a status before an operator is called, seconds (P8)."""
 
 ImageFormat = Literal["raw", "raw.gz", "raw.zst", "tar.gz", "tar.zst", "kernel", "initrd"]
+PowerWay = Literal["manual", "auto"]
+"""Who brings the machine to the network: people, or the master by its BMC as soon as the task waits."""
 InstallMethod = Literal["image", "debootstrap", "kickstart", "preseed", "autoinstall", "hardware_test", "rescue"]
 LOG_TAIL_LINES, LOG_TAIL_BYTES = 100, 16_384
 
@@ -202,6 +204,7 @@ class Task(msgspec.Struct, frozen=True):
     node_id: str = ""  # the node that called home
     called_home_at: datetime | None = None
     is_cancel_asked: bool = False  # an installing agent stops before its next step
+    power: PowerWay = "manual"
 
 
 class Server(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from ops_system.master.power.rules import PowerAction, PowerOrder
 from ops_system.master.power.service import PowerDesk
 from ops_system.master.power.store import BmcBook, bmc_key
 from ops_system.master.web.route import Permission, Principal
-from ops_system.model.errors import Forbidden, StepUpRequired, UsageError
+from ops_system.model.errors import NotFound, StepUpRequired, UsageError
 from ops_system.model.layouts import DiskLayout
 from ops_system.model.tasks import InstallSpec, Task, TaskId, TaskStatus
 from ops_system.provision.keys import MachineKeys
@@ -161,8 +161,25 @@ async def test_a_browser_proves_itself_before_work_is_ended(tmp_path, bmc):
                 await desk.order("dc1", "SN1", PowerOrder(action), proof)
         await put_task(master, TaskStatus.PENDING)  # it waits for its installation: nothing is ended
         assert (await desk.order("dc1", "SN1", PowerOrder(PowerAction.NETBOOT), proof)).kind == "power.netboot"
-        with pytest.raises(Forbidden):
-            await desk.look("dc1", "SN1", replace(proof, scope={"site": "a"}))
+        for scope in ({"site": "a"}, {"idc": "dc2"}):
+            with pytest.raises(NotFound):
+                await desk.look("dc1", "SN1", replace(proof, scope=scope))
+
+
+async def test_a_task_brings_its_machine_to_the_network_by_itself(tmp_path, bmc):
+    wanted = {"idc": "dc1", "sn": "SN1", "mac": "52:54:00:00:00:01", "os_type": "Debian", "os_version": "12"}
+    async with run_master(tmp_path, outbound__allow=ALLOW) as master, master.admin_client() as api:
+        assert (await refused(api.post("/tasks", wanted | {"power": "auto"})))[0] == 404
+        await api.ask("PUT", BMC, settings(bmc.url))
+        assert (await api.post("/tasks", wanted | {"power": "auto"}))["power"] == "auto"
+        (begun,) = (await api.get("/operations?kind=power"))["items"]
+        assert (await ended(api, begun))["state"] == "succeeded"
+        assert bmc.chassis.log == ["netboot"]
+        await api.post("/tasks/dc1/SN1/cancel", {})
+        await api.post("/tasks/dc1/SN1/retry", {})
+        (again, _) = (await api.get("/operations?kind=power"))["items"]
+        await ended(api, again)
+        assert bmc.chassis.log == ["netboot", "stop", "netboot"]
 
 
 async def test_by_hand_is_said(tmp_path):

@@ -1439,6 +1439,8 @@ export interface components {
     /**
      * TaskOrder
      * @description A machine to install. `os_type` with its version or without; what is absent comes from profile and catalogue.
+     *
+     *         `power` "auto": its BMC boots it from the network, now and at each new attempt.
      */
     TaskOrder: {
       idc: string
@@ -1459,6 +1461,11 @@ export interface components {
       tags: {
         [key: string]: string
       }
+      /**
+       * @default manual
+       * @enum {unknown}
+       */
+      power: 'auto' | 'manual'
     }
     /**
      * BulkOrder
@@ -5104,6 +5111,11 @@ export interface components {
       called_home_at: string | null
       /** @default false */
       is_cancel_asked: boolean
+      /**
+       * @default manual
+       * @enum {unknown}
+       */
+      power: 'auto' | 'manual'
       /** @default [] */
       logs: string[]
     }

@@ -9,14 +9,14 @@ from ops_system.master.provisioning import site_api
 from ops_system.master.provisioning.approving import Approvals
 from ops_system.master.provisioning.enrolments import Enrolments
 from ops_system.master.provisioning.mirror import Mirror
-from ops_system.master.provisioning.service import Provisioning, Resolver
+from ops_system.master.provisioning.service import PowerSwitch, Provisioning, Resolver
 from ops_system.master.provisioning.sites import Sites
 from ops_system.master.provisioning.upkeep import Upkeep
 from ops_system.master.web.route import Principal
 from ops_system.provision.book import TaskBook
 
 
-def build_provisioning(ground: Ground, auth: Auth, nodes: Nodes, catalogue: Resolver) -> Mirror:
+def build_provisioning(ground: Ground, auth: Auth, nodes: Nodes, catalogue: Resolver, power: PowerSwitch) -> Mirror:
     """Tasks, machines, data centres, approvals."""
     if ground.provision is None:
         raise RuntimeError("the store is opened before the features are built")
@@ -49,6 +49,7 @@ def build_provisioning(ground: Ground, auth: Auth, nodes: Nodes, catalogue: Reso
         catalogue=catalogue,
         audit=ground.audit,
         person_of=person_of,
+        power=power,
     )
 
     def on_enrolled(event: NodeEnrolled) -> None:

@@ -41,7 +41,7 @@ from ops_system.master.power.rules import (
 )
 from ops_system.master.power.store import BmcBook
 from ops_system.master.web.route import Principal
-from ops_system.model.errors import Forbidden, NotAllowed, OpsError, StepUpRequired, StorageFull, TimedOut, Unavailable
+from ops_system.model.errors import NotAllowed, NotFound, OpsError, StepUpRequired, StorageFull, TimedOut, Unavailable
 from ops_system.model.operations import ENDED, Operation, OperationState, OperationTarget
 from ops_system.model.reasons import Reason
 from ops_system.model.tasks import BOOTS_AGENT, TaskStatus
@@ -101,12 +101,12 @@ class PowerDesk:
     # --- ways to BMCs ---------------------------------------------------------------------------------------------
     async def get_bmc(self, idc: str, sn: str, actor: Principal) -> Bmc:
         """Return what is set, without its password. Raises NotFound."""
-        _check_scope(actor)
+        _check_scope(actor, idc, sn)
         return self._book.shown(idc, sn, await self._book.get(idc, sn))
 
     async def set_bmc(self, idc: str, sn: str, settings: BmcSettings, actor: Principal) -> Bmc:
         """Set the way to a machine's BMC; nothing is called. Raises Invalid with every fault."""
-        _check_scope(actor)
+        _check_scope(actor, idc, sn)
         check_settings(settings)
         details = {"bmc_kind": settings.kind, "address": settings.address, "pin": settings.certificate_sha256}
         await self._audit.record_alone(actor, "bmc.set", f"machine:{idc}/{sn}", "begun", details)
@@ -116,7 +116,7 @@ class PowerDesk:
 
     async def remove_bmc(self, idc: str, sn: str, actor: Principal) -> None:
         """Forget it. Raises NotFound."""
-        _check_scope(actor)
+        _check_scope(actor, idc, sn)
         record = await self._book.get(idc, sn)
         details = {"bmc_kind": record.kind, "address": record.address}
         await self._audit.record_alone(actor, "bmc.delete", f"machine:{idc}/{sn}", "done", details)
@@ -125,7 +125,7 @@ class PowerDesk:
     # --- looking --------------------------------------------------------------------------------------------------
     async def look(self, idc: str, sn: str, actor: Principal) -> Power:
         """Ask the BMC now. Raises NotFound, NotAllowed, Unavailable, TimedOut."""
-        _check_scope(actor)
+        _check_scope(actor, idc, sn)
         record = await self._book.get(idc, sn)
         line = self._line(self._book.open(idc, sn, record))
         try:
@@ -155,12 +155,22 @@ class PowerDesk:
                 return Manual()
 
     # --- orders ---------------------------------------------------------------------------------------------------
+    async def check_auto(self, idc: str, sn: str) -> None:
+        """Raise NotFound without a BMC, NotAllowed (`power_manual`) where people walk."""
+        if (await self._book.get(idc, sn)).kind == "manual":
+            raise by_hand()
+
+    async def boot(self, idc: str, sn: str, actor: Principal) -> None:
+        """Order one boot from the network for a task; what is in the way is logged, and told by the operation."""
+        try:
+            await self.order(idc, sn, PowerOrder(PowerAction.NETBOOT), actor)
+        except OpsError as problem:
+            _log.warning("%s in %s is not booted for its task: %s", sn, idc, problem.message)
+
     async def order(self, idc: str, sn: str, order: PowerOrder, actor: Principal) -> Operation:
         """Begin an order. Raises NotFound, Conflict (`power_busy`), NotAllowed, StepUpRequired."""
-        _check_scope(actor)
-        record = await self._book.get(idc, sn)
-        if record.kind == "manual":
-            raise by_hand()
+        _check_scope(actor, idc, sn)
+        await self.check_auto(idc, sn)
         await self._check_may(idc, sn, order, actor)
         await self._book.check_free(idc, sn, self._clock.now())
         operation = await self._create(idc, sn, order, actor)
@@ -318,7 +328,8 @@ def reason_of(problem: OpsError) -> Reason:
     return Reason(str(problem.details.get("reason") or problem.code), problem.message)
 
 
-def _check_scope(actor: Principal) -> None:
-    """Raise Forbidden for who is limited to some nodes: a bare machine carries no labels yet."""
-    if actor.scope:
-        raise Forbidden("your account is limited to nodes with certain labels; bare machines carry none")
+def _check_scope(actor: Principal, idc: str, sn: str) -> None:
+    """Raise NotFound for a machine beyond the labels that the actor is limited to: idc and sn are a machine's own."""
+    labels = {"idc": idc, "sn": sn}
+    if any(labels.get(key) != value for key, value in actor.scope.items()):
+        raise NotFound(f"no BMC is set for {sn} in {idc}", idc=idc, sn=sn)

@@ -42,7 +42,7 @@ from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, Ops
 from ops_system.model.install_plan import Step, plan, wish_of
 from ops_system.model.layouts import DiskLayout, NetworkConfig
 from ops_system.model.machines import Machine
-from ops_system.model.tasks import FINISHED, ApproveCall, InstallSpec, Task
+from ops_system.model.tasks import FINISHED, ApproveCall, InstallSpec, Task, TaskStatus
 from ops_system.provision import rules
 from ops_system.provision.approvals import disks_of, disks_wanted, obstacles
 from ops_system.provision.book import TaskBook, make_task_id
@@ -68,6 +68,18 @@ class Resolver(Protocol):
         ...
 
 
+class PowerSwitch(Protocol):
+    """The power of machines."""
+
+    async def check_auto(self, idc: str, sn: str) -> None:
+        """Raise NotFound or NotAllowed where no BMC can boot the machine."""
+        ...
+
+    async def boot(self, idc: str, sn: str, actor: Principal) -> None:
+        """Begin a boot from the network; how it goes is an operation."""
+        ...
+
+
 class Provisioning:
     """Tasks, as the API sees them."""
 
@@ -80,9 +92,10 @@ class Provisioning:
         catalogue: Resolver,
         audit: Audit,
         person_of: PersonOf,
+        power: PowerSwitch | None = None,
     ) -> None:
         self._book, self._mirror, self._approvals = book, mirror, approvals
-        self._catalogue, self._audit, self._person_of = catalogue, audit, person_of
+        self._catalogue, self._audit, self._person_of, self._power = catalogue, audit, person_of, power
 
     # --- looking ------------------------------------------------------------------------------------------------------
     async def list_page(self, query: TaskQuery, principal: Principal) -> Page[TaskView]:
@@ -130,18 +143,26 @@ class Provisioning:
     async def create(self, order: TaskOrder, actor: Principal) -> TaskView:
         """Make a task. Raises Invalid that lists every fault; Conflict while the machine has an unfinished task."""
         task = await self._new(check_order(order), actor)
+        if self._power is not None and task.power == "auto":
+            await self._power.check_auto(task.idc, task.sn)
         known = await self._book.find(task.idc, task.sn)
         if known is None or known.status in FINISHED:
             details = {"task_id": task.task_id, "os": f"{task.os_type} {task.os_version}", "mac": task.mac}
             await self._audit.record_alone(actor, "task.create", f"task:{task.idc}/{task.sn}", "done", details)
-        return view_of(await self._book.create(task))
+        return view_of(await self._boot(await self._book.create(task), actor))
+
+    async def _boot(self, task: Task, actor: Principal) -> Task:
+        """Bring a machine that waits for its agent to the network, where the task says so."""
+        if self._power is not None and task.power == "auto" and task.status is TaskStatus.PENDING:
+            await self._power.boot(task.idc, task.sn, actor)
+        return task
 
     async def _new(self, order: TaskOrder, actor: Principal) -> Task:
         check_within(labels_of(order.idc, order.sn), actor.scope)
         install = await self._catalogue.resolve(
             order.os_type, order.os_version, order.profile, order.disk_layout, network_of(order)
         )
-        return rules.new_task(
+        task = rules.new_task(
             task_id=make_task_id(order.idc, order.sn, secrets.token_bytes(5)),
             idc=order.idc,
             sn=order.sn,
@@ -151,6 +172,7 @@ class Provisioning:
             at=self._book.clock.now(),
             tags=order.tags,
         )
+        return msgspec.structs.replace(task, power=order.power)
 
     async def create_many(self, order: BulkOrder, actor: Principal) -> BulkAnswer:
         """Make many tasks, or none: every fault of every row is told at once. A dry run makes none in any case."""
@@ -215,7 +237,7 @@ class Provisioning:
         before = await self._seen(key, actor)
         rules.retry(before, by=actor.name, at=self._book.clock.now())
         await self._record(key, "retry", actor, {"reason": body.words, "attempt": before.attempt + 1})
-        return view_of(await self._book.retry(*key, by=actor.name, why=body.words))
+        return view_of(await self._boot(await self._book.retry(*key, by=actor.name, why=body.words), actor))
 
     async def delete(self, key: Key, actor: Principal) -> None:
         """Remove a task with its log. Raises NotFound, NotAllowed."""

@@ -13,6 +13,7 @@ from ops_system.model.tasks import (
     ImageRef,
     InstallMethod,
     Intent,
+    PowerWay,
     Progress,
     StatusChange,
     TaskId,
@@ -24,7 +25,10 @@ MAX_TAGS = 32
 
 
 class TaskOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A machine to install. `os_type` with its version or without; what is absent comes from profile and catalogue."""
+    """A machine to install. `os_type` with its version or without; what is absent comes from profile and catalogue.
+
+    `power` "auto": its BMC boots it from the network, now and at each new attempt.
+    """
 
     idc: str
     sn: str
@@ -36,6 +40,7 @@ class TaskOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk_layout: DiskLayout | None = None
     network: NetworkConfig | None = None
     tags: dict[str, str] = {}
+    power: PowerWay = "manual"
 
 
 class InstallView(msgspec.Struct, frozen=True):
@@ -84,6 +89,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str = ""
     called_home_at: datetime | None = None
     is_cancel_asked: bool = False
+    power: PowerWay = "manual"
 
 
 class TaskView(TaskRow, frozen=True, kw_only=True):
