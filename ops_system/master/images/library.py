@@ -188,7 +188,7 @@ class Images:
         async with self._adding:
             known = await self._shelf.image(image.name, image.version)
             if known is not None:
-                return _same_or_conflict(known, image), False
+                return await self._again(_same_or_conflict(known, image), keep), False
             await self._shelf.need_bytes(image.sha256)
             await keep()
             await self._record(image, actor, "image.upload")
@@ -197,6 +197,12 @@ class Images:
                 raise Unavailable("the bytes were freed by another master at this moment; upload the image again")
         self._bus.publish(Changed(TOPIC, f"{image.name}/{image.version}", made))
         return _same_or_conflict(made, image), made == image
+
+    async def _again(self, known: Image, keep: Callable[[], Awaitable[BlobInfo]]) -> Image:
+        """Take the bytes of a known image where the store has lost them, as after a restore from a backup."""
+        if await self._blobs.stat(known.sha256) is None:
+            await keep()
+        return known
 
     # --- removing -------------------------------------------------------------------------------------------------
     async def delete(self, name: str, version: str, actor: Principal) -> None:

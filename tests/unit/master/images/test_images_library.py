@@ -63,6 +63,15 @@ async def test_a_version_never_changes(desk):
     assert [path.name for path in desk.files()] == [first.sha256]
 
 
+async def test_lost_bytes_come_back_with_the_same_upload(desk):
+    image = await desk.upload()
+    await desk.blobs.delete(image.sha256)
+    with pytest.raises(NotFound, match="not in this store"):
+        await desk.images.content("debian", "1")
+    assert await desk.upload() == image
+    assert await read_all(await desk.images.content("debian", "1")) == b"\0" * 512
+
+
 async def test_an_image_comes_in_parts_too(desk):
     data = packed(a_tar(), "tar.gz")
     upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
