@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network
 
@@ -12,12 +11,13 @@ import pytest
 from ops_system.model.errors import SafetyRefusal, UsageError
 from ops_system.regional.dhcp.leasefile import LeaseFile
 from ops_system.regional.dhcp.leases import Pool
-from ops_system.regional.dhcp.packet import Message, MessageType, pack, parse
+from ops_system.regional.dhcp.packet import MessageType
 from ops_system.regional.dhcp.questions import BootFiles, DhcpAnswer, boot_answer
 from ops_system.regional.dhcp.rules import DhcpConfig
 from ops_system.regional.dhcp.server import DhcpServer
 from ops_system.regional.sockets import interface_address
 from ops_system.runtime.tasks import running
+from tests.fakes.rom import Rom
 from tests.fakes.segment import Segment, dnsmasq, needs, rival, run
 
 pytestmark = needs("busybox", "dnsmasq", "sysctl")
@@ -182,29 +182,6 @@ async def test_an_interface_that_is_not_there_is_named(segment):
 # --- beside a rival ---------------------------------------------------------------------------------------------------
 
 
-class Rom:
-    """A PXE ROM on the segment, step by step."""
-
-    def __init__(self, box, mac):
-        self.mac = mac
-        with box.inside():
-            self.wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-            self.wire.bind(("0.0.0.0", 68))
-        self.wire.setblocking(False)
-
-    async def say(self, kind, options, to, **fields):
-        hardware = bytes.fromhex(self.mac.replace(":", ""))
-        message = Message(op=1, xid=9, chaddr=hardware, flags=0x8000, options={53: bytes([kind]), **options}, **fields)
-        await asyncio.get_running_loop().sock_sendto(self.wire, pack(message, 1400), to)
-
-    async def hear(self):
-        async with asyncio.timeout(10):
-            data, source = await asyncio.get_running_loop().sock_recvfrom(self.wire, 2000)
-        return parse(data), source
-
-
 @pytest.fixture
 def rom(segment):
     box = segment.plug(KNOWN)
@@ -232,7 +209,8 @@ async def test_beside_a_rival_the_rom_gets_its_address_there_and_its_boot_file_h
 
             have = {"ciaddr": segment.host(77)}
             await rom.say(MessageType.REQUEST, PXE, (str(segment.address), 4011), **have)
-            ack, source = await rom.hear()
+            async with asyncio.timeout(10):
+                ack, source = await rom.hear()
             assert source == (str(segment.address), 4011)
             assert (ack.options[53], ack.file, ack.siaddr) == (bytes([5]), b"snponly.efi", segment.address)
             assert server.leases() == []
