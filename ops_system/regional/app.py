@@ -71,6 +71,7 @@ class RegionalApp:
         self.desk = Desk(Stores(fenced, store), self.lead, self.mirror, self.journal, clock)
         self.watcher = Watcher(store, self.mirror, folder / PICTURE)
         self.watcher.on_vacancy = self.lead.vacancy.set
+        self.desk.on_fence = self.watcher.keep_soon
         source = Source(config.master_url(), config.store.token.reveal())
         self.cache = ImageCache(folder / "images", config.cache.size_bytes, source, tls, config.cache.publisher_keys)
         place = Place(self.url, boot.kernel_args)
@@ -180,7 +181,10 @@ async def run_app(
     """Run a regional client until a signal or `stop`. Raises UsageError or SafetyRefusal when it must not start."""
     config.check()
     folder = config.data_dir()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-data_dir {folder}: {error.strerror}; choose a folder that can be written") from error
     with ExitStack() as stack:
         stack.callback(_take_lock(folder).release)
         listener = stack.enter_context(bind(config.region.listen, config.region.api_port))

@@ -66,6 +66,7 @@ class Desk:
         self._has_entries = asyncio.Event()
         self._epoch = 0
         self.counts: dict[str, int] = {}
+        self.on_fence: Callable[[], None] = lambda: None  # an installation began: the picture on the disk wants it
 
     # --- life -----------------------------------------------------------------------------------------------------
     async def on_gain(self) -> None:
@@ -95,7 +96,7 @@ class Desk:
             if self._lead.standing in {Standing.ACTIVE, Standing.STANDBY}:
                 try:
                     await self.journal.replay(self._tell_store)
-                except STORE_AWAY as error:
+                except (OpsError, TimeoutError) as error:
                     _log.info("the journal waits: %s", error)
                 else:
                     self._has_entries.clear()
@@ -181,6 +182,7 @@ class Desk:
         async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
             task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, self.mirror.settings.max_installs)
             await self.refresh(sn)
+        self.on_fence()
         return task
 
     async def report_again(self, sn: str, seat: Seat) -> None:

@@ -15,7 +15,17 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, StorageFull, TimedOut, Unavailable
+from ops_system.model.errors import (
+    Conflict,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    OpsError,
+    SafetyRefusal,
+    StorageFull,
+    TimedOut,
+    Unavailable,
+)
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
 from ops_system.runtime.files import sync_dir, write_atomic
 
@@ -77,11 +87,11 @@ class Journal:
         self.refused = 0
 
     def open(self) -> None:
-        """Read what an earlier run left. Blocking. Raises OSError."""
+        """Read what an earlier run left. Blocking. Raises OSError; SafetyRefusal for a journal that is damaged."""
         done = _read_position(self._position)
         data = self._path.read_bytes() if self._path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
-        entries = [msgspec.json.decode(line, type=Entry) for line in whole.splitlines() if line]
+        entries = [self._read(number, line) for number, line in enumerate(whole.splitlines(), 1) if line]
         self._file = self._path.open("ab", 0)
         if len(whole) != len(data):
             _log.warning("the journal's last line was never finished: %d bytes cut off", len(data) - len(whole))
@@ -136,7 +146,7 @@ class Journal:
                 entry = self._waiting[0]
                 try:
                     await tell(entry)
-                except (Conflict, NotAllowed, NotFound) as error:
+                except (Conflict, Invalid, NotAllowed, NotFound) as error:
                     await self._refuse(entry, error)
                 self._waiting.popleft()
                 self._by_sn[entry.sn] -= 1
@@ -147,6 +157,18 @@ class Journal:
             await self._clear()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+    def _read(self, number: int, line: bytes) -> Entry:
+        try:
+            entry = msgspec.json.decode(line, type=Entry)
+            entry.read()
+        except msgspec.MsgspecError as error:
+            raise SafetyRefusal(
+                f"{self._path}, line {number}: no event ({error}); they are nowhere else: mend the line, or move "
+                "the file away to go on without them",
+                path=str(self._path),
+            ) from error
+        return entry
+
     async def _write_waiting(self) -> None:
         """Put everything that waits on the disk by one flush: whoever comes first writes for all."""
         lines, self._lines = self._lines, []

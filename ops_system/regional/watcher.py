@@ -32,6 +32,7 @@ class Watcher:
         self.has_listed = asyncio.Event()
         self.on_vacancy: Callable[[], None] = lambda: None
         self._kept = b""
+        self._is_urgent = asyncio.Event()
 
     def load(self) -> None:
         """Begin with the picture of the last run; without one, or with a damaged one, with nothing."""
@@ -84,8 +85,17 @@ class Watcher:
     async def _keep_picture(self) -> None:
         while True:
             await self._mirror.changed()
+            self._is_urgent.clear()
             took_s = await self.keep()
-            await asyncio.sleep(max(KEEP_EVERY_S, KEEP_SHARE * took_s))
+            try:
+                async with asyncio.timeout(max(KEEP_EVERY_S, KEEP_SHARE * took_s)):
+                    await self._is_urgent.wait()
+            except TimeoutError:
+                continue
+
+    def keep_soon(self) -> None:
+        """What just changed is worth more than the wait."""
+        self._is_urgent.set()
 
     async def keep(self) -> float:
         """Write the picture; return how long making it took, seconds. A full disk is said and stops nothing."""

@@ -1,10 +1,13 @@
 """What agents said while the store was away."""
 
+import asyncio
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops_system.model.errors import Conflict, NotAllowed, StorageFull, Unavailable
+from ops_system.model.errors import Conflict, NotAllowed, SafetyRefusal, StorageFull, Unavailable
 from ops_system.regional.journal import FILE, POSITION, REFUSED, Journal
 from tests.fakes.clock import FakeClock
 from tests.fakes.provision import a_task, begins, completes, ends, tells
@@ -137,3 +140,22 @@ async def test_an_old_position_never_skips_new_events(tmp_path):
     (tmp_path / POSITION).write_bytes(b"2")
     assert await told_by(opened(tmp_path)) == CALLS[2:]
     assert await told_by(await filled(tmp_path)) == CALLS
+
+
+async def test_a_damaged_line_stops_the_start_and_is_named(tmp_path):
+    await filled(tmp_path)
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes().replace(b'"progress"', b'"progrEss"'))
+    with pytest.raises(SafetyRefusal, match="line 2"):
+        opened(tmp_path)
+
+
+async def test_many_agents_at_once_share_a_flush_and_keep_their_order(tmp_path, monkeypatch):
+    journal, flushes = opened(tmp_path), []
+    flush = os.fsync
+    monkeypatch.setattr("ops_system.regional.journal.os.fsync", lambda file: (flushes.append(file), flush(file)))
+    async with asyncio.TaskGroup() as group:
+        for number in range(200):
+            group.create_task(journal.append(tells(a_task(), percent=float(number)), AT))
+    assert len(flushes) < 20
+    assert [call.percent for call in await told_by(journal)] == [float(number) for number in range(200)]
