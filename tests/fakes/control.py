@@ -51,6 +51,9 @@ class Catalogue:
             "image", release.os_type, release.os_version, profile, IMAGE, disk_layout=layout, network=network
         )
 
+    async def complete(self, spec: InstallSpec) -> InstallSpec:
+        return spec
+
 
 @dataclass
 class Control:

@@ -13,6 +13,7 @@ from ops_system.master.provisioning.mirror import Key, Mirror
 from ops_system.master.provisioning.rules import check_rule, first_match, matches, page_of
 from ops_system.master.provisioning.shapes import ApprovalRule, ApprovalRulePatch, NewApprovalRule
 from ops_system.master.web.route import ListQuery, Page, Principal
+from ops_system.model.catalogue import missing_of
 from ops_system.model.errors import NotFound, OpsError
 from ops_system.model.machines import Machine
 from ops_system.model.tasks import ApproveCall, Task, TaskStatus
@@ -63,6 +64,8 @@ class Approvals:
         def decide(found: Found) -> Task:
             if found.rule is None or found.machine is None or not matches(found.rule, found.task, found.machine):
                 return found.task  # used up, changed or gone since
+            if missing_of(found.task.install):
+                return found.task  # there is nothing to install yet: it waits for a person
             now = self._book.clock.now()
             return approve_by_rule(found.task, found.machine, found.rule.name, found.settings, at=now)
 

@@ -38,6 +38,7 @@ from ops_system.master.provisioning.shapes import (
 )
 from ops_system.master.web.route import Page, Principal
 from ops_system.model.bulk import parse_table
+from ops_system.model.catalogue import missing_of
 from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, OpsError
 from ops_system.model.install_plan import Step, plan, wish_of
 from ops_system.model.layouts import DiskLayout, NetworkConfig
@@ -65,6 +66,10 @@ class Resolver(Protocol):
         network: NetworkConfig | None = None,
     ) -> InstallSpec:
         """Return everything an installation needs. Raises Invalid naming the nearest system, NotFound for a profile."""
+        ...
+
+    async def complete(self, spec: InstallSpec) -> InstallSpec:
+        """Return a spec with what it lacked, as far as that was uploaded meanwhile; what it has stays."""
         ...
 
 
@@ -217,8 +222,24 @@ class Provisioning:
     # --- acts ---------------------------------------------------------------------------------------------------------
     async def approve(self, key: Key, call: ApproveCall, actor: Principal) -> TaskView:
         """Allow the wipe of named disks, or give the first of two approvals. Raises NotAllowed, Conflict, Invalid."""
-        await self._seen(key, actor)
+        await self._complete(key, await self._seen(key, actor))
         return view_of(await self._approvals.approve(key, call, actor, await self._person_of(actor)))
+
+    async def _complete(self, key: Key, task: Task) -> None:
+        """Give a task that was planned before its image was uploaded what it lacks. Raises NotAllowed."""
+        if task.status is not TaskStatus.PENDING_APPROVAL or not missing_of(task.install):
+            return
+        install = await self._catalogue.complete(task.install)
+        lacks = missing_of(install)
+        if lacks:
+            raise NotAllowed(
+                f"the task of {task.sn} lacks {', '.join(lacks)} for {task.os_type} {task.os_version}: upload it first",
+                reason="incomplete_install",
+                lacks=list(lacks),
+            )
+        await self._book.change(
+            *key, lambda now: msgspec.structs.replace(now, install=install) if now.install == task.install else now
+        )
 
     async def reject(self, key: Key, body: WhyBody, actor: Principal) -> TaskView:
         """Refuse the wipe. Raises NotAllowed."""
