@@ -20,6 +20,7 @@ import errno
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections import deque
 from datetime import datetime
@@ -47,6 +48,8 @@ TRIM_IN_MEMORY_BYTES = 16 * 1024  # a rename costs nothing there, and the room i
 FLUSH_AFTER_S = 0.1
 RETRY_AFTER_S = 5.0  # a full disk
 RECORD = "run.json"
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_IS_WINDOWS = sys.platform == "win32"
 _RESERVE = 1000
 
 
@@ -133,7 +136,7 @@ class RunStore:
 
 def _append(path: str, line: bytes) -> int:
     """Write all or raise OSError; return the file's size."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    fd = os.open(path, _APPEND, 0o600)
     try:
         if os.write(fd, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
@@ -241,7 +244,7 @@ class EventJournal:
         while self._waiting and self._waiting[0].seq <= seq:
             self._waiting.popleft()
         self._meta = msgspec.structs.replace(self._meta, acked=max(self._meta.acked, min(seq, self.last_seq)))
-        if os.fstat(self._fd).st_size <= TRIM_BYTES:
+        if not self._is_large():
             return
         if self._early is not None:
             self._is_whole_due = True
@@ -249,6 +252,12 @@ class EventJournal:
         else:
             self._save_meta(self._meta)
             self._rewrite(self._whole())
+
+    def _is_large(self) -> bool:
+        try:
+            return self._path.stat().st_size > TRIM_BYTES  # by its name: a thread may be changing the descriptor
+        except FileNotFoundError:  # somebody removed the folder
+            return False
 
     # --- to the disk
     async def run(self) -> None:
@@ -350,10 +359,12 @@ class EventJournal:
 
     def _rewrite(self, whole: bytes) -> bool:
         """Go on in a fresh file with what still waits; on a full disk go on in the old one."""
-        is_written = self._write_whole(whole)
-        if is_written:
+        if _IS_WINDOWS:  # where an open file cannot be replaced
             os.close(self._fd)
-            self._fd = self._open()
+        is_written = self._write_whole(whole)
+        old, self._fd = self._fd, self._open()
+        if not _IS_WINDOWS:
+            os.close(old)
         return is_written
 
     def _write_whole(self, whole: bytes) -> bool:
@@ -365,7 +376,7 @@ class EventJournal:
         return True
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return os.open(self._path, _APPEND, 0o600)
 
 
 def _read(path: Path) -> bytes:

@@ -17,12 +17,17 @@ _WHY = {
         "tests/unit/runtime/test_archives.py::test_a_link_in_place_of_the_target_is_not_followed",
         "tests/unit/worker/test_worker_logs.py::test_no_name_leads_out_of_the_instances_folder",
         "tests/unit/worker/test_worker_placement.py::test_links_the_service_left_are_not_written_through",
+        "tests/unit/processes/test_filelog.py::test_a_folder_that_becomes_a_link_leads_nowhere",
+        "tests/unit/worker/test_worker_logfeed.py::test_what_becomes_no_file_ends_it_with_a_reason",
     ),
     "named pipes in folders, line feeds in names": (
         "tests/unit/packtool/test_building.py::test_every_fault_is_told_at_once",
         "tests/unit/packtool/test_building.py::test_what_is_ignored_stays_out_and_may_be_anything",
         "tests/unit/processes/test_tail.py::test_a_missing_log_is_empty_and_odd_files_are_refused",
         "tests/unit/worker/test_worker_logs.py::test_a_pipe_is_no_log",
+        "tests/unit/processes/test_filelog.py::test_what_becomes_no_file_is_told_and_nothing_hangs",
+        "tests/unit/processes/test_filelog.py::test_an_old_file_that_is_a_link_or_a_pipe_is_left_out",
+        "tests/unit/worker/test_worker_logwatch.py::test_what_becomes_no_file_is_told_and_looked_at_again_later",
     ),
     "an open file cannot be replaced: its readers and its program must be gone first": (
         "tests/unit/processes/test_rotate.py::test_a_million_lines_through_many_rotations",
@@ -48,6 +53,7 @@ _WHY = {
         "tests/unit/runtime/test_tasks.py::test_a_real_process_stops_on_sigint_with_code_0",
         "tests/unit/worker/test_worker_deploy.py::test_root_is_told_from_others",
         "tests/unit/worker/test_worker_sampler.py::test_this_machine_measured_twice",
+        "tests/unit/worker/test_worker_sampler.py::test_a_mount_that_hangs_leaves_a_gap_and_stops_nothing",
         "tests/unit/runtime/test_archives.py::test_composed_names_never_leave",
     ),
     "a worker on Windows does not update itself, and says so": (

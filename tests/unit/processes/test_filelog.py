@@ -35,7 +35,7 @@ LONG = "x" * 300 + "\n"
 
 
 def write(path, text, mode="a", mtime_s=None):
-    with path.open(mode) as file:
+    with path.open(mode, newline="\n") as file:
         file.write(text)
     if mtime_s is not None:
         os.utime(path, (mtime_s, mtime_s))
@@ -217,7 +217,7 @@ def test_any_place_of_a_gzip_file_in_members(tmp_path_factory, members, reads):
         patch.setattr(gzips, "MARK_BYTES", 64)
         patch.setattr(gzips, "MAX_MARKS", 4)
         patch.setattr(gzips, "READ_BYTES", 48)
-        text = GzipText(os.open(path, os.O_RDONLY))
+        text = GzipText(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
         try:
             for offset, length in [*reads, (0, 5000)]:
                 assert text.read(offset, length) == data[offset : offset + length]

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import sys
 
 import pytest
 
@@ -10,6 +11,8 @@ from ops_system.processes.early import EarlyLines
 from ops_system.processes.journal import TRIM_IN_MEMORY_BYTES, EventJournal, RunRecord, RunStore
 from ops_system.runtime.tasks import running
 from tests.fakes.processes import make_spec, until_true
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="only Linux keeps notes in memory")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Listener:
 
 @pytest.fixture
 def log(tmp_path):
-    (tmp_path / "log").write_text("old\n")
+    (tmp_path / "log").write_bytes(b"old\n")
     return FileLog(tmp_path, PurePosixPath("log"))
 
 
@@ -56,7 +56,7 @@ async def test_what_is_written_comes_with_its_place(log):
     listener = Listener()
     async with running(feed(log, None, listener.write), "feed"):
         await listener.until(lambda: listener.words)
-        with log.path.open("a") as file:
+        with log.path.open("a", newline="\n") as file:
             file.write("new\n")
         await listener.until(lambda: listener.data)
     assert listener.words == [LogPlace(4, listener.words[0].utc_offset_s)]
@@ -70,7 +70,7 @@ async def test_a_listener_that_lags_gets_the_end_and_the_exact_count_of_what_is_
     async with running(feed(log, None, listener.write), "feed"):
         await listener.until(lambda: listener.words)
         listener.gate.clear()
-        with log.path.open("a") as file:
+        with log.path.open("a", newline="\n") as file:
             for number in range(100_000):
                 file.write(f"{number:09d}\n")
         listener.gate.set()

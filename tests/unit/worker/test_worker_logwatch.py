@@ -46,7 +46,7 @@ class Site:
         self._heard.set()
 
     def add(self, text):
-        with self.path.open("a") as file:
+        with self.path.open("a", newline="\n") as file:
             file.write(text)
 
     def watching(self, text="ERROR", *, is_regex=False, start=None, name="log"):
