@@ -10,6 +10,7 @@ import { nodes } from './nodes'
 import { operations } from './operations'
 import { overview } from './overview'
 import { packages } from './packages'
+import { provisioning } from './provisioning'
 import { schedules } from './schedules'
 import { settings } from './settings'
 import { systems } from './systems'
@@ -24,6 +25,7 @@ export const features: Feature[] = [
   packages,
   alerts,
   terminal,
+  provisioning,
   commands,
   operations,
   schedules,

@@ -248,7 +248,7 @@ export default {
   },
   state: {
     task: {
-      pending: 'waiting for the machine',
+      pending: 'awaits its boot',
       booting: 'booting',
       pending_approval: 'to approve',
       approved: 'approved',

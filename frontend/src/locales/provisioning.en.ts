@@ -351,4 +351,10 @@ export default {
   sampleOr: 'Serial number, or empty for a sample',
   render: 'Show',
   isSample: 'for a sample machine',
+  placeholders: 'What may stand in it',
+  beginBuiltIn: 'Begin with the built-in one',
+  discoveryShort: 'Discovery',
+  chooseDisks: 'Choose the disks to be wiped: {count}.',
+  writesNothing: 'Nothing is written to any disk.',
+  layoutOwn: 'the usual one of its method, on the first disk',
 }

@@ -337,4 +337,10 @@ export default {
   sampleOr: '序列号，留空则用示例',
   render: '显示',
   isSample: '示例机器',
+  placeholders: '可用的占位符',
+  beginBuiltIn: '从内置模板开始',
+  discoveryShort: '发现',
+  chooseDisks: '请选择要擦除的磁盘：{count} 块。',
+  writesNothing: '不会写入任何磁盘。',
+  layoutOwn: '该方式的常用布局，在第一块磁盘上',
 }

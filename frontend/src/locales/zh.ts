@@ -240,7 +240,7 @@ const zh: typeof en = {
   },
   state: {
     task: {
-      pending: '等待机器',
+      pending: '等待启动',
       booting: '启动中',
       pending_approval: '待审批',
       approved: '已批准',

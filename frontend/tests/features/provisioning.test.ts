@@ -176,7 +176,7 @@ describe('progress', () => {
 })
 
 describe('the road of a task', () => {
-  const move = (status: TaskStatus): StatusChange => ({ status, at: '2026-01-01T00:00:00Z', by: 'x' })
+  const move = (status: TaskStatus): StatusChange => ({ status, at: '2026-01-01T00:00:00Z', by: 'x', reason: null })
   const road = (...statuses: TaskStatus[]): string =>
     stagesOf({ status: statuses.at(-1) ?? 'pending', status_history: statuses.map(move) })
       .map(({ status, state }) => `${status}:${state}`)
@@ -282,7 +282,7 @@ describe('the form of a task', () => {
     expect(made.disk_layout).toMatchObject({ kind: 'plain', disks: 2, raid: [{ level: '1' }] })
     expect(made.network).toEqual({
       hostname: 'web',
-      interfaces: [{ mac: '00-1A-2B-3C-4D-5E', address: '10.0.0.5/24' }],
+      interfaces: [{ mac: '00-1A-2B-3C-4D-5E', address: '10.0.0.5/24', gateway: '' }],
       dns: ['10.0.0.2', '10.0.0.3'],
     })
   })
@@ -302,7 +302,10 @@ describe('layouts and networks as lines', () => {
     expect(['[]', 'null', '{"kind": "x"}', ''].map(parseLayout)).toEqual([null, null, null, null])
   })
   it('tell cards and resolvers', () => {
-    const interfaces = [{ mac: 'm1', address: '10.0.0.5/24', gateway: '10.0.0.1' }, { mac: 'm2' }]
+    const interfaces = [
+      { mac: 'm1', address: '10.0.0.5/24', gateway: '10.0.0.1' },
+      { mac: 'm2', address: '', gateway: '' },
+    ]
     expect(networkLines({ hostname: 'web', interfaces, dns: ['10.0.0.2'] })).toEqual([
       'web',
       'm1 10.0.0.5/24 via 10.0.0.1',

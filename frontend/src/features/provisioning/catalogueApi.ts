@@ -1,6 +1,14 @@
 import { http, putBytes, urlOf, type Query, type Upload } from '@/api/http'
 import type { Page, PartialUpload } from '@/api/types'
-import type { Image, ImageFacts, NewProfile, Preview, Profile, Release } from './catalogueTypes'
+import type {
+  Image,
+  ImageFacts,
+  NewProfile,
+  Preview,
+  Profile,
+  Release,
+  TemplateLanguage,
+} from './catalogueTypes'
 
 type Named = Pick<Image, 'name' | 'version'>
 const pathOf = ({ name, version }: Named): string =>
@@ -25,6 +33,7 @@ export const sendPart = (
 export const imageOfUpload = (id: string, facts: ImageFacts): Promise<Image> =>
   http.post('/images/from-upload', { upload_id: id, ...facts })
 
+export const readLanguage = (): Promise<TemplateLanguage> => http.get('/install-templates')
 export const listProfiles = (query: Query): Promise<Page<Profile>> => http.get('/profiles', query)
 export const getProfile = (name: string): Promise<Profile> => http.get(profileOf(name))
 export const createProfile = (profile: NewProfile): Promise<Profile> => http.post('/profiles', profile)

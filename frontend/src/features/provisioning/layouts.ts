@@ -35,15 +35,20 @@ export function networkLines(network: NetworkConfig | null): string[] {
 export const PRESETS = ['profile', 'image', 'plain', 'mirror', 'lvm', 'custom'] as const
 export type Preset = (typeof PRESETS)[number]
 
-const boot = [
-  { name: 'biosboot', size: '1MiB', filesystem: 'bios_boot' },
+const boot: DiskLayout['partitions'] = [
+  { name: 'biosboot', size: '1MiB', filesystem: 'bios_boot', mount: '' },
   { name: 'esp', size: '512MiB', filesystem: 'vfat', mount: '/boot/efi' },
 ]
-const none = { partitions: [], raid: [], volume_groups: [], grow_root: true }
+const none: Omit<DiskLayout, 'kind' | 'disks'> = {
+  partitions: [],
+  raid: [],
+  volume_groups: [],
+  grow_root: true,
+}
 
 /** The layout of a choice; null: what the profile or image says. `custom` is typed. */
 export function layoutOf(preset: Exclude<Preset, 'custom'>): DiskLayout | null {
-  const root = { name: 'root', size: 'rest', filesystem: 'ext4', mount: '/' }
+  const root = { name: 'root', size: 'rest', filesystem: 'ext4', mount: '/' } as const
   switch (preset) {
     case 'profile':
       return null
@@ -56,20 +61,17 @@ export function layoutOf(preset: Exclude<Preset, 'custom'>): DiskLayout | null {
         kind: 'plain',
         disks: 2,
         ...none,
-        partitions: [...boot, { name: 'system', size: 'rest', filesystem: 'raid' }],
+        partitions: [...boot, { name: 'system', size: 'rest', filesystem: 'raid', mount: '' }],
         raid: [{ name: 'md0', level: '1', partition: 'system', filesystem: 'ext4', mount: '/' }],
       }
     case 'lvm': {
-      const volumes = [
-        { name: 'swap', size: '4GiB', filesystem: 'swap' },
-        { name: 'root', size: 'rest', filesystem: 'ext4', mount: '/' },
-      ]
+      const swap = { name: 'swap', size: '4GiB', filesystem: 'swap', mount: '' } as const
       return {
         kind: 'plain',
         disks: 1,
         ...none,
-        partitions: [...boot, { name: 'system', size: 'rest', filesystem: 'lvm' }],
-        volume_groups: [{ name: 'vg0', members: ['system'], volumes }],
+        partitions: [...boot, { name: 'system', size: 'rest', filesystem: 'lvm', mount: '' }],
+        volume_groups: [{ name: 'vg0', members: ['system'], volumes: [swap, root] }],
       }
     }
   }

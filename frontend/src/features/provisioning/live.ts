@@ -68,6 +68,9 @@ export function useOverlay<T extends Placed>(
   return { told }
 }
 
+/** Call `act` when settings, client or heartbeat of any data centre change. */
+export const useIdcNews = (act: () => void): void => useTopic('idcs', act)
+
 /** Call `act` when the link tells anything of one task or machine. */
 export function useNews(kind: 'tasks' | 'machines', { idc, sn }: Placed, act: () => void): void {
   useFrames(
@@ -76,7 +79,7 @@ export function useNews(kind: 'tasks' | 'machines', { idc, sn }: Placed, act: ()
     (frame) => {
       if (frame.type !== 'change') return
       const { items = [], removed = [] } = frame.data as Delta
-      if (items.some((item) => item.sn === sn) || removed.some((key) => key.includes(sn))) act()
+      if (items.some((item) => item.sn === sn) || removed.includes(keyOf({ idc, sn }))) act()
     },
   )
 }

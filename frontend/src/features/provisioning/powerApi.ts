@@ -1,31 +1,17 @@
 import { http } from '@/api/http'
+import type { components } from '@/api/schema'
 import type { Operation } from '@/api/types'
 import type { Placed } from './live'
 
-export const BMC_KINDS = ['redfish', 'ipmi', 'manual'] as const
-export type BmcKind = (typeof BMC_KINDS)[number]
-export type PowerAction = 'on' | 'off' | 'cycle' | 'netboot'
+type Schemas = components['schemas']
 
-export interface Bmc {
-  kind: BmcKind
-  address: string
-  username: string
-  has_password: boolean
-  certificate_sha256: string
-  allow_plain_http: boolean
-  system: string
-}
-
-export type BmcSettings = Omit<Bmc, 'has_password'> & { password?: string }
-
-export interface Power {
-  kind: BmcKind
-  state: 'on' | 'off' | 'unknown'
-  at: string
-  identity: { serials: string[]; uuids: string[]; vendor: string; product: string }
-  is_this_machine: boolean
-  wish: { action: PowerAction; operation: string; by: string; until: string } | null
-}
+export type Bmc = Schemas['Bmc']
+export type BmcKind = Bmc['kind']
+export const BMC_KINDS = ['redfish', 'ipmi', 'manual'] as const satisfies BmcKind[]
+export type PowerAction = Schemas['PowerAction']
+export type Power = Schemas['Power']
+/** A password that is not given stays. */
+export type BmcSettings = Omit<Schemas['BmcSettings'], 'password'> & { password?: string }
 
 const pathOf = ({ idc, sn }: Placed, what: string): string =>
   `/machines/${encodeURIComponent(idc)}/${encodeURIComponent(sn)}/${what}`

@@ -69,7 +69,7 @@ function diskLayoutOf({ preset, layout }: TaskText): DiskLayout | null {
 
 function networkOf({ hostname, mac, address, gateway, dns }: TaskText): NetworkConfig | null {
   if (!hostname && !address && !dns) return null
-  const card = { mac: mac.trim(), address: address.trim(), ...(gateway ? { gateway: gateway.trim() } : {}) }
+  const card = { mac: mac.trim(), address: address.trim(), gateway: gateway.trim() }
   return {
     hostname: hostname.trim(),
     interfaces: address ? [card] : [],

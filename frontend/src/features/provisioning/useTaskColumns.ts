@@ -9,6 +9,7 @@ export function useTaskColumns(): ComputedRef<Column<Task>[]> {
   const age = { width: '120px', isNumber: true }
   return computed(() => [
     { id: 'sn', label: t('provisioning.sn'), width: 'minmax(130px, 1fr)', sortBy: (row) => row.sn },
+    { id: 'status', label: t('provisioning.status'), width: '150px', sortBy: (row) => row.status },
     { id: 'idc', label: t('provisioning.idc'), width: '100px', sortBy: (row) => row.idc },
     {
       id: 'os_type',
@@ -16,7 +17,6 @@ export function useTaskColumns(): ComputedRef<Column<Task>[]> {
       width: 'minmax(130px, 1fr)',
       sortBy: (row) => row.os_type,
     },
-    { id: 'status', label: t('provisioning.status'), width: '170px', sortBy: (row) => row.status },
     { id: 'progress', label: t('provisioning.progress'), width: 'minmax(260px, 2fr)' },
     { id: 'deadline_at', label: t('provisioning.deadline'), ...age },
     { id: 'mac', label: t('provisioning.mac'), width: '150px', sortBy: (row) => row.mac },
@@ -30,6 +30,6 @@ export function useTaskColumns(): ComputedRef<Column<Task>[]> {
       sortBy: (row) => row.created_at,
     },
     { id: 'updated_at', label: t('provisioning.updated'), ...age, sortBy: (row) => row.updated_at },
-    { id: 'act', label: '', width: '0px', isPinned: true },
+    { id: 'act', label: '', width: '104px', isPinned: true },
   ])
 }
