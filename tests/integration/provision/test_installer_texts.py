@@ -30,6 +30,7 @@ NETWORK = NetworkConfig(
     ("10.0.0.2", "10.0.0.3"),
 )
 SYSTEMS = {"kickstart": ("Rocky Linux", "9"), "preseed": ("Debian", "12"), "autoinstall": ("Ubuntu", "24.04")}
+SHELLS = [["sh"], ["bash"]] + ([["busybox", "sh"]] if shutil.which("busybox") else [])  # dash, Anaconda's, d-i's
 EVIL_SERIAL = "X'; reboot; echo $(id) \"`id`"
 needs_cloud_init = pytest.mark.skipif(shutil.which("cloud-init") is None, reason="Debian's cloud-init is not here")
 needs_debconf = pytest.mark.skipif(shutil.which("debconf-set-selections") is None, reason="not a Debian")
@@ -147,9 +148,9 @@ def test_only_the_approved_disk_is_found(tmp_path, wanted, there, found):
     udevadm.chmod(udevadm.stat().st_mode | stat.S_IXUSR)
     lines = text_for("kickstart", serial=wanted).splitlines()
     script = next(line for line in lines if line.startswith("norm()")).replace("/sys/block/", f"{block}/")
-    for shell in ("sh", "bash"):
+    for shell in SHELLS:
         ran = subprocess.run(
-            [shell, "-euc", f'{script}; echo "$disk"'],
+            [*shell, "-euc", f'{script}; echo "$disk"'],
             env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
