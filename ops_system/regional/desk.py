@@ -18,7 +18,7 @@ from ops_system.kv.errors import LeaseNotFound
 from ops_system.kv.ranges import prefix_end
 from ops_system.model.errors import Conflict, NotAllowed, OpsError, RateLimited, Unavailable
 from ops_system.model.machines import Machine
-from ops_system.model.tasks import Progress, Task, TaskStatus
+from ops_system.model.tasks import Task, TaskStatus
 from ops_system.protocol.agent import (
     LEASE_TTL_S,
     BeginCall,
@@ -36,6 +36,7 @@ from ops_system.regional.fenced import NOT_ACTIVE, not_active
 from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
+from ops_system.regional.progress import Together, applied
 from ops_system.regional.sessions import Sessions, make_token
 from ops_system.runtime.clock import Clock
 
@@ -62,6 +63,7 @@ class Desk:
         self.book = AgentBook(stores.fenced, clock)
         self.mirror, self.journal = mirror, journal
         self.sessions = Sessions(idc, mirror, clock)
+        self.together = Together(stores.fenced, mirror, clock, lambda call: self.book.progress(idc, call))
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_entries = asyncio.Event()
         self._epoch = 0
@@ -119,6 +121,7 @@ class Desk:
             except OpsError:
                 with contextlib.suppress(LeaseNotFound, *STORE_AWAY):
                     await self._plain.revoke(lease_id)
+                    await self.refresh(report.sn)  # what the first agent's next renewal must know (P5)
                 raise
             await self.refresh(report.sn)
             if seat := self.mirror.seat(report.sn):
@@ -136,18 +139,26 @@ class Desk:
         if self._lead.standing is Standing.ACTIVE:
             try:
                 async with asyncio.timeout(STORE_WITHIN_S):
-                    done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
-                return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)
+                    return await self._renew_stored(sn, seat)
             except (Conflict, NotAllowed):
                 self.sessions.close(sn)
                 raise
             except STORE_AWAY as error:
                 _raise_unless_away(error)
+        return self._lease_answer(sn, LEASE_TTL_S)
+
+    async def _renew_stored(self, sn: str, seat: Seat) -> LeaseAnswer:
+        """One call where all is well; where another agent claims the machine or the lease has gone, the whole look."""
+        if not seat.lease.rival_boot_id and await self._store.keepalive(seat.lease_id) > 0:
+            return self._lease_answer(sn, LEASE_TTL_S)
+        done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
+        return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)
+
+    def _lease_answer(self, sn: str, ttl_s: float) -> LeaseAnswer:
         task = self.mirror.task(sn)
         if task is None:
-            return LeaseAnswer(LEASE_TTL_S, 0)
-        is_over = task.is_cancel_asked or task.status is TaskStatus.CANCELLED
-        return LeaseAnswer(LEASE_TTL_S, task.fence, is_over)
+            return LeaseAnswer(ttl_s, 0)
+        return LeaseAnswer(ttl_s, task.fence, task.is_cancel_asked or task.status is TaskStatus.CANCELLED)
 
     async def begin(self, call: BeginCall) -> None:
         """Record an intent; only when this returns may the disk be touched (P3)."""
@@ -155,7 +166,7 @@ class Desk:
 
     async def progress(self, call: ProgressCall) -> None:
         """Keep how far a step is."""
-        await self._do(call, lambda: self.book.progress(self.idc, call))
+        await self._do(call, lambda: self.together.tell(call))
 
     async def complete(self, call: CompleteCall) -> None:
         """Close a step."""
@@ -209,7 +220,7 @@ class Desk:
             )
 
     # --- inside -----------------------------------------------------------------------------------------------------
-    async def _do(self, call: Call, direct: Callable[[], Awaitable[Task]]) -> None:
+    async def _do(self, call: Call, direct: Callable[[], Awaitable[object]]) -> None:
         name = type(call).__name__
         self.counts[name] = self.counts.get(name, 0) + 1
         self.check_serves()
@@ -306,10 +317,7 @@ def _apply(call: Call, task: Task, at: datetime) -> Task:
         case InstallCompleteCall():
             return rules.finish(task, call, at)
         case ProgressCall():
-            if call.task_id != task.task_id or call.fence != task.fence:
-                raise rules.stale_fence(task, call.fence)
-            shown = Progress(call.step, call.percent, call.message, at, call.bytes_done, call.bytes_total)
-            return rules.with_lines(rules.with_progress(task, shown, at), call.lines, at)[0]
+            return applied(task, call, at)[0]
 
 
 def _report_of(machine: Machine) -> Report:

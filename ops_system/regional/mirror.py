@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ops_system.kv.base import Event, KeyValue
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import BOOTS_AGENT, Task
-from ops_system.provision.keys import place_of, region_key
+from ops_system.provision.keys import MachineKeys, place_of, region_key
 from ops_system.provision.regions import RegionSettings
 from ops_system.regional.boot.gate import Asks, Known
 
@@ -62,6 +62,13 @@ class Mirror:
     def task(self, sn: str) -> Task | None:
         """Return a machine's task as it stands here."""
         return self._local.get(sn) or self._tasks.get(sn)
+
+    def stored(self, sn: str) -> tuple[KeyValue | None, Task | None]:
+        """Return a task as the store has it, with the revision to hold it by; nothing while more was done here."""
+        key, task = MachineKeys(self.idc, sn).task, self._tasks.get(sn)
+        if task is None or sn in self._local:
+            return None, None
+        return KeyValue(key, mod_revision=self._revisions[key]), task
 
     def machine(self, sn: str) -> Machine | None:
         """Return what is known of a machine."""
