@@ -1,5 +1,7 @@
 """What a region does in the store for the agents of its machines (P2 to P5): report, lease, fence, intents, the end."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec.structs import replace
 
@@ -12,12 +14,13 @@ from ops_system.kv.base import (
     PutRequest,
     RangeRequest,
     RangeResponse,
+    Store,
     TxnRequest,
 )
 from ops_system.kv.errors import LeaseNotFound
 from ops_system.kv.ranges import prefix_end
 from ops_system.kv.swap import Overtaken, Write
-from ops_system.model.errors import Conflict, NotAllowed, NotFound, Unauthenticated
+from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, Unauthenticated
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import Progress, Task, TaskStatus
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall, Report
@@ -26,8 +29,11 @@ from ops_system.provision.book import Stamp, TaskBook
 from ops_system.provision.documents import chunk_writes, decode, decoded, encode, task_writes
 from ops_system.provision.keys import MachineKeys, installing_prefix
 from ops_system.provision.reports import after_report
+from ops_system.provision.together import Together
+from ops_system.runtime.clock import Clock
 
 TWO_AGENTS = "two_agents"
+MOST_TOGETHER, LEAST_WEIGHT = 512 * 1024, 10 * 1024  # bytes of log lines in one transaction; at most 51 calls
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -48,6 +54,12 @@ class Renewal(msgspec.Struct, frozen=True):
 
 class AgentBook(TaskBook):
     """A `TaskBook` with what agents make a region write."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__(store, clock)
+        self._together: Together[tuple[str, str], ProgressCall, Task] = Together(
+            self._write_progress, _weight, MOST_TOGETHER
+        )
 
     async def report(self, idc: str, report: Report, session_sha256: str, lease_id: int) -> Reported:
         """Take a report: the machine as it is, its task, and the agent's key on the lease `lease_id`.
@@ -178,21 +190,31 @@ class AgentBook(TaskBook):
 
     async def progress(self, idc: str, call: ProgressCall) -> Task:
         """Keep how far a step is, and its lines. Raises Conflict `stale_fence`, NotAllowed when nothing is going on."""
-        keys = MachineKeys(idc, call.sn)
-        made: Task | None = None
+        return await self._together.ask((idc, call.sn), call)
+
+    async def _write_progress(self, machine: tuple[str, str], calls: Sequence[ProgressCall]) -> list[Task | Exception]:
+        """Write what several callers tell of one machine; a call that may not be leaves the others as they are."""
+        outcomes: list[Task | Exception] = []
 
         def rule(seen: tuple[KeyValue | None, ...]) -> list[Write]:
-            nonlocal made
             before = decoded(seen[0], Task)
             if before is None:
-                raise _no_task(idc, call.sn)
-            made, spilled = _with_call(before, call, self)
-            return [*task_writes(before, made), *chunk_writes(before, made, spilled)]
+                raise _no_task(*machine)
+            outcomes.clear()
+            task, chunks = before, []
+            for call in calls:
+                try:
+                    after, spilled = _with_call(task, call, self)
+                except OpsError as error:
+                    outcomes.append(error)
+                    continue
+                chunks += chunk_writes(task, after, spilled)
+                outcomes.append(after)
+                task = after
+            return [*task_writes(before, task), *chunks]
 
-        await self.write((keys.task,), rule)
-        if made is None:
-            raise RuntimeError("the store asked no rule")
-        return made
+        await self.write((MachineKeys(*machine).task,), rule)
+        return outcomes
 
     async def complete(self, idc: str, call: CompleteCall) -> Task:
         """Close a step."""
@@ -215,6 +237,11 @@ class AgentBook(TaskBook):
             return [*writes, DeleteRequest(keys.lease)]
 
         await self.write((keys.task, keys.meta, keys.unmatched, keys.lease), rule, may_repeat=True)
+
+
+def _weight(call: ProgressCall) -> int:
+    """Return about how many bytes a call adds to a transaction: what spills, and two operations of at most 128."""
+    return LEAST_WEIGHT + sum(min(len(line), rules.LINE_BYTES) for line in call.lines)
 
 
 def _with_call(task: Task, call: ProgressCall, book: TaskBook) -> tuple[Task, tuple[str, ...]]:
