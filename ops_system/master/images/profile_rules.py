@@ -9,6 +9,7 @@ import msgspec
 
 from ops_system.master.images.rules import MAX_NOTE_CHARS, NAME_WORDS, refuse
 from ops_system.model.catalogue import WITHOUT_SYSTEM, check_method, find_release
+from ops_system.model.layout_checks import layout_problems, network_problems
 from ops_system.model.layouts import DiskLayout, NetworkConfig
 from ops_system.model.packages import NAME
 from ops_system.model.tasks import InstallMethod
@@ -114,6 +115,7 @@ def check_profile(profile: NewProfile) -> NewProfile:
     problems += [f"$.ssh_keys[{place}]: no OpenSSH public key" for place in _unfit(_KEY, profile.ssh_keys)]
     problems += [f"$.values: {name!r} is no name" for name in profile.values if not _VALUE_NAME.fullmatch(name)]
     problems += _bounds(profile)
+    problems += place_problems(profile.disk_layout, profile.network)
     problems += [f"$.template: {words}: whoever is on the boot network reads it (P11)" for words in secrets_in(profile)]
     if profile.method not in WITHOUT_SYSTEM and not profile.os_type:
         problems.append("$.os_type: which system does it install?")
@@ -124,6 +126,12 @@ def check_profile(profile: NewProfile) -> NewProfile:
     check_method(release, profile.method)
     version = release.os_version or profile.os_version
     return msgspec.structs.replace(profile, os_type=release.os_type, os_version=version)
+
+
+def place_problems(layout: DiskLayout | None, network: NetworkConfig | None) -> list[str]:
+    """Return what is wrong with how disks and network are to look."""
+    found = [*(layout_problems(layout) if layout else ()), *(network_problems(network) if network else ())]
+    return [f"$.{problem}" for problem in found]
 
 
 def secrets_in(profile: NewProfile) -> list[str]:

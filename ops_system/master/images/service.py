@@ -3,9 +3,9 @@
 import msgspec
 
 from ops_system.master.images.library import Images
-from ops_system.master.images.profile_rules import NewProfile
+from ops_system.master.images.profile_rules import NewProfile, place_problems
 from ops_system.master.images.profiles import Profiles, template_of
-from ops_system.master.images.rules import Image, check_layout_fits, fitting, newest
+from ops_system.master.images.rules import Image, check_layout_fits, fitting, newest, refuse
 from ops_system.master.images.shelf import Shelf
 from ops_system.model.catalogue import (
     TEMPLATE_KINDS,
@@ -43,9 +43,10 @@ class Catalogue:
 
         Where nobody chose a way it is the newest image of the release; without one, debootstrap.
         An image that is not there yet is left out (`catalogue.missing_of` names it; `complete` looks again): a task may
-        be planned before its image is uploaded, and not be approved. Raises Invalid for a system, method or layout that
-        cannot be, NotFound for a profile, Forbidden for an image whose signature is not trusted.
+        be planned before its image is uploaded, and not be approved. Raises Invalid for a system, method, layout or
+        network that cannot be, NotFound for a profile, Forbidden for an image whose signature is not trusted.
         """
+        refuse(place_problems(disk_layout, network))
         plan = await self._profile(profile)
         chosen = method or (plan.method if profile else None)
         if chosen in WITHOUT_SYSTEM and not os_type:

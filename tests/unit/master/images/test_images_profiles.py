@@ -10,7 +10,7 @@ from ops_system.master.images.shelf import KEPT_VERSIONS
 from ops_system.master.web.route import ListQuery
 from ops_system.model.catalogue import missing_of
 from ops_system.model.errors import Conflict, Invalid, NotFound
-from ops_system.model.layouts import DiskLayout, Interface, NetworkConfig
+from ops_system.model.layouts import DiskLayout, Interface, NetworkConfig, Partition
 from ops_system.model.machines import DiskInfo, Hardware, Machine
 from ops_system.provision.keys import MachineKeys
 from tests.fakes.catalogue import a_tar, open_catalogue, packed
@@ -89,6 +89,10 @@ async def test_nobody_overwrites_what_they_have_not_seen(desk):
         ({"ssh_keys": ("-----BEGIN OPENSSH PRIVATE KEY-----",)}, r"ssh_keys\[0\]"),
         ({"ssh_keys": (f"{KEY}\nroot",)}, r"ssh_keys\[0\]"),
         ({"values": {"bad-name": "x"}}, "no name"),
+        ({"disk_layout": DiskLayout(kind="plain")}, "name at least the one of /"),
+        ({"disk_layout": DiskLayout(disks=0)}, r"\$\.disk_layout\.disks"),
+        ({"network": NetworkConfig("a b")}, "no host name"),
+        ({"network": NetworkConfig(dns=("x",))}, "no address"),
         ({"kernel_args": "quiet\nroot=x"}, "one line"),
         ({"template": "{% if %}"}, "line 1"),
         ({"template": "a\n{{ owner }}"}, "line 2: nothing fills 'owner'"),
@@ -217,9 +221,18 @@ async def test_other_systems_are_named_by_a_profile(desk):
 
 async def test_a_tree_wants_another_layout_than_a_disk(desk):
     await desk.upload(packed(a_tar(), "tar.gz"), format="tar.gz")
-    assert (await desk.catalogue.resolve("Debian", "12", disk_layout=DiskLayout(kind="plain"))).image is not None
+    plain = DiskLayout(kind="plain", partitions=(Partition("root", "rest", "ext4", "/"),))
+    assert (await desk.catalogue.resolve("Debian", "12", disk_layout=plain)).image is not None
     with pytest.raises(Invalid, match="kind plain"):
         await desk.catalogue.resolve("Debian", "12", disk_layout=DiskLayout(kind="image"))
+
+
+async def test_disks_and_networks_that_cannot_be_are_refused(desk):
+    with pytest.raises(Invalid, match="an image is written to one disk"):
+        await desk.catalogue.resolve("Debian", "12", disk_layout=DiskLayout(disks=2))
+    network = NetworkConfig("", (Interface("52:54:00:00:00:01", "10.0.0.5"),))
+    with pytest.raises(Invalid, match="no address with its prefix"):
+        await desk.catalogue.resolve("Debian", "12", network=network)
 
 
 async def test_tests_of_hardware_need_no_system(desk):
