@@ -11,7 +11,7 @@ from ops_system.installer.region import Region
 from ops_system.model.errors import Unavailable
 
 _log = logging.getLogger(__name__)
-PIECE_BYTES = 512 * 1024
+PIECE_BYTES = 256 * 1024
 TIMEOUT_S = 30.0
 PATIENCE_S = 300.0  # without one further byte
 _RETRY_S = 1.0

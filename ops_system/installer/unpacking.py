@@ -16,7 +16,7 @@ from typing import Self
 from ops_system.installer.guard import Halt
 from ops_system.service.surroundings import clean_environment
 
-PIPE_BYTES = 1024 * 1024
+PIPE_BYTES = 256 * 1024
 _PROGRAMS = {"gz": ("gzip", "-dc"), "zst": ("zstd", "-dcq", "--long=31")}
 
 
