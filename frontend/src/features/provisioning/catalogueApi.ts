@@ -19,7 +19,7 @@ export const listReleases = (): Promise<Page<Release>> => http.get('/os-catalogu
 
 export const listImages = (query: Query): Promise<Page<Image>> => http.get('/images', query)
 export const removeImage = (image: Named): Promise<unknown> => http.delete(pathOf(image))
-export const contentUrl = (image: Named): string => urlOf(`${pathOf(image)}/content`)
+export const contentUrl = (image: Named): string => urlOf(`${pathOf(image)}/download`)
 export const beginUpload = (sizeBytes: number): Promise<PartialUpload> =>
   http.post('/uploads', { size_bytes: sizeBytes })
 export const readUpload = (id: string): Promise<PartialUpload> => http.get(`/uploads/${id}`)
