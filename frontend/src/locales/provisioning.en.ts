@@ -182,7 +182,7 @@ export default {
   line: 'Line {number}',
   lineNumber: 'Line',
   log: 'Log',
-  lost: '{count} disks of {sn} with {size} are erased. This cannot be taken back.',
+  lost: 'Disks of {sn} that are erased: {count} ({size}). This cannot be taken back.',
   mac: 'MAC address',
   machine: 'Machine',
   machinesHint: 'Serial number, MAC address or model',
