@@ -27,7 +27,7 @@ CONSOLE := ops_system/master/console/index.html
 FRONTEND_SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 
-.PHONY: help install run run-etcd run-regional run-agent stop test test-long test-wine check format lint types imports fast-tests frontend-check build initramfs audit bench api-docs clean
+.PHONY: help install run demo run-etcd run-regional run-agent stop test test-long test-wine check format lint types imports fast-tests frontend-check build initramfs audit bench api-docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,10 @@ install: $(STAMPS)/runtime $(CONSOLE) ## .venv with the console scripts, the con
 # --- run -----------------------------------------------------------------------------------------------------------
 run: install ## a console with one online node on this machine; Ctrl-C stops both, deployed services go on
 	@exec $(BIN)/python packaging/run_local.py --data $(DATA) --port $(PORT) --tls-port $(TLS_PORT) --worker-port $(WORKER_PORT) --etcd "$(ETCD)"
+
+demo: DATA = demo
+demo: install ## what make run gives, with services, 40 simulated nodes and a data centre of simulated machines, in demo/
+	@exec $(BIN)/python packaging/run_demo.py --data $(DATA) --port $(PORT) --tls-port $(TLS_PORT) --worker-port $(WORKER_PORT)
 
 run-etcd: $(STAMPS)/runtime ## an etcd for installations on this machine; make run ETCD=http://127.0.0.1:2379 uses it
 	@exec $(BIN)/python packaging/run_etcd.py --data $(DATA)
