@@ -47,6 +47,7 @@ class FakeRegion:
         self.refuse_lease = ""
         self.refuse_begin: dict[str, OpsError] = {}
         self.away_for = 0  # so many calls are dropped without an answer
+        self.ranges: list[str] = []  # the Range of every download
         self.break_files_at: list[int] = []  # a download breaks off after so many bytes, once each
         self.slow_file = 0.0  # seconds between two pieces of a file
         self.task_mac = ""
@@ -165,6 +166,7 @@ def serving(region: FakeRegion) -> Iterator[FakeRegion]:
 
         def _send_file(self, content: bytes) -> None:
             wanted = self.headers.get("Range", "")
+            region.ranges.append(wanted)
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
             self.send_response(206 if wanted else 200)
             self.send_header("Content-Length", str(len(content) - start))

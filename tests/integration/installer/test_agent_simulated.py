@@ -156,6 +156,7 @@ def test_a_broken_download_goes_on_where_it_broke(region, tmp_path):
     machine.run_to_end()
     assert machine.disk.read_bytes()[: len(CONTENT)] == CONTENT
     assert region.break_files_at == []
+    assert region.ranges == ["", f"bytes={3 * MIB + 17}-", f"bytes={11 * MIB}-"]
 
 
 @pytest.mark.parametrize("field", ["sha256", "content_sha256"])
