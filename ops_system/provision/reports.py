@@ -13,7 +13,6 @@ from ops_system.provision.rules import AGENT_SILENT, move, open_intent
 
 _S = TaskStatus
 MAX_DISKS, MAX_NICS = 256, 64
-INVENTORY_CHANGED = "inventory_changed"
 
 
 def after_report(
@@ -87,7 +86,7 @@ def _task_after(task: Task, machine: Machine, report: Report, at: datetime, *, i
 def _approved_after(task: Task, machine: Machine, at: datetime, *, is_new_boot: bool) -> Task:
     if _is_changed(task, machine):
         words = "the machine reports other hardware than was approved"
-        reason = Reason(INVENTORY_CHANGED, words)
+        reason = Reason("inventory_changed", words)
         return move(task, _S.PENDING_APPROVAL, by=f"agent:{task.sn}", at=at, reason=reason)
     return _without_sealed(task) if is_new_boot else task
 
@@ -100,7 +99,7 @@ def _installing_after(task: Task, machine: Machine, at: datetime, *, is_new_boot
     elif task.intents:
         reason = Reason("written", f"the machine booted again after {task.intents[-1].step}; disks were written")
     elif _is_changed(task, machine):
-        reason = Reason(INVENTORY_CHANGED, "the machine reports other hardware than was approved")
+        reason = Reason("inventory_changed", "the machine reports other hardware than was approved")
     else:
         return _without_sealed(task)
     return move(task, _S.NEEDS_OPERATOR, by=f"agent:{task.sn}", at=at, reason=reason)

@@ -293,7 +293,7 @@ def agent_gone(task: Task, at: datetime) -> Task:
     waits = task.status in {_S.PENDING_APPROVAL, _S.APPROVED, _S.INSTALLING}
     if not waits or (task.reason and task.reason.code == AGENT_SILENT):
         return task
-    return replace(task, reason=Reason(AGENT_SILENT, "the agent is not heard any more"), updated_at=at)
+    return replace(task, reason=Reason("agent_silent", "the agent is not heard any more"), updated_at=at)
 
 
 def quarantine(task: Task, at: datetime) -> Task:

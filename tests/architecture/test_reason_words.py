@@ -27,6 +27,7 @@ COMPUTED = {
     "master/updates/service.py",  # the code of an error
     "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal
     "master/upgrades/service.py",  # the code of an error, or the reason in it
+    "provision/rules.py",  # a deadline, or what the agent says at its end
     "processes/adopt.py",  # `_WORDS`, and the three differences
     "worker/instances.py",  # a full disk, or a broken one
     "worker/fetch.py",  # `_failed(code, …)`, whose callers are read as well
@@ -49,6 +50,8 @@ FURTHER = {
     *{"node_not_ready", "wrong_os", "wrong_arch", "no_package"},
     *{"damaged", "newer", "not_a_backup", "needs_passphrase", "wrong_passphrase", "needs_keys", "backup_busy", "scope"},
     *{"bmc_identity", "bmc_credentials", "bmc_certificate", "bmc_unable", "bmc_answer", "power_manual", "power_busy"},
+    *{f"deadline_{status}" for status in ("pending", "booting", "pending_approval", "installing")},
+    *{f"agent_{status}" for status in ("failed", "cancelled", "needs_operator")},
     *{"owner_gone", "unknown_kind", "nothing_to_restart"},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
     *{
