@@ -24,6 +24,7 @@ _TYPES = {
     "raid": "A19D880F-05FC-4D3B-A006-743F0F84911E",
     "lvm": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
 }
+_CALM_RESYNC = "echo 1000 >/proc/sys/dev/raid/speed_limit_max"  # KiB/s, md(4): the new system goes on with it
 _GAP_MIB = 2  # before the first partition and behind the last
 LVM_OPTIONS = ("--config", "activation { udev_sync=0 udev_rules=0 } backup { backup=0 archive=0 }")
 """There is no udev in the agent's RAM: LVM makes its device nodes itself."""
@@ -163,6 +164,8 @@ def _raid_commands(
     layout: DiskLayout, parts: tuple[Partition, ...], devices: tuple[str, ...], task_id: str
 ) -> Iterator[Command]:
     numbers = {part.name: number for number, part in enumerate(parts, 1)}
+    if layout.raid:
+        yield Command(("sh", "-c", _CALM_RESYNC), fine=(0, 1, 2))
     for array in layout.raid:
         members = [partition_device(device, numbers[array.partition]) for device in devices]
         yield Command(

@@ -55,8 +55,8 @@ def test_raid_and_lvm_on_two_disks_with_bios():
         "check-disks", "wipe", "partition", "raid", "volumes", "format", "mount", "tree", "files", "bootloader",
         "enrol", "close-system",
     ]  # fmt: skip
-    assert made["raid"][0].endswith("/dev/sda3 /dev/nvme0n1p3")
-    assert "--level=1 --raid-devices=2 --metadata=1.2" in made["raid"][0]
+    assert made["raid"][-1].endswith("/dev/sda3 /dev/nvme0n1p3")
+    assert "--level=1 --raid-devices=2 --metadata=1.2" in made["raid"][-1]
     assert made["volumes"][-1].endswith("--name data --extents 100%FREE vg")
     assert [line.split()[-1] for line in made["format"]] == [
         "/dev/sda2", "/dev/nvme0n1p2", "/dev/vg/root", "/dev/vg/data",
