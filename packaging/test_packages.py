@@ -55,6 +55,7 @@ BENCH_PACKAGES = {
     "runsvdir": "runit",
     "supervisord": "supervisor",
     "prometheus-node-exporter": "prometheus-node-exporter",
+    "atftpd": "atftpd",
 }
 FONT_PACKAGE = "fonts-noto-cjk"
 FONT_FILE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"

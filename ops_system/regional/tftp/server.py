@@ -1,7 +1,6 @@
 """The TFTP server on its wire: one port for requests, a socket and a task for each transfer. Run by a region's app."""
 
 import asyncio
-import errno
 import logging
 import socket
 from collections import Counter, deque
@@ -14,14 +13,11 @@ from pathlib import Path
 import msgspec
 
 from ops_system.regional.sockets import Datagram, check_interface, check_platform, open_udp, receive
+from ops_system.regional.tftp.exchange import Exchange
 from ops_system.regional.tftp.packet import (
-    Ack,
-    Data,
     Error,
     ErrorCode,
     MalformedPacketError,
-    OptionAck,
-    Packet,
     Request,
     pack,
     parse,
@@ -215,23 +211,10 @@ class TftpServer:
         try:
             source = running.source = await self._open(running.request)
         except RefusedError as refused:
-            await _put(wire, refused.packet)
+            await asyncio.get_running_loop().sock_sendall(wire, pack(refused.packet))
             return "refused"
-        sender = running.sender = Sender(source.size_bytes, negotiate(running.request, source.size_bytes))
-        due = sender.due()
-        while not sender.is_done:
-            if not due:
-                return "silent"
-            try:
-                await _put_blocks(wire, source, sender, due)
-            except RefusedError as refused:
-                await _put(wire, refused.packet)
-                return "failed"
-            heard = await _hear(wire, sender)
-            if heard is None:
-                return "aborted"
-            due = heard
-        return "sent"
+        running.sender = Sender(source.size_bytes, negotiate(running.request, source.size_bytes))
+        return await Exchange(wire, source, running.sender).run()
 
     async def _open(self, request: Request) -> Source:
         """Return the bytes asked for. Raises RefusedError with what the client is told."""
@@ -263,58 +246,9 @@ async def _as_text(source: Source) -> Source:
     try:
         if source.size_bytes > LARGEST_TEXT_BYTES:
             raise RefusedError(ErrorCode.UNDEFINED, "too large for mode netascii: use octet")
-        return MemorySource(to_netascii(await source.read(0, source.size_bytes)))
+        await source.fill(0, source.size_bytes)
+        return MemorySource(to_netascii(source.peek(0, source.size_bytes) or b""))
     except OSError as error:
         raise RefusedError(ErrorCode.UNDEFINED, "this boot file cannot be read") from error
     finally:
         source.close()
-
-
-async def _put(wire: socket.socket, packet: Packet) -> None:
-    await asyncio.get_running_loop().sock_sendall(wire, pack(packet))
-
-
-async def _put_blocks(wire: socket.socket, source: Source, sender: Sender, due: range) -> None:
-    """Send blocks. A full queue of the card is a loss like any other: the rest comes when it is missed."""
-    try:
-        for number in due:
-            if number == 0:
-                await _put(wire, OptionAck(sender.terms.said))
-            else:
-                await _put(wire, Data(number, await _read(source, sender, number)))
-    except OSError as error:
-        if error.errno != errno.ENOBUFS:
-            raise
-
-
-async def _read(source: Source, sender: Sender, number: int) -> bytes:
-    try:
-        return await source.read(*sender.place_of(number))
-    except OSError as error:
-        _log.warning("TFTP: %s", error)
-        raise RefusedError(ErrorCode.UNDEFINED, "this boot file cannot be read any more") from error
-
-
-async def _hear(wire: socket.socket, sender: Sender) -> range | None:
-    """Wait for what makes blocks due and return them: empty when all is done or nothing comes; None: client aborted."""
-    loop = asyncio.get_running_loop()
-    began_s = loop.time()
-    try:
-        async with asyncio.timeout(sender.wait_s):
-            while True:
-                packet = _parsed(await loop.sock_recv(wire, READ_BYTES))
-                if isinstance(packet, Error):
-                    return None
-                if isinstance(packet, Ack):
-                    due = sender.hear_ack(packet.number, loop.time() - began_s)
-                    if due or sender.is_done:
-                        return due
-    except TimeoutError:
-        return sender.hear_nothing()
-
-
-def _parsed(data: bytes) -> Packet | None:
-    try:
-        return parse(data)
-    except MalformedPacketError:
-        return None

@@ -11,12 +11,15 @@ LARGEST_TEXT_BYTES = 8 * 1024 * 1024  # in mode netascii, which changes the leng
 
 
 class Source(Protocol):
-    """Bytes of a known length."""
+    """Bytes of a known length. A piece is `length` bytes, fewer at the end."""
 
     size_bytes: int
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes, fewer only at the end. Raises OSError."""
+    def peek(self, offset: int, length: int) -> bytes | None:
+        """Return a piece that is in memory; None: `fill` first."""
+
+    async def fill(self, offset: int, length: int) -> None:
+        """Bring a piece, and what follows it, into memory. Raises OSError."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -29,9 +32,12 @@ class MemorySource:
         self._content = content
         self.size_bytes = len(content)
 
-    async def read(self, offset: int, length: int) -> bytes:
+    def peek(self, offset: int, length: int) -> bytes:
         """Return a piece."""
         return self._content[offset : offset + length]
+
+    async def fill(self, offset: int, length: int) -> None:
+        """Everything is there."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -49,16 +55,18 @@ class FileSource:
         self.size_bytes = status.st_size
         self._ahead, self._ahead_from = b"", 0
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """Return a piece. Raises OSError, also when the file was cut short."""
+    def peek(self, offset: int, length: int) -> bytes | None:
+        """Return a piece that was read ahead."""
         length = min(length, self.size_bytes - offset)
-        if not self._ahead_from <= offset <= offset + length <= self._ahead_from + len(self._ahead):
-            self._ahead = await asyncio.to_thread(os.pread, self._file, max(_AHEAD_BYTES, length), offset)
-            self._ahead_from = offset
-        piece = self._ahead[offset - self._ahead_from :][:length]
-        if len(piece) < length:
+        place = offset - self._ahead_from
+        return self._ahead[place : place + length] if 0 <= place <= len(self._ahead) - length else None
+
+    async def fill(self, offset: int, length: int) -> None:
+        """Read ahead from `offset`. Raises OSError, also when the file was cut short."""
+        self._ahead = await asyncio.to_thread(os.pread, self._file, max(_AHEAD_BYTES, length), offset)
+        self._ahead_from = offset
+        if len(self._ahead) < min(length, self.size_bytes - offset):
             raise OSError("the file was cut short while it was sent")
-        return piece
 
     def close(self) -> None:
         """Close the file."""
