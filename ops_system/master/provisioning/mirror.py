@@ -13,10 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from ops_system.kv.base import Event, KeyValue, Store
+from ops_system.kv.errors import StoreError
 from ops_system.kv.follow import Listed, follow
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.provisioning.rules import machine_view
 from ops_system.master.provisioning.shapes import ApprovalRule, TaskRow
+from ops_system.model.errors import Unavailable
 from ops_system.model.machines import Machine
 from ops_system.model.tasks import Server, TaskStatus
 from ops_system.provision.keys import EVERYTHING, RULES, Place, logs_of, place_of
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 Key = tuple[str, str]
 """Data centre and serial number."""
 REACH_WITHIN_S = 2.0
+REFUSED_PAUSE_S = 5.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -75,7 +78,15 @@ class Mirror:
         self._known: dict[bytes, int] = {}
 
     async def run(self) -> None:
-        """Follow the store for ever."""
+        """Follow the store for ever; a store that refuses (its password was changed) is asked again."""
+        while True:
+            try:
+                await self._follow()
+            except StoreError as error:
+                _log.error("the store of installations refuses to be read: %s", error.message)
+                await asyncio.sleep(REFUSED_PAUSE_S)
+
+    async def _follow(self) -> None:
         async with contextlib.aclosing(follow(self._store, EVERYTHING, skip=logs_of)) as steps:
             async for step in steps:
                 if isinstance(step, Listed):
@@ -88,16 +99,18 @@ class Mirror:
                 self._moved = asyncio.Event()
 
     async def reach(self, revision: int) -> None:
-        """Return when everything up to a revision is seen, or when the store is late: lists then show what is known."""
+        """Return when everything up to a revision is seen, or when the store is late: lists then show what is known.
+
+        Raises Unavailable as long as the store was never read: nothing is no answer then.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REACH_WITHIN_S):
-                while self.revision < revision:
+                while self.revision < max(revision, 1):
                     await self._moved.wait()
-
-    @property
-    def is_listed(self) -> bool:
-        """Whether the store was read at least once."""
-        return self.revision > 0
+        if not self.revision:
+            raise Unavailable(
+                "the store of installations has not been read yet; try again", retry_after_s=REACH_WITHIN_S
+            )
 
     def idcs(self) -> list[str]:
         """Return every data centre that has, or had, a task, a machine, a client or settings."""
