@@ -1,5 +1,6 @@
 """etcd's v3 JSON as a client sees it: requests are written, answers are read. Pure."""
 
+import functools
 from binascii import b2a_base64
 from collections.abc import Callable
 from enum import Enum
@@ -45,11 +46,17 @@ def _text(value: Any) -> Any:
 def words_of(request: msgspec.Struct) -> dict[str, Any]:
     """Return a request as JSON values, fields at their defaults left out."""
     made = {}
-    for field in msgspec.structs.fields(request):
-        value = getattr(request, field.name)
-        if value != field.default:
-            made[field.encode_name] = [_op_words(op) for op in value] if field.name in _BRANCHES else _text(value)
+    for name, word, default in _fields_of(type(request)):
+        value = getattr(request, name)
+        if value != default:
+            made[word] = [_op_words(op) for op in value] if name in _BRANCHES else _text(value)
     return made
+
+
+@functools.cache
+def _fields_of(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Return name, word and default of each field: msgspec would look at the annotations anew each time."""
+    return tuple([(field.name, field.encode_name, field.default) for field in msgspec.structs.fields(kind)])
 
 
 _BRANCHES = frozenset({"success", "failure"})
