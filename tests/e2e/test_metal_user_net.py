@@ -21,7 +21,7 @@ def site(tmp_path_factory):
 
 def test_metal_becomes_a_node_that_serves(site, tmp_path):
     port = free_port()
-    disks = (Disk("DISK1"), Disk("KEEP", 64))
+    disks = (Disk("DISK1"), Disk("KEEP", 64, boots=False))
     with Metal(tmp_path, "SN-USER-1", cable=site.cable((port, SERVICE_PORT)), disks=disks) as metal:
         site.order(metal, network={"hostname": "metal-1"})
         metal.power_on()

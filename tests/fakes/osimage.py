@@ -40,6 +40,8 @@ INITRAMFS = {"etc/tiny-initramfs/tiny-initramfs.conf": "AUTO_MODULES=no\nINCLUDE
 FILES = {
     "etc/fstab": f"UUID={ROOT_UUID} / ext4 rw,noatime 0 1\n",
     "etc/hostname": "image\n",
+    # What the system says is seen by who looks at the serial port.
+    "etc/systemd/journald.conf.d/console.conf": "[Journal]\nForwardToConsole=yes\nTTYPath=/dev/ttyS0\nStorage=volatile\n",
     "etc/systemd/network/20-wired.network": "[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n",
     "boot/grub/grub.cfg": (
         f"linux /vmlinuz root=UUID={ROOT_UUID} ro console=ttyS0 quiet\ninitrd /initrd.img\necho booting from disk\nboot\n"

@@ -66,6 +66,7 @@ class Disk(NamedTuple):
 
     serial: str
     size_mib: int = 1024
+    boots: bool = True  # whether the firmware looks at it; the operating system sees the disks in the order given
 
 
 class Console:
@@ -116,6 +117,7 @@ class Metal:
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, sn))
         self.mac = mac
         self.disks = {disk.serial: self.folder / f"{disk.serial}.raw" for disk in disks}
+        self._boots = [disk.serial for disk in disks if disk.boots]
         self.console = Console(self.folder / "console.log")
         self._cable, self._firmware, self._memory_mib = cable, firmware, memory_mib
         self._process: subprocess.Popen[bytes] | None = None
@@ -180,9 +182,10 @@ class Metal:
         yield from ("-netdev", self._cable.words(), "-object", "rng-random,id=rng,filename=/dev/urandom")
         yield from ("-device", "virtio-rng-pci,rng=rng")
         yield from ("-device", f"virtio-net-pci,netdev=n0,mac={self.mac},bootindex={boot[0]}")
-        for number, (serial, path) in enumerate(self.disks.items()):
+        for serial, path in self.disks.items():
+            place = f",bootindex={boot[1] + self._boots.index(serial)}" if serial in self._boots else ""
             yield from ("-drive", f"file={path},if=none,id={serial},format=raw,discard=unmap")
-            yield from ("-device", f"virtio-blk-pci,drive={serial},serial={serial},bootindex={boot[1] + number}")
+            yield from ("-device", f"virtio-blk-pci,drive={serial},serial={serial}{place}")
         if self._firmware == "uefi":
             yield from ("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}")
             yield from ("-drive", f"if=pflash,format=raw,unit=1,file={self.folder / 'vars.fd'}")

@@ -102,17 +102,7 @@ class Site(Fleet):
             return ["--store", self.url, "--listen", "127.0.0.1", "--api-url", told]
         own, ca_file = self._lab.network, self.data / "ca" / "ca.pem"
         words = ["--store", self.public_url, "--ca-file", str(ca_file), "--interface", self._lab.interface]
-        return [
-            *words,
-            "--dhcp",
-            "full",
-            "--tftp",
-            "on",
-            "--pool",
-            f"{own}.100-{own}.199",
-            "--netmask",
-            "255.255.255.0",
-        ]
+        return [*words, "--dhcp", "full", "--tftp", "on", "--pool", f"{own}.100-{own}.199"]
 
     def cable(self, *forwards: tuple[int, int]) -> UserNet:
         """Return a user-mode network whose machines boot from this region."""
@@ -147,7 +137,7 @@ class Site(Fleet):
         machine = self.get(f"/machines/{self.idc}/{metal.sn}")
         return self.act(metal, "approve", disks=list(disks), inventory_hash=machine["inventory_hash"])
 
-    def wait_status(self, metal: Metal, *statuses: str, within_s: float = 120.0) -> dict[str, Any]:
+    def wait_status(self, metal: Metal, *statuses: str, within_s: float = 180.0) -> dict[str, Any]:
         """Wait until a task has one of `statuses`; return it."""
         try:
             return dict(until(lambda: self._task_in(metal, statuses), f"{metal.sn} is {statuses}", within_s))
@@ -161,7 +151,7 @@ class Site(Fleet):
         task = self.task(metal)
         return task if task["status"] in statuses else None
 
-    def wait_home(self, metal: Metal, within_s: float = 120.0) -> dict[str, Any]:
+    def wait_home(self, metal: Metal, within_s: float = 240.0) -> dict[str, Any]:
         """Wait until the installed system is an online node, the one its task names; return the node."""
 
         def node() -> dict[str, Any] | None:
