@@ -42,6 +42,8 @@ PACKAGES = {
     "/usr/lib/ipxe/qemu/pxe-virtio.rom": "ipxe-qemu",
     "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
     "cpio": "cpio",
+    "sfdisk": "fdisk",
+    "curl": "curl",
     "zstd": "zstd",
     "sgdisk": "gdisk",
     "mcopy": "mtools",
