@@ -119,7 +119,7 @@ class RegionalApp:
             "lead": lambda: self.lead.run(duties),
             "watcher": self.watcher.run,
             "replay": self.desk.run,
-            "progress": self.desk.together.run,
+            "progress": self.desk.batches.run,
             "images": self.cache.run,
             "prefetch": self._prefetch,
             **self.netboot.parts(),

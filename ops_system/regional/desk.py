@@ -36,7 +36,7 @@ from ops_system.regional.fenced import NOT_ACTIVE, not_active
 from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
-from ops_system.regional.progress import Together, applied
+from ops_system.regional.progress import ProgressBatches, applied
 from ops_system.regional.sessions import Sessions, make_token
 from ops_system.runtime.clock import Clock
 
@@ -63,7 +63,7 @@ class Desk:
         self.book = AgentBook(stores.fenced, clock)
         self.mirror, self.journal = mirror, journal
         self.sessions = Sessions(idc, mirror, clock)
-        self.together = Together(stores.fenced, mirror, clock, lambda call: self.book.progress(idc, call))
+        self.batches = ProgressBatches(stores.fenced, mirror, clock, lambda call: self.book.progress(idc, call))
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_entries = asyncio.Event()
         self._epoch = 0
@@ -166,7 +166,7 @@ class Desk:
 
     async def progress(self, call: ProgressCall) -> None:
         """Keep how far a step is."""
-        await self._do(call, lambda: self.together.tell(call))
+        await self._do(call, lambda: self.batches.tell(call))
 
     async def complete(self, call: CompleteCall) -> None:
         """Close a step."""

@@ -54,7 +54,7 @@ class _Change(NamedTuple):
     writes: list[Write]
 
 
-class Together:
+class ProgressBatches:
     """Takes updates and tells the store. `alone` does one by itself, by the task as it stands in the store."""
 
     def __init__(

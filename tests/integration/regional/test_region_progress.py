@@ -15,7 +15,7 @@ from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import machines_prefix, region_key
 from ops_system.regional.fenced import Fenced
 from ops_system.regional.mirror import Mirror
-from ops_system.regional.progress import Together
+from ops_system.regional.progress import ProgressBatches
 from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.tasks import running
 from tests.fakes.provision import a_task
@@ -49,7 +49,7 @@ async def mirror(store, book):
 
 @pytest.fixture
 async def together(store, book, mirror):
-    together = Together(store, mirror, SystemClock(), lambda call: book.progress(IDC, call))
+    together = ProgressBatches(store, mirror, SystemClock(), lambda call: book.progress(IDC, call))
     async with running(together.run(), "progress"):
         yield together
 
@@ -93,7 +93,7 @@ async def test_a_stale_fence_is_refused_alone(book, together):
 
 async def test_who_does_not_lead_any_more_writes_nothing(store, book, mirror):
     fenced = Fenced(store, region_key(IDC, "active"), lambda: b"mine")
-    together = Together(
+    together = ProgressBatches(
         fenced, mirror, SystemClock(), lambda call: AgentBook(fenced, SystemClock()).progress(IDC, call)
     )
     before = (await store.range(RangeRequest(machines_prefix(IDC)))).revision
