@@ -5,6 +5,7 @@ A region that is away is waited for; lines beyond `MAX_KEPT` are dropped, oldest
 
 import logging
 import threading
+import time
 from collections import deque
 from typing import Self
 
@@ -17,6 +18,7 @@ from ops_system.protocol.agent import MAX_LOG_LINES, Done, ProgressCall
 _log = logging.getLogger(__name__)
 MAX_KEPT = 5_000
 INTERVAL_S = 1.0
+ALIVE_S = 60.0  # a step that says nothing is said again so often: silence is taken for a hang
 _LINE_CHARS = 2_000
 
 
@@ -26,7 +28,7 @@ class Reporter:
     def __init__(self, region: Region, sn: str, task_id: str, fence: int, *, interval_s: float = INTERVAL_S) -> None:
         self._region, self._interval_s = region, interval_s
         self._last = ProgressCall(sn, task_id, "begin", 0.0, fence=fence)
-        self._is_new = False
+        self._is_new, self._said_at_s = False, time.monotonic()
         self._lock = threading.Lock()
         self._lines: deque[str] = deque()
         self._dropped = 0
@@ -76,6 +78,8 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._ended.wait(self._interval_s):
+            if time.monotonic() - self._said_at_s > ALIVE_S:
+                self._is_new = True
             self.flush()
         self.flush()
 
@@ -87,7 +91,7 @@ class Reporter:
             if self._dropped:
                 lines.insert(0, f"… {self._dropped} lines were not sent in time")
                 self._dropped = 0
-            self._is_new = False
+            self._is_new, self._said_at_s = False, time.monotonic()
             return replace(self._last, lines=tuple(lines))
 
     def _give_back(self, call: ProgressCall) -> None:
