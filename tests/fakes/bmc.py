@@ -1,19 +1,22 @@
 """Management controllers of a machine that is somewhere else: a Redfish one over HTTP, an IPMI one over UDP.
 
 chassis = Chassis("SN1", uuid, start=vm.start, stop=vm.stop)        # start(netboot: bool), stop(): coroutine functions
-async with redfish_bmc(chassis) as url: …                           # or: async with ipmi_bmc(chassis) as address: …
+async with redfish_bmc(RedfishBmc(chassis)) as url: …               # or: async with ipmi_bmc(chassis) as address: …
+with bmc_of(metal) as settings: …                                   # for tests that are not asynchronous
 """
 
 import asyncio
 import contextlib
 import json
+import queue
 import ssl
 import sys
+import threading
 import uuid as uuids
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from aiohttp import encode_basic_auth, web
 
@@ -39,12 +42,18 @@ class Chassis:
     is_on: bool = False
     boots_network_once: bool = False
     uefi: bool | None = None  # the mode of the override, when one was named
+    look: Callable[[], bool] | None = None  # whether it runs, where it may end by itself
     log: list[str] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def has_power(self) -> bool:
+        """Whether it runs."""
+        return self.look() if self.look is not None else self.is_on
+
     async def on(self) -> None:
         """Start it; the override is used up by that."""
-        if self.is_on:
+        if self.has_power:
             return
         netboot, self.boots_network_once, self.is_on = self.boots_network_once, False, True
         self._note("netboot" if netboot else "start")
@@ -52,7 +61,7 @@ class Chassis:
 
     async def off(self) -> None:
         """Stop it at once."""
-        if self.is_on:
+        if self.has_power:
             self.is_on = False
             self._note("stop")
             await self.stop()
@@ -124,7 +133,7 @@ class RedfishBmc:
                 "SKU": None,
                 "SerialNumber": chassis.serial,
                 "UUID": chassis.uuid,
-                "PowerState": "On" if chassis.is_on else "Off",
+                "PowerState": "On" if chassis.has_power else "Off",
                 "Boot": {
                     "BootSourceOverrideEnabled": "Once" if chassis.boots_network_once else "Disabled",
                     "BootSourceOverrideTarget@Redfish.AllowableValues": self.targets,
@@ -149,7 +158,7 @@ class RedfishBmc:
         kind, chassis = (await request.json())["ResetType"], self.chassis
         if kind not in self.resets:
             return web.json_response({"error": {}}, status=400)
-        if kind == "On" and chassis.is_on:
+        if kind == "On" and chassis.has_power:
             return web.json_response({"error": {}}, status=409)  # as some do
         acts = {"On": chassis.on, "ForceOff": chassis.off}
         if not self.is_deaf:
@@ -169,6 +178,51 @@ async def redfish_bmc(bmc: RedfishBmc, *, tls: ssl.SSLContext | None = None) -> 
         yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
+
+
+class Machine(Protocol):
+    """A machine with a power switch, such as `qemu.Metal`."""
+
+    sn: str
+    uuid: str
+
+    @property
+    def is_on(self) -> bool: ...
+
+    def power_on(self, first: Literal["network", "disk"] | None = None) -> None: ...
+
+    def cut_power(self) -> None: ...
+
+
+@contextlib.contextmanager
+def bmc_of(machine: Machine) -> Iterator[dict[str, Any]]:
+    """Serve a Redfish BMC of a machine from a thread; give the body of `PUT /machines/{idc}/{sn}/bmc`.
+
+    The master must be allowed to call it: `outbound.allow` 127.0.0.1.
+    """
+
+    async def start(netboot: bool) -> None:
+        await asyncio.to_thread(machine.power_on, "network" if netboot else None)
+
+    async def stop() -> None:
+        await asyncio.to_thread(machine.cut_power)
+
+    async def serve() -> None:
+        chassis = Chassis(machine.sn, machine.uuid, start, stop, look=lambda: machine.is_on)
+        async with redfish_bmc(RedfishBmc(chassis)) as url:
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            made.put((url, lambda: loop.call_soon_threadsafe(ended.set)))
+            await ended.wait()
+
+    made: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue()
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), name=f"BMC of {machine.sn}")
+    thread.start()
+    url, end = made.get(timeout=READY_WITHIN_S)
+    try:
+        yield {"kind": "redfish", "address": url, "username": USER, "password": PASSWORD, "allow_plain_http": True}
+    finally:
+        end()
+        thread.join(READY_WITHIN_S)
 
 
 # --- IPMI -----------------------------------------------------------------------------------------------------------
@@ -205,5 +259,5 @@ async def _obey(chassis: Chassis, orders: asyncio.StreamReader, answers: asyncio
         elif order.startswith("network"):
             chassis.boots_network_once = True
             chassis.uefi = order.endswith("uefi")
-        answers.write(b"on\n" if chassis.is_on else b"off\n")
+        answers.write(b"on\n" if chassis.has_power else b"off\n")
         await answers.drain()
