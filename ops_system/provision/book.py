@@ -48,7 +48,7 @@ class TaskBook:
     async def create(self, task: Task) -> Task:
         """Store a new task; a finished one makes room. A machine that reported already waits for approval at once.
 
-        Raises Conflict while the machine has an unfinished task.
+        A quarantine of the machine ends: somebody decided about it. Raises Conflict while it has an unfinished task.
         """
         keys = MachineKeys(check_idc(task.idc), check_sn(task.sn))
         made = task
@@ -63,8 +63,10 @@ class TaskBook:
             writes = task_writes(before, made)
             if before is not None:
                 writes += log_removal(before)
-            if unmatched is not None and machine is not None:
-                writes += [DeleteRequest(keys.unmatched), PutRequest(keys.meta, encode(machine))]
+            if unmatched is not None:
+                writes.append(DeleteRequest(keys.unmatched))
+            if machine is not None and (unmatched is not None or machine.quarantined):
+                writes.append(PutRequest(keys.meta, encode(replace(machine, quarantined=""))))
             return writes
 
         await self.write((keys.task, keys.meta, keys.unmatched, keys.lease), rule)

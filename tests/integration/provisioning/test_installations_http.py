@@ -9,13 +9,18 @@ import msgspec
 import pytest
 
 from ops_system.kv.client import Client
+from ops_system.model.errors import NotAllowed
+from ops_system.model.machines import Machine
+from ops_system.model.tasks import ApproveCall, Task
 from ops_system.provision.agents import AgentBook
+from ops_system.provision.approvals import approve
+from ops_system.provision.regions import RegionSettings
 from ops_system.runtime.clock import SystemClock
 from tests.bench.sim import SimWorker
 from tests.fakes.agents import PlayedAgent
 from tests.fakes.etcd import NEEDS_ETCD, run_etcd
 from tests.fakes.master import Api, ApiError, RunningMaster, run_master
-from tests.fakes.provision import IDC, MAC, SN
+from tests.fakes.provision import IDC, MAC, SN, a_task
 
 ORDER = {"idc": IDC, "sn": SN, "mac": "00-1A-2B-3C-4D-5E", "os_type": "Debian 12", "os_version": "12"}
 TASK = f"/tasks/{IDC}/{SN}"
@@ -142,6 +147,35 @@ async def test_live_pages_hear_of_tasks_and_machines(master, api):
         await PlayedAgent(book_of(master)).report()
         seen = {(await socket.receive_json())["topic"] for _ in range(2)}
         assert seen == {f"tasks:{IDC}", f"machines:{IDC}"}
+
+
+@NEEDS_ETCD
+@pytest.mark.long
+async def test_the_limit_holds_on_an_etcd_whoever_asks(tmp_path):
+    async with run_etcd(tmp_path) as members, contextlib.AsyncExitStack() as stack:
+        books = [AgentBook(await stack.enter_async_context(Client([members[0].url])), SystemClock()) for _ in range(3)]
+        agents = [PlayedAgent(books[number % 3], f"sn-{number}", boot=f"boot-{number}") for number in range(12)]
+        for agent in agents:
+            await agent.book.create(a_task(agent.sn, at=agent.book.clock.now()))
+            await agent.report()
+            await agent.book.change_machine(IDC, agent.sn, allowed)
+        began = 0
+
+        async def begin(agent: PlayedAgent) -> None:
+            nonlocal began
+            with contextlib.suppress(NotAllowed):
+                await agent.begin(max_installs=4)
+                began += 1
+
+        async with asyncio.TaskGroup() as group:
+            for agent in agents:
+                group.create_task(begin(agent))
+        assert began == 4
+
+
+def allowed(task: Task, machine: Machine | None) -> tuple[Task, Machine | None]:
+    call, at = ApproveCall(("DISK1",)), SystemClock().now()
+    return approve(task, machine, call, RegionSettings(), by="bob", at=at), machine
 
 
 @NEEDS_ETCD

@@ -241,6 +241,17 @@ async def test_two_agents_alive_with_one_serial_are_both_quarantined(book):
     assert (await reports(book, boot="boot-3")).task.status is TaskStatus.PENDING_APPROVAL
 
 
+async def test_a_new_task_ends_a_quarantine(book):
+    await installs(book)
+    with pytest.raises(Conflict):
+        await reports(book, boot="boot-2")
+    with pytest.raises(NotAllowed):
+        await book.renew(IDC, SN, session("boot-1"))
+    await book.change(IDC, SN, lambda task: rules.ask_cancel(task, by="bob", at=book.clock.now()))
+    assert (await book.create(a_task(number=2))).status is TaskStatus.PENDING
+    assert (await reports(book, boot="boot-3")).task.status is TaskStatus.PENDING_APPROVAL
+
+
 async def test_only_the_agent_itself_renews_its_lease(book):
     task = await installs(book)
     renewed = await book.renew(IDC, SN, session("boot-1"))
