@@ -120,7 +120,8 @@ def list_services(options: argparse.Namespace) -> None:
     )
     running = [item for item in json.loads(answer.stdout)["instances"] if item["pid"]] if answer.returncode == 0 else []
     if running:
-        print("\nThese services go on (`make stop` ends them) / 下列服务继续运行（make stop 可结束）:")
+        stop_them = "make stop" if options.data == Path("data") else f"make stop DATA={options.data}"
+        print(f"\nThese services go on (`{stop_them}` ends them) / 下列服务继续运行（{stop_them} 可结束）:")
         for item in running:
             print(f"  {item['name']} {item['version']}  pid {item['pid']}  {item['instance_id']}")
 
