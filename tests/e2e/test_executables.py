@@ -17,7 +17,7 @@ from tests.fakes.fleet import Fleet, free_port, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
-NAMES = ("master", "worker", "regional-client", "pack-tool", "ops")
+NAMES = ("master", "worker", "regional-client", "install-agent", "pack-tool", "ops")
 
 
 @pytest.fixture(scope="module", autouse=True)
