@@ -10,6 +10,7 @@ from playwright.sync_api import sync_playwright
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.fakes.console import sign_in
 from tests.fakes.fleet import Fleet
+from tests.fakes.provisioning import Site
 from tests.fakes.showcase import showcase
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -17,6 +18,7 @@ SIZE = {"width": 1280, "height": 720}
 MEASURED_MS = 35_000
 SETTLED_MS = 1_500
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
+MACHINE, MAC = "R740-0417", "00:1a:2b:3c:4d:17"
 COMMANDS = ("uptime", "df -h / /tmp", "free -h")
 
 
@@ -54,12 +56,19 @@ def show_rollout(page: Any, fleet: Fleet) -> None:
     page.get_by_test_id("rollout-plan").wait_for()
 
 
+def show_approval(page: Any, fleet: Fleet) -> None:
+    """Open the approval of a machine, one disk chosen."""
+    page.goto(f"{fleet.url}/provisioning/tasks/dc1/{MACHINE}/approve")
+    page.get_by_test_id("disk-nvme0n1").locator("input").check()
+
+
 PAGES: dict[str, Callable[[Any, Fleet], None]] = {
     "overview": show_overview,
     "node": show_node,
     "terminal": show_terminal,
     "alerts": show_alerts,
     "rollout": show_rollout,
+    "approval": show_approval,
 }
 
 
@@ -82,7 +91,15 @@ def take(browser: Any, fleet: Fleet, language: str) -> None:
 
 def main() -> None:
     """Fill a fleet, let it be measured for a minute, and take the pictures."""
-    with tempfile.TemporaryDirectory() as folder, showcase(Path(folder)) as fleet, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        showcase(Path(folder)) as fleet,
+        Site(fleet, "dc1") as site,
+        sync_playwright() as playwright,
+    ):
+        site.open()
+        site.create(MACHINE, MAC)
+        site.report(MACHINE, MAC)
         playwright.selectors.set_test_id_attribute("data-test")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         browser.new_page().wait_for_timeout(MEASURED_MS)
