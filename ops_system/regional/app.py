@@ -71,7 +71,7 @@ class RegionalApp:
         self.desk = Desk(Stores(fenced, store), self.lead, self.mirror, self.journal, clock)
         self.watcher = Watcher(store, self.mirror, folder / PICTURE)
         self.watcher.on_vacancy = self.lead.vacancy.set
-        self.desk.on_fence = self.watcher.keep_soon
+        self.desk.on_step = self.watcher.keep_soon
         source = Source(config.master_url(), config.store.token.reveal())
         self.cache = ImageCache(folder / "images", config.cache.size_bytes, source, tls, config.cache.publisher_keys)
         place = Place(self.url, boot.kernel_args)

@@ -68,7 +68,7 @@ class Desk:
         self._has_entries = asyncio.Event()
         self._epoch = 0
         self.counts: dict[str, int] = {}
-        self.on_fence: Callable[[], None] = lambda: None  # an installation began: the picture on the disk wants it
+        self.on_step: Callable[[], None] = lambda: None  # the picture on the disk wants to know
 
     # --- life -----------------------------------------------------------------------------------------------------
     async def on_gain(self) -> None:
@@ -175,9 +175,6 @@ class Desk:
     async def finish(self, call: InstallCompleteCall) -> None:
         """End the installation: the gate flips with this very write (P7)."""
         await self._do(call, lambda: self.book.finish(self.idc, call))
-        if not self.journal.has(call.sn):
-            with contextlib.suppress(*STORE_AWAY):
-                await self.refresh(call.sn)
 
     async def note_boot(self, sn: str) -> None:
         """The machine asked for its boot file. Nothing waits for it: a store that is away stops no boot."""
@@ -193,7 +190,7 @@ class Desk:
         async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
             task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, self.mirror.settings.max_installs)
             await self.refresh(sn)
-        self.on_fence()
+        self.on_step()
         return task
 
     async def report_again(self, sn: str, seat: Seat) -> None:
@@ -229,18 +226,34 @@ class Desk:
                 try:
                     async with asyncio.timeout(STORE_WITHIN_S):
                         await direct()
+                        if not isinstance(call, ProgressCall):
+                            await self._note_step(call.sn)
                 except STORE_AWAY as error:
                     _raise_unless_away(error)
                 else:
                     return
             await self._do_here(call)
 
+    async def _note_step(self, sn: str) -> None:
+        """See our own write at once, and have it on the disk: should the store go away now, the picture is judged by.
+
+        A look that fails sends the call into the journal too: told twice, it changes nothing.
+        """
+        await self.refresh(sn)
+        self.on_step()
+
     async def _do_here(self, call: Call) -> None:
         """Apply the rule to the picture, put the call on the disk, show the task as it is here."""
         task, at = self.mirror.task(call.sn), self._clock.now()
         if task is None or task.status is not TaskStatus.INSTALLING:
             raise Unavailable(f"{call.sn}: the store is away and nothing is being installed here; ask again")
-        after = _apply(call, task, at)
+        try:
+            after = _apply(call, task, at)
+        except OpsError as error:
+            if self.mirror.revision:
+                raise
+            words = f"{call.sn}: not by the last picture ({error.message}), and the store was not heard yet; ask again"
+            raise Unavailable(words, reason="store_away") from error
         await self.journal.append(call, at)
         self.mirror.set_local(after)
         self._has_entries.set()
@@ -260,8 +273,12 @@ class Desk:
                         await book.complete(self.idc, call)
                     case InstallCompleteCall():
                         await book.finish(self.idc, call)
-        finally:
+        except STORE_AWAY:
+            raise  # it has not heard it: what is shown here still counts
+        except OpsError:
             await self._show_stored(entry.sn)
+            raise
+        await self._show_stored(entry.sn)
 
     async def _show_stored(self, sn: str) -> None:
         """After the last event of a machine the store's word counts again."""

@@ -107,7 +107,7 @@ async def test_a_region_killed_while_it_is_cut_off_goes_on_and_loses_nothing(tmp
         again.boot_id, again.token, again.task_id, again.fence = agent.boot_id, agent.token, agent.task_id, agent.fence
         with pytest.raises(Refused) as caught:
             await again.begin("other", "DISK1")
-        assert caught.value.reason == "intent_open"
+        assert caught.value.status == 503  # by the picture alone nobody is refused for good
         await again.complete("write")
         await again.finish()
         await store.come()
@@ -178,3 +178,23 @@ async def test_a_stop_gives_the_lead_back_at_once(tmp_path, store):
         assert first.app.lead.epoch == 1
     async with asyncio.timeout(5), run_region(tmp_path / "b", store.url, lead_ttl_s=60.0) as second:
         assert second.app.lead.epoch == 2
+
+
+@pytest.mark.long
+async def test_a_minute_without_the_store_is_longer_than_every_lease_and_ends_well(tmp_path, store, book):
+    async with run_region(tmp_path / "region", store.url) as region, FakeAgent(region.url) as agent:
+        await begins(book, agent)
+        await store.go_away()
+        for number in range(12):
+            await agent.begin(f"step-{number}", "DISK1")
+            await agent.call("lease")
+            await asyncio.sleep(5.0)
+            await agent.complete(f"step-{number}")
+        assert await book.agent(IDC, SN) is None
+        await store.come()
+        await region.wait_for(Standing.ACTIVE)
+        task = await until(book, lambda task: not region.app.journal.has(task.sn))
+        assert [intent.step for intent in task.intents] == [f"step-{number}" for number in range(12)]
+        assert (await book.agent(IDC, SN)).boot_id == agent.boot_id
+        await agent.finish()
+    assert (await book.get(IDC, SN)).status is TaskStatus.COMPLETED

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 from msgspec.structs import replace
 
@@ -125,6 +127,57 @@ async def test_a_killed_client_knows_its_lead_again_and_a_standby_takes_over_a_d
             assert [intent.step for intent in task.intents] == ["wipe", "write"]
             assert (await book.region(IDC)).epoch == 3
             assert second.kill(signal.SIGTERM) == 0
+
+
+async def persists(ask):
+    """Ask again while the region is away; what it did before it was killed is no failure."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await ask()
+            except Refused as refused:
+                if refused.reason == "step_done":
+                    return None
+                if refused.status < 500:
+                    raise
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.long
+@NEEDS_ETCD
+async def test_a_client_killed_again_and_again_loses_and_repeats_nothing(tmp_path):
+    dice, steps = random.Random(5), [f"step-{number}" for number in range(12)]
+    async with run_etcd(tmp_path) as members, Client([members[0].url]) as store:
+        book = AgentBook(store, SystemClock())
+        with processes(tmp_path, members[0].url, 1) as (region,):
+            region.start()
+            await region.wait_for("active")
+            async with FakeAgent(region.url) as agent:
+                await begins(book, agent)
+                is_over = False
+
+                async def kills():
+                    while not is_over:
+                        await asyncio.sleep(dice.uniform(0.2, 1.5))
+                        await asyncio.to_thread(region.kill)
+                        region.start()
+                        await region.wait_for("active")
+
+                async with asyncio.TaskGroup() as group:
+                    killing = group.create_task(kills())
+                    for step in steps:
+                        await persists(lambda step=step: agent.begin(step, "DISK1"))
+                        await persists(lambda step=step: agent.progress(step, 50.0))
+                        await persists(lambda step=step: agent.complete(step))
+                        await asyncio.sleep(0.3)
+                    is_over = True
+                    await killing
+                await persists(agent.finish)
+            task = await book.get(IDC, SN)
+            assert task.status is TaskStatus.COMPLETED
+            assert [intent.step for intent in task.intents] == steps
+            assert (await book.region(IDC)).epoch > 3
 
 
 async def test_a_token_of_one_data_centre_is_enough_and_no_more(tmp_path):
