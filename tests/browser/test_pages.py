@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
+from tests.fakes.provisioning import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATED = 24
@@ -52,6 +53,7 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
             "/silences", {"reason": "a rack is moved", "matchers": {"labels": {"rack": "7"}}, "ends_at": LATER}
         )
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        install_machines(running)
         token = running.master_command("join-token", "create", "--uses", str(SIMULATED)).strip()
         command = [sys.executable, "-m", "tests.bench.ops_sim", "--master", running.url, "--token", token]
         with (folder / "sim.log").open("wb") as log:
@@ -65,6 +67,23 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         finally:
             simulator.terminate()
             simulator.wait(10)
+
+
+def install_machines(fleet: Fleet) -> None:
+    """Bring in a data centre with machines that wait, are approved, and are written; and one nobody asked for."""
+    with Site(fleet, "dc1") as site:
+        site.open()
+        for number in range(1, 4):
+            site.create(f"SN-{number}", f"00:1a:2b:3c:4d:0{number}", tags={"rack": "7"})
+        for number in range(2, 4):
+            site.report(f"SN-{number}", f"00:1a:2b:3c:4d:0{number}")
+        site.approve("SN-3", ["S4EVNX0R100001"])
+        site.install("SN-3")
+        site.tell("SN-3", "write-image", 40, 800_000_000, 2_000_000_000, "write-image: began", "write-image: 800 MB")
+        site.report("SN-9", "00:1a:2b:3c:4d:09")
+    fleet.call("PUT", "/machines/dc1/SN-2/bmc", {"kind": "manual"})
+    fleet.post("/approval-rules", {"name": "rack 7", "max_uses": 5, "idc": "dc2", "tags": {"rack": "7"}})
+    fleet.post("/profiles", {"name": "web", "os_type": "Debian", "os_version": "12", "method": "preseed"})
 
 
 def addresses(fleet: Fleet) -> dict[str, str]:
@@ -124,8 +143,42 @@ def further_addresses(fleet: Fleet) -> dict[str, str]:
     }
 
 
+INSTALLATIONS = {
+    "tasks": "/provisioning/tasks",
+    "task": "/provisioning/tasks/dc1/SN-3",
+    "approval": "/provisioning/tasks/dc1/SN-2/approve",
+    "machines": "/provisioning/machines",
+    "idcs": "/provisioning/idcs",
+    "images": "/provisioning/images",
+    "install-profiles": "/provisioning/profiles",
+}
+FURTHER_INSTALLATIONS = {
+    "task-form": "/provisioning/tasks/new",
+    "task-table": "/provisioning/tasks/bulk",
+    "machine": "/provisioning/machines/dc1/SN-2",
+    "unmatched": "/provisioning/unmatched",
+    "idc": "/provisioning/idcs/dc1",
+    "image-form": "/provisioning/images/new",
+    "install-profile": "/provisioning/profiles/web",
+    "profile-preview": "/provisioning/profiles/web?tab=preview",
+    "approval-rules": "/provisioning/rules",
+    "approval-rule-form": "/provisioning/rules/new",
+}
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_fits_and_is_translated(browser, fleet, test_output, look):
+    look_at_all(browser, fleet, test_output, look, (addresses(fleet), further_addresses(fleet)))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_of_installations_fits_and_is_translated(browser, fleet, test_output, look):
+    look_at_all(browser, fleet, test_output, look, (INSTALLATIONS, FURTHER_INSTALLATIONS))
+
+
+def look_at_all(browser, fleet: Fleet, test_output: Path, look, places: tuple[dict[str, str], dict[str, str]]) -> None:
+    """Open each page in one look; of the second of `places` a short look sees every other one."""
+    pages, more = places
     scheme, locale, width = look
     size = {"width": WIDTHS[width], "height": 900}
     context = browser.new_context(viewport=size, locale=locale, color_scheme=scheme)
@@ -141,10 +194,10 @@ def test_every_page_fits_and_is_translated(browser, fleet, test_output, look):
     errors.clear()  # before the login the page asks who it is, and is told 401
     folder = test_output / "pages"
     folder.mkdir(exist_ok=True)
-    further = list(further_addresses(fleet).items())
+    further = list(more.items())
     if look in ALWAYS:
         further = further[sorted(ALWAYS).index(look) :: 2]
-    for name, path in [*addresses(fleet).items(), *further]:
+    for name, path in [*pages.items(), *further]:
         page.goto(fleet.url + path)
         expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
         page.wait_for_load_state("networkidle", timeout=15_000)

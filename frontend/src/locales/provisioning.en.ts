@@ -357,4 +357,5 @@ export default {
   chooseDisks: 'Choose the disks to be wiped: {count}.',
   writesNothing: 'Nothing is written to any disk.',
   layoutOwn: 'the usual one of its method, on the first disk',
+  powerAuto: 'Boot it once from the network by its BMC, now and at each retry',
 }

@@ -121,7 +121,7 @@ export default {
   check: '检查',
   choose: '请选择',
   client: '区域客户端',
-  cores: '{sockets} 颗 CPU,{count} 核，{threads} 线程',
+  cores: '{sockets} 颗 CPU，{count} 核，{threads} 线程',
   create: '创建',
   createMany: '创建 {count} 个任务',
   created: '创建于',
@@ -343,4 +343,5 @@ export default {
   chooseDisks: '请选择要擦除的磁盘：{count} 块。',
   writesNothing: '不会写入任何磁盘。',
   layoutOwn: '该方式的常用布局，在第一块磁盘上',
+  powerAuto: '由其 BMC 从网络启动一次，现在及每次重试时',
 }

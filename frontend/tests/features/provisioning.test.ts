@@ -176,7 +176,12 @@ describe('progress', () => {
 })
 
 describe('the road of a task', () => {
-  const move = (status: TaskStatus): StatusChange => ({ status, at: '2026-01-01T00:00:00Z', by: 'x', reason: null })
+  const move = (status: TaskStatus): StatusChange => ({
+    status,
+    at: '2026-01-01T00:00:00Z',
+    by: 'x',
+    reason: null,
+  })
   const road = (...statuses: TaskStatus[]): string =>
     stagesOf({ status: statuses.at(-1) ?? 'pending', status_history: statuses.map(move) })
       .map(({ status, state }) => `${status}:${state}`)
@@ -263,6 +268,7 @@ describe('the form of a task', () => {
     expect(wrongFields({ ...fine, gateway: '10.0.0.1' })).toEqual(['address'])
   })
   it('says only what was chosen', () => {
+    expect(taskOf({ ...fine, isAuto: true }).power).toBe('auto')
     expect(taskOf(fine)).toEqual({
       idc: 'dc1',
       sn: 'SN1',

@@ -17,6 +17,8 @@ export interface TaskText {
   gateway: string
   dns: string
   tags: string
+  /** The master boots the machine from the network by its BMC. */
+  isAuto: boolean
 }
 
 export type Field = 'idc' | 'sn' | 'mac' | 'osType' | 'layout' | 'hostname' | 'address' | 'gateway' | 'tags'
@@ -24,7 +26,7 @@ export type Field = 'idc' | 'sn' | 'mac' | 'osType' | 'layout' | 'hostname' | 'a
 /** A form that is begun from a machine, by the query of the address. */
 export function textOf(query: Record<string, unknown>): TaskText {
   const one = (name: string): string => (typeof query[name] === 'string' ? query[name] : '')
-  const rest = { layout: '', hostname: '', address: '', gateway: '', dns: '', tags: '' }
+  const rest = { layout: '', hostname: '', address: '', gateway: '', dns: '', tags: '', isAuto: false }
   return {
     idc: one('in'),
     sn: one('sn'),
@@ -90,5 +92,6 @@ export function taskOf(text: TaskText): NewTask {
     ...(layout ? { disk_layout: layout } : {}),
     ...(network ? { network } : {}),
     tags: parseLabels(text.tags) ?? {},
+    ...(text.isAuto ? { power: 'auto' as const } : {}),
   }
 }
