@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,6 +23,12 @@ from tests.fakes.ports import free_port
 
 UUID = "27946b59-9e44-4fa7-8e91-f3527a1ef094"
 WITHIN_S = 30.0
+QUICK_EMULATOR = """
+import random
+random.randint = lambda least, most: least  # how long a change of power takes
+from sushy_tools.emulator.main import main
+main()
+"""
 
 
 def way(kind, address, **more):
@@ -185,8 +190,7 @@ async def test_the_emulator_of_sushy_tools_is_switched_and_netbooted(tmp_path):
         f"SUSHY_EMULATOR_FAKE_SYSTEMS = {systems!r}\nSUSHY_EMULATOR_STATE_DIR = {str(tmp_path)!r}\n"
         "SUSHY_EMULATOR_FEATURE_SET = 'full'\n"
     )
-    program = Path(sys.executable).with_name("sushy-emulator")
-    child = await asyncio.create_subprocess_exec(program, "--fake", "--config", config, "--debug")
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", QUICK_EMULATOR, "--fake", "--config", config)
     try:
         url = f"http://127.0.0.1:{port}"
         line = Redfish(outbound(), way("redfish", url))
