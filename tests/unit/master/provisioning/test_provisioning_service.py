@@ -57,28 +57,29 @@ def reason_of(error: pytest.ExceptionInfo[OpsError]) -> object:
 
 
 # --- approval ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("disks", "call", "reason"),
-    [
-        ((DISK,), ApproveCall(("sda",)), "disk_unknown"),
-        ((DISK,), ApproveCall(("vda",)), "disk_unknown"),
-        ((DISK,), ApproveCall(), "disks_missing"),
-        ((DISK, DATA), ApproveCall(("DISK2", "0x5000c5001")), "disk_twice"),
-        ((DISK,), ApproveCall(("DISK1",), "stale"), "inventory_changed"),
-        ((CEPH,), ApproveCall(("DISK3",)), "disk_foreign"),
-        ((DiskInfo("vda", 8 * 2**30, serial="KEEP"),), ApproveCall(("KEEP",)), "disk_protected"),
-        ((DISK, msgspec.structs.replace(DISK, name="vdb")), CALL, "disk_ambiguous"),
-        ((DiskInfo("vda", 8 * 2**30, serial="RO", is_read_only=True),), ApproveCall(("RO",)), "disk_read_only"),
-        ((DiskInfo("vda", 2**30, serial="SMALL"),), ApproveCall(("SMALL",)), "disk_too_small"),
-    ],
-)
-async def test_no_approval_for_what_must_not_be_written(rig, disks, call, reason):
+NOT_TO_BE_WRITTEN = [
+    ((DISK,), ApproveCall(("sda",)), "disk_unknown"),
+    ((DISK,), ApproveCall(("vda",)), "disk_unknown"),
+    ((DISK,), ApproveCall(), "disks_missing"),
+    ((DISK, DATA), ApproveCall(("DISK2", "0x5000c5001")), "disk_twice"),
+    ((DISK,), ApproveCall(("DISK1",), "stale"), "inventory_changed"),
+    ((CEPH,), ApproveCall(("DISK3",)), "disk_foreign"),
+    ((DiskInfo("vda", 8 * 2**30, serial="KEEP"),), ApproveCall(("KEEP",)), "disk_protected"),
+    ((DISK, msgspec.structs.replace(DISK, name="vdb")), CALL, "disk_ambiguous"),
+    ((DiskInfo("vda", 8 * 2**30, serial="RO", is_read_only=True),), ApproveCall(("RO",)), "disk_read_only"),
+    ((DiskInfo("vda", 2**30, serial="SMALL"),), ApproveCall(("SMALL",)), "disk_too_small"),
+]
+
+
+async def test_no_approval_for_what_must_not_be_written(rig):
     await rig.sites.change_settings(IDC, SettingsPatch(protected_serials=("KEEP",)), ALICE)
-    await reported(rig, disks=disks)
-    with pytest.raises(OpsError) as refused:
-        await rig.tasks.approve(KEY, call, ALICE)
-    assert reason_of(refused) == reason
-    assert (await rig.task()).status is S.PENDING_APPROVAL
+    for number, (disks, call, reason) in enumerate(NOT_TO_BE_WRITTEN):
+        key = (IDC, f"sn-{number}")
+        await reported(rig, key[1], boot=f"boot-{number}", disks=disks)
+        with pytest.raises(OpsError) as refused:
+            await rig.tasks.approve(key, call, ALICE)
+        assert reason_of(refused) == reason
+        assert (await rig.task(key)).status is S.PENDING_APPROVAL
     assert (await rig.tokens.list_page(ListQuery())).total == 0
     assert not [action for action in await rig.actions() if action.startswith("task.approve")]
 
@@ -177,18 +178,16 @@ async def test_a_rule_approves_as_many_as_it_may(rig):
         await rig.approvals.get_rule(rule.id)
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
+async def test_a_rule_that_does_not_match_approves_nothing(rig):
+    rules = [
         NewApprovalRule("off", 9, is_enabled=False),
         NewApprovalRule("elsewhere", 9, "dc2"),
         NewApprovalRule("other model", 9, model="PowerEdge"),
         NewApprovalRule("three disks", 9, disk_count=3),
         NewApprovalRule("tagged", 9, tags={"rack": "a1"}),
-    ],
-)
-async def test_a_rule_that_does_not_match_approves_nothing(rig, rule):
-    await rig.approvals.create_rule(rule, ALICE, "r1")
+    ]
+    for number, rule in enumerate(rules):
+        await rig.approvals.create_rule(rule, ALICE, f"r{number}")
     await reported(rig)
     await rig.settle()
     assert (await rig.task()).status is S.PENDING_APPROVAL
@@ -202,10 +201,10 @@ async def test_no_rule_writes_over_what_a_person_must_name(rig):
     assert (await rig.approvals.get_rule("r1")).used == 0
 
 
-@pytest.mark.parametrize("body", [NewApprovalRule("", 1), NewApprovalRule("x", 0), NewApprovalRule("x", 1, "DC!")])
-async def test_rules_that_cannot_be_are_refused(rig, body):
-    with pytest.raises(Invalid):
-        await rig.approvals.create_rule(body, ALICE, "r1")
+async def test_rules_that_cannot_be_are_refused(rig):
+    for body in (NewApprovalRule("", 1), NewApprovalRule("x", 0), NewApprovalRule("x", 1, "DC!")):
+        with pytest.raises(Invalid):
+            await rig.approvals.create_rule(body, ALICE, "r1")
 
 
 # --- what happens by itself -------------------------------------------------------------------------------------------
@@ -462,10 +461,8 @@ async def test_unmatched_machines_wait_and_are_forgotten(rig):
     assert (await rig.sites.list_unmatched(IDC, ListQuery(), ALICE)).total == 0
 
 
-@pytest.mark.parametrize(
-    "patch",
-    [SettingsPatch(max_installs=-1), SettingsPatch(master_url="ftp://x"), SettingsPatch(protected_serials=("",))],
-)
-async def test_settings_that_cannot_be_are_refused(rig, patch):
-    with pytest.raises(Invalid):
-        await rig.sites.change_settings(IDC, patch, ALICE)
+async def test_settings_that_cannot_be_are_refused(rig):
+    bad = (SettingsPatch(max_installs=-1), SettingsPatch(master_url="ftp://x"), SettingsPatch(protected_serials=("",)))
+    for patch in bad:
+        with pytest.raises(Invalid):
+            await rig.sites.change_settings(IDC, patch, ALICE)
