@@ -15,6 +15,7 @@ from pyghmi.ipmi.private import session as sessions
 from pyghmi.ipmi.private.serversession import ServerSession
 
 _AREA_INFO, _READ_AREA, _SET_BOOT_OPTIONS = (0x0A, 0x10), (0x0A, 0x11), (0x00, 0x08)
+_CHASSIS_CONTROL = 0x00, 0x02
 _BOOT_FLAGS = 5
 _SHA1, _NO_SUCH_SUITE = 1, 0x11
 _UEFI, _DEVICES, _PXE = 0b100000, 0b111100, 4
@@ -68,6 +69,7 @@ class FakeBmc(Bmc):  # type: ignore[misc] # the library is not typed
         )  # its own waking needs IPv6
         self.guid = uuid.UUID(facts["uuid"])
         self.fru = inventory(facts["serial"])
+        self.last: tuple[object, ...] = ()
 
     def get_system_guid(self) -> uuid.UUID:
         return self.guid
@@ -87,6 +89,8 @@ class FakeBmc(Bmc):  # type: ignore[misc] # the library is not typed
     def handle_raw_request(self, request: dict[str, Any], session: Any) -> Any:
         data = bytes(request.get("data", b""))
         asked = request["netfn"], request["command"]
+        if asked == _CHASSIS_CONTROL and self.is_sent_again(data, session):
+            return session.send_ipmi_response()
         if asked == _AREA_INFO:
             return session.send_ipmi_response(data=[len(self.fru) & 0xFF, len(self.fru) >> 8, 0])
         if asked == _READ_AREA:
@@ -96,6 +100,11 @@ class FakeBmc(Bmc):  # type: ignore[misc] # the library is not typed
         if asked == _SET_BOOT_OPTIONS and data[0] == _BOOT_FLAGS:
             return self.choose(data, session)
         return super().handle_raw_request(request, session)
+
+    def is_sent_again(self, data: bytes, session: Any) -> bool:
+        """Whether this is a request whose answer came too late: by its sequence number, as BMCs find out."""
+        before, self.last = self.last, (session, session.seqlun, data)
+        return self.last == before
 
     def choose(self, data: bytes, session: Any) -> Any:
         """Take boot flags: the network, for the next start only."""
