@@ -58,6 +58,7 @@ def build_provisioning(ground: Ground, auth: Auth, nodes: Nodes, catalogue: Reso
 
     ground.bus.subscribe(NodeEnrolled, on_enrolled)
     ground.parts |= {"installations": mirror.run, "upkeep of installations": upkeep.run}
+    ground.gauges.append(mirror.gauges)
     ground.routes += provisioning_api.routes(service)
     ground.routes += provisioning_api.rule_routes(approvals)
     ground.routes += site_api.routes(Sites(book, mirror, ground.audit))

@@ -112,6 +112,23 @@ class Mirror:
                 "the store of installations has not been read yet; try again", retry_after_s=REACH_WITHIN_S
             )
 
+    def gauges(self) -> dict[str, float]:
+        """Return installations by status, machines, living agents, and which data centres are heard."""
+        total: Counter[TaskStatus] = Counter()
+        for counts in self.counts.values():
+            total.update(counts)
+        by_status = {f'ops_installations{{status="{status}"}}': float(total[status]) for status in TaskStatus}
+        heard = {f'ops_region_up{{idc="{idc}"}}': float(idc in self.heard) for idc in self.idcs()}
+        return (
+            by_status
+            | heard
+            | {
+                "ops_machines": float(len(self.machines)),
+                "ops_machines_unmatched": float(len(self.unmatched)),
+                "ops_install_agents": float(len(self.agents)),
+            }
+        )
+
     def idcs(self) -> list[str]:
         """Return every data centre that has, or had, a task, a machine, a client or settings."""
         placed = {idc for kind in (self.tasks, self.machines, self.unmatched) for idc, _ in kind}

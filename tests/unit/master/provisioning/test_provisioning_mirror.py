@@ -63,6 +63,18 @@ async def test_it_is_the_same_however_it_came_to_be(rig):
                 assert getattr(rig.mirror, name) == getattr(fresh, name), name
             assert {idc: +counts for idc, counts in rig.mirror.counts.items()} == dict(fresh.counts)
             assert set(fresh.heard) == set(rig.mirror.heard) == {IDC}
+            assert fresh.gauges() == rig.mirror.gauges()
+            told = {name: value for name, value in fresh.gauges().items() if value}
+            assert told == {
+                'ops_installations{status="pending"}': 1.0,
+                'ops_installations{status="pending_approval"}': 1.0,
+                'ops_installations{status="approved"}': 1.0,
+                'ops_installations{status="installing"}': 1.0,
+                'ops_region_up{idc="dc1"}': 1.0,
+                "ops_machines": 4.0,
+                "ops_machines_unmatched": 1.0,
+                "ops_install_agents": 4.0,
+            }
 
 
 async def test_a_listing_after_a_gap_brings_what_was_missed(rig):
