@@ -168,6 +168,42 @@ def test_an_unmatched_machine_becomes_a_task(admin, fleet, site):
     expect(status_of(admin)).to_have_attribute("data-state", "pending_approval", timeout=READY_MS)
 
 
+def test_an_image_comes_in_and_a_profile_is_tried_and_brought_back(admin, fleet, tmp_path):
+    image = tmp_path / "edge_12.raw"
+    image.write_bytes(b"\0" * 510 + b"\x55\xaa" + b"x" * 1_000_000)
+    admin.goto(f"{fleet.url}/provisioning/images/new")
+    admin.get_by_test_id("image-file").set_input_files(image)
+    expect(admin.get_by_test_id("image-name")).to_have_value("edge")
+    expect(admin.get_by_test_id("image-format")).to_have_value("raw")
+    admin.get_by_test_id("image-os").select_option("Debian")
+    admin.get_by_test_id("image-save").click()
+    expect(admin.get_by_test_id("image-remove")).to_be_visible(timeout=READY_MS)
+    expect(admin.get_by_test_id("image-row-edge")).to_contain_text("1.00 MB")
+
+    admin.goto(f"{fleet.url}/provisioning/profiles")
+    admin.get_by_test_id("profile-create").click()
+    admin.get_by_test_id("profile-name").fill("edge")
+    admin.get_by_test_id("profile-os").select_option("Debian")
+    admin.get_by_test_id("profile-version").select_option("12")
+    admin.get_by_test_id("profile-method").select_option("preseed")
+    admin.get_by_test_id("tab-template").click()
+    admin.get_by_test_id("template-begin").click()
+    expect(admin.get_by_test_id("code-text")).to_have_value(re.compile("d-i "), timeout=READY_MS)
+    admin.get_by_test_id("code-text").fill("d-i netcfg/get_hostname string {{ hostnam }}")
+    admin.get_by_test_id("tab-preview").click()
+    expect(admin.get_by_test_id("preview-problems")).to_contain_text("hostnam", timeout=READY_MS)
+    admin.get_by_test_id("tab-template").click()
+    admin.get_by_test_id("code-text").fill("d-i netcfg/get_hostname string {{ hostname }}")
+    admin.get_by_test_id("profile-save").click()
+    expect(admin.get_by_test_id("profile-remove")).to_be_visible(timeout=READY_MS)
+    admin.get_by_test_id("tab-template").click()
+    admin.get_by_test_id("code-text").fill("d-i netcfg/get_hostname string {{ sn }}")
+    admin.get_by_test_id("profile-save").click()
+    admin.get_by_test_id("tab-versions").click()
+    admin.get_by_test_id("profile-back-1").click()
+    until(lambda: "hostname }}" in fleet.get("/profiles/edge")["template"], "the first text again")
+
+
 def test_two_people_approve_where_the_data_centre_asks_for_them(admin, fleet, site):
     admin.goto(f"{fleet.url}/provisioning/idcs/dc1")
     admin.get_by_test_id("idc-second").check(timeout=READY_MS)
