@@ -83,8 +83,21 @@ def decode_query(pairs: Mapping[str, list[str]], wanted: type[msgspec.Struct]) -
     except msgspec.ValidationError as error:
         problem = describe(error).removeprefix("$.")
         raise Invalid(f"the query does not fit: {problem}", problems=[problem]) from error
+    _check_numbers(query)
     _check_page(query)
     return query
+
+
+def _check_numbers(query: msgspec.Struct) -> None:
+    """Numbers of a query are asked of the database, which knows 64 bits."""
+    named = ((field.encode_name, getattr(query, field.name)) for field in msgspec.structs.fields(query))
+    problems = [f"{name}: too large a number" for name, value in named if _is_beyond_64_bits(value)]
+    if problems:
+        raise Invalid(f"the query does not fit: {problems[0]}", problems=problems)
+
+
+def _is_beyond_64_bits(value: object) -> bool:
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def _check_page(query: msgspec.Struct) -> None:

@@ -85,6 +85,17 @@ def test_size_and_media():
             decode.check_media(media, encoding, "application/json")
 
 
+class Diff(msgspec.Struct, frozen=True):
+    base: int = msgspec.field(name="from", default=1)
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1, 10**30])
+def test_a_number_that_no_database_knows_is_refused_by_name(number):
+    assert decode.decode_query({"from": [str((1 << 63) - 1)]}, Diff).base == (1 << 63) - 1
+    with pytest.raises(Invalid, match="from: "):
+        decode.decode_query({"from": [str(number)]}, Diff)
+
+
 def test_a_query_becomes_its_struct():
     assert decode.decode_query({"limit": ["5"], "q": ["7"]}, ListQuery) == ListQuery(limit=5, q="7")
     assert decode.decode_query({"from": ["1.5"], "stop": ["1"]}, Window) == Window(1.5, stop=True)
