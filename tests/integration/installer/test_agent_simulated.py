@@ -211,7 +211,8 @@ def test_a_disk_of_another_cluster_stops_it_unless_named(region, tmp_path, monke
     machine = Machine(region, tmp_path)
     assert machine.run_to_failure().code == "disk_foreign"
     assert machine.is_empty()
-    region.config = msgspec.structs.replace(region.config, overwrite_foreign=(DISK,))
+    region.fence = 2  # a second attempt: what was begun under the first fence is not begun again
+    region.config = msgspec.structs.replace(region.config, fence=2, overwrite_foreign=(DISK,))
     region.operations = [INSTALL]
     machine.run_to_end()
     assert region.ends[-1].status == "completed"
@@ -318,6 +319,20 @@ def test_a_failed_agent_waits_and_never_begins_again_by_itself(region, tmp_path)
     region.wait_for(lambda: region.calls[before:].count("/api/v1/device/getNextOperation") > 3)
     assert len(region.ends) == 1
     machine.stop(thread)
+
+
+def test_what_was_begun_under_a_fence_is_not_begun_again(region, tmp_path):
+    machine = Machine(region, tmp_path)
+    region.refuse_begin["wipe"] = NotAllowed("no", reason="disk_not_approved")
+    assert machine.run_to_failure().code == "disk_not_approved"
+    region.refuse_begin.clear()
+    region.operations = [INSTALL]
+    machine.agent._sleep = lambda _s: None
+    thread = machine.start()
+    region.wait_for(lambda: len(region.ends) > 1)
+    machine.stop(thread)
+    assert (region.ends[1].status, region.ends[1].code) == ("needs_operator", "interrupted")
+    assert machine.is_empty()
 
 
 def test_a_tree_of_commands_is_played_step_by_step(region, tmp_path):
