@@ -12,6 +12,9 @@ SOURCES = sorted((ROOT / "ops_system").rglob("*.py"))
 LOCALES = ("en", "zh")
 ALWAYS_THERE = {"message"}
 COMPUTED = {
+    "installer/guard.py",  # why a lease was refused
+    "installer/steps.py",  # why a region refused a step; what a plan lacks
+    "installer/works.py",  # why a disk is not the approved one
     "master/backups/desk.py",  # the code of an error, or the reason in it
     "master/channels/senders.py",  # a refusal of the outbound check, or of the mail server
     "master/commands/service.py",  # the code of an error
@@ -51,6 +54,7 @@ FURTHER = {
     *{"damaged", "newer", "not_a_backup", "needs_passphrase", "wrong_passphrase", "needs_keys", "backup_busy", "scope"},
     *{"bmc_identity", "bmc_credentials", "bmc_certificate", "bmc_unable", "bmc_answer", "power_manual", "power_busy"},
     *{f"deadline_{status}" for status in ("pending", "booting", "pending_approval", "installing")},
+    *{"not_active", "lease_refused", "bad_plan", "disk_missing", "disk_ambiguous"},
     *{f"agent_{status}" for status in ("failed", "cancelled", "needs_operator")},
     *{"owner_gone", "unknown_kind", "nothing_to_restart"},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
@@ -66,7 +70,18 @@ FURTHER = {
         "unavailable",
     },
 }
-MAKERS = {"Reason", "_failed"}
+MAKERS = {"Reason", "_failed", "Halt"}
+AGENTS_HEAR = (
+    "model/disk_plan.py",
+    "model/install_plan.py",
+    "provision/agents.py",
+    "provision/rules.py",
+    "regional/desk.py",
+    "regional/polling.py",
+    "regional/sessions.py",
+    "regional/web.py",
+)
+"""Whose refusals stop an agent: their `reason` becomes that of the task."""
 
 
 def reasons_in(path: Path) -> Iterator[tuple[str | None, set[str] | None, int]]:
@@ -83,6 +98,15 @@ def reasons_in(path: Path) -> Iterator[tuple[str | None, set[str] | None, int]]:
             literal = {key.value for key in keys if isinstance(key, ast.Constant)}
             names = {str(name) for name in literal} if len(literal) == len(keys) else None
         yield (code.value if is_literal else None), names, node.lineno
+
+
+def refusals_in(path: Path) -> Iterator[str]:
+    """Yield the literal `reason` of every error made in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.keyword) or node.arg != "reason" or not isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node.value.value, str):
+            yield node.value.value
 
 
 def sentences(language: str) -> dict[str, str]:
@@ -108,6 +132,13 @@ def test_codes_that_are_computed_are_known_places():
         if code is None
     }
     assert found == COMPUTED, "say in this test which codes the place can make, and give each a sentence"
+
+
+@pytest.mark.parametrize("language", LOCALES)
+def test_what_stops_an_agent_has_a_sentence(language):
+    heard = {reason for name in AGENTS_HEAR for reason in refusals_in(ROOT / "ops_system" / name)}
+    assert len(heard) > 20, "refusals name their reason some other way now: look here"
+    assert sorted(heard - set(sentences(language))) == []
 
 
 @pytest.mark.parametrize("language", LOCALES)
