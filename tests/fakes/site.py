@@ -68,6 +68,7 @@ class Site(Fleet):
         super().__init__(folder)
         self.public_url = f"https://{host}:{self.tls_port}"
         self._settings["OPS_MASTER_SERVER_PUBLIC_URL"] = self.public_url
+        self._settings["OPS_MASTER_OUTBOUND_ALLOW"] = "127.0.0.1"  # where the BMCs of tests/fakes/bmc.py stand
         self.region_port = free_port()
         self.region_url = f"http://{lab.region_address if lab else '127.0.0.1'}:{self.region_port}"
         self.image = osimage.image()
