@@ -78,18 +78,17 @@ def worker_files(master_url: str, name: str, labels: dict[str, str], *, allow_pl
 
 def _netplan(network: NetworkConfig) -> str:
     """JSON is YAML."""
+    dns: dict[str, object] = {"nameservers": {"addresses": list(network.dns)}} if network.dns else {}
     cards: dict[str, object] = {}
     for number, card in enumerate(network.interfaces):
-        entry: dict[str, object] = {"match": {"macaddress": normal_mac(card.mac)}, "dhcp4": not card.address}
+        entry: dict[str, object] = {"match": {"macaddress": normal_mac(card.mac)}, "dhcp4": not card.address, **dns}
         if card.address:
             entry["addresses"] = [card.address]
         if card.gateway:
             entry["routes"] = [{"to": "default", "via": card.gateway}]
-        if network.dns:
-            entry["nameservers"] = {"addresses": list(network.dns)}
         cards[f"ops{number}"] = entry
     if not cards:
-        cards["ops"] = {"match": {"name": "e*"}, "dhcp4": True}
+        cards["ops"] = {"match": {"name": "e*"}, "dhcp4": True, **dns}
     return json.dumps({"network": {"version": 2, "ethernets": cards}}, indent=2) + "\n"
 
 
@@ -144,9 +143,9 @@ def _keyfile(number: int, card: Interface | None, network: NetworkConfig) -> str
         text += f"mac-address={normal_mac(card.mac).upper()}\n"
     own, other = ("ipv6", "ipv4") if card and ":" in card.address else ("ipv4", "ipv6")
     text += f"\n[{other}]\nmethod=auto\n\n[{own}]\n"
-    if card is None or not card.address:
-        return f"{text}method=auto\n"
     dns = f"dns={';'.join(network.dns)};\n" if network.dns else ""
+    if card is None or not card.address:
+        return f"{text}method=auto\n{dns}"
     way = f",{card.gateway}" if card.gateway else ""
     return f"{text}method=manual\naddress1={card.address}{way}\n{dns}"
 

@@ -66,6 +66,13 @@ def test_no_interfaces_means_dhcp_on_every_card(kind):
     assert "dhcp" in texts or "method=auto" in texts
 
 
+@pytest.mark.parametrize("cards", [(), (Interface("52:54:00:00:00:01"),)], ids=["every card", "one card"])
+@pytest.mark.parametrize("kind", ["netplan", "ifupdown", "networkd", "networkmanager"])
+def test_resolvers_are_told_beside_dhcp_too(kind, cards):
+    files = network_files(kind, NetworkConfig(interfaces=cards, dns=("10.0.0.53",)))
+    assert "10.0.0.53" in " ".join(file.text for file in files)
+
+
 def worker(members: list[tuple[str, bytes]]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
