@@ -11,6 +11,7 @@ under a fence is never begun again by itself (P3).
 import contextlib
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -50,6 +51,7 @@ _RENEWALS_A_LEASE = 3
 _AWAY_RETRY_S, _REFUSED_RETRY_S = 1.0, 5.0
 _REPORT_AGAIN_S = 60.0  # while it waits: a task may have been made meanwhile
 _END_PATIENCE_S = 120.0  # for saying how an installation ended
+_BOOT_CARD = re.compile(r"\bBOOTIF=01-((?:[0-9a-f]{2}-){5}[0-9a-f]{2})\b")
 _INSTALLERS = frozenset({"kickstart", "preseed", "autoinstall"})
 
 
@@ -227,7 +229,7 @@ class Agent:
                 )
                 self._needs_report.set()
                 return None
-        return self._hand_over(config)
+        return self._hand_over(config, work)
 
     def _ask_configs(self) -> tuple[InstallConfig, HardwareConfig]:
         call = DeviceCall(self._found.sn)
@@ -235,17 +237,30 @@ class Agent:
         config = region.persist(lambda: region.call("/api/v1/device/getOSInstallConfig", call, InstallConfig))
         return config, region.persist(lambda: region.call("/api/v1/device/getHardwareConfig", call, HardwareConfig))
 
-    def _hand_over(self, config: InstallConfig) -> int | None:
+    def _hand_over(self, config: InstallConfig, work: Work) -> int | None:
         """Say that it is done, and restart; or start the installer that was loaded, which will say so itself."""
-        if config.install_method in _INSTALLERS:
-            self._hands.start_kernel()
-            return EXIT_RESTART
+        if config.install_method in _INSTALLERS and not self._start_installer(work):
+            return None
         is_taken = self._say_end(InstallCompleteCall(self._found.sn, "completed", "", "", config.fence))
         shutil.rmtree(self._scratch, ignore_errors=True)
         if not is_taken:
             return None
         self._hands.start_again()
         return EXIT_RESTART
+
+    def _start_installer(self, work: Work) -> bool:
+        """Start it: only a played machine comes back from there, and says in its installer's place that all is done.
+
+        A kernel that does not start is said to have failed: nothing was written.
+        """
+        try:
+            self._hands.start_kernel(work.carried)
+        except Halt as halt:
+            call = InstallCompleteCall(self._found.sn, "failed", halt.message[:500], halt.code, work.config.fence)
+            self._say_end(call)
+            self._needs_report.set()
+            return False
+        return True
 
     def _say_end(self, call: InstallCompleteCall) -> bool:
         """Say how it ended; whether that was taken. The boot gate flips with it: without an answer nothing restarts."""

@@ -46,8 +46,11 @@ class Hands(Protocol):
     def release(self, say: LineOut) -> None:
         """Unmount whatever is mounted at `target`, after a failure; the guard is not asked: nothing is destroyed."""
 
-    def start_kernel(self) -> None:
-        """Start the kernel that was loaded; a real machine does not come back from here."""
+    def start_kernel(self, carried: Path) -> None:
+        """Start the kernel that was loaded; a real machine does not come back from here, or raises Halt.
+
+        A played one plays its installer, which puts what was `carried` into the new system.
+        """
 
     def take_mac(self, mac: str) -> bool:
         """Be the machine with this card, where that is a matter of choice; whether something changed by that."""
@@ -99,10 +102,12 @@ class RealHands:
         if self.target.is_mount():
             run_program(Command(("umount", "--recursive", str(self.target))), lambda: None, say)
 
-    def start_kernel(self) -> None:
+    def start_kernel(self, carried: Path) -> None:
         """See `Hands`: kexec(8)."""
+        del carried  # lies in the installer's memory already
         run_program(Command(("sync",)), lambda: None, _log.info)
         run_program(Command(("kexec", "-e")), lambda: None, _log.info)
+        raise Halt("kexec_failed", "the installer's kernel was loaded and did not start")
 
     def take_mac(self, mac: str) -> bool:
         """See `Hands`: a real card has its address."""

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import logging
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -117,12 +118,14 @@ class SimulatedHands:
         """See `Hands`: nothing is mounted."""
         del say
 
-    def start_kernel(self) -> None:
-        """See `Hands`: no kernel is started."""
+    def start_kernel(self, carried: Path) -> None:
+        """See `Hands`: no kernel is started; the last command of its installer is played."""
         _log.info("%s: (played) the installer's kernel starts", self.sn)
+        if carried.is_dir():
+            shutil.copytree(carried, self.target, symlinks=True, dirs_exist_ok=True)
 
     def take_mac(self, mac: str) -> bool:
-        """See `Hands`: it has the card its task names, unless one was given."""
+        """See `Hands`: it has the card its task names, unless one was given with `--mac`."""
         if not mac or mac == self.mac or self._has_fixed_mac:
             return False
         self.mac = mac

@@ -77,8 +77,11 @@ def _begin(work: Work, step: Step) -> None:
 
 
 def _complete(work: Work, step: Step, message: str, *, is_success: bool) -> None:
-    """Close the intent. That a step failed may stay unsaid: an open intent says the same."""
-    call = CompleteCall(work.found.sn, step.name, is_success, message[:500], fence=work.config.fence)
+    """Close the intent, or hand the machine over. That a step failed may stay unsaid: an open intent says the same."""
+    hands_over = is_success and step.kind == "start_installer"
+    call = CompleteCall(
+        work.found.sn, step.name, is_success, message[:500], fence=work.config.fence, hands_over=hands_over
+    )
 
     def ask() -> Done:
         return work.region.call("/api/v1/device/operationComplete", call, Done)

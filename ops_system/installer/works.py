@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ops_system.installer import hardware_tests
+from ops_system.installer import carried, hardware_tests
 from ops_system.installer.boxes import BootKey
 from ops_system.installer.direct import BLOCK_BYTES, make_buffer
 from ops_system.installer.download import Download
@@ -51,6 +51,11 @@ class Work:
     key: BootKey
     scratch: Path
     learned: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> Path:
+        """Where lies what a distribution's installer carries along."""
+        return self.scratch / "carried"
 
     def run(self, command: Command) -> str:
         """Run one command of the plan, its braces filled."""
@@ -262,6 +267,15 @@ def open_enrolment(config: InstallConfig, key: BootKey) -> Enrolment:
         raise Halt("bad_enrolment", f"the enrolment cannot be opened: {problem}") from problem
 
 
+def carry_worker(work: Work, step: Step) -> str:
+    """Lay out what the new system gets, for the memory of its installer."""
+    enrolment = open_enrolment(work.config, work.key)
+    archive = work.fetch(work.config.worker_url, "worker.tar.gz", work.config.worker_sha256, step.name)
+    put_worker(work.carried, archive, enrolment)
+    archive.unlink()
+    return f"joins {enrolment.master_url} on first boot"
+
+
 def close_system(work: Work, step: Step) -> str:
     """Unmount: everything is on the disk then."""
     return run_commands(work, step)
@@ -273,6 +287,8 @@ def start_installer(work: Work, step: Step) -> str:
     config = work.config
     kernel = work.fetch(config.kernel_url, "kernel", _sha_of(config.kernel_sha256, config.kernel_url), step.name)
     initrd = work.fetch(config.initrd_url, "initrd", _sha_of(config.initrd_sha256, config.initrd_url), step.name)
+    if work.carried.is_dir():
+        carried.append(initrd, work.carried)
     work.learned.update(kernel=str(kernel), initrd=str(initrd), answers=config.kickstart_url)
     for command in step.commands:
         work.run(command)
@@ -322,6 +338,7 @@ WORKS: dict[StepKind, Callable[[Work, Step], str]] = {
     "test_memory": try_memory,
     "test_disk": try_disk,
     "test_nic": try_nic,
+    "carry_worker": carry_worker,
     "start_installer": start_installer,
 }
 

@@ -190,7 +190,7 @@ def installer_args(method: InstallMethod, config_url: str) -> str:
         case "kickstart":
             return f"inst.ks={config_url} inst.text inst.noninteractive ip=dhcp"
         case "preseed":
-            return f"auto=true priority=critical preseed/url={config_url}"
+            return f"auto=true priority=critical preseed/url={config_url} netcfg/choose_interface=auto"
         case "autoinstall":
             return f"autoinstall ip=dhcp cloud-config-url=/dev/null ds=nocloud-net;s={config_url}"
         case _:

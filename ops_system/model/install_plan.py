@@ -4,7 +4,7 @@
                  close-system
     a tree       check-disks · wipe · partition · raid · volumes · format · mount · tree (a tar image or debootstrap) ·
                  files · network · bootloader · enrol · close-system
-    kickstart, … check-disks · start-installer            hardware_test: test-memory · test-disk · test-nic
+    kickstart, … check-disks · carry-worker · start-installer     hardware_test: test-memory · test-disk · test-nic
 
 Pure. A word in braces inside a command (`{root}`, `{disk}`) is something the agent learns on the way.
 """
@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from ops_system.model.catalogue import installer_args
 from ops_system.model.disk_plan import TARGET, Command, DiskPlan, fstab, mdadm_conf, mount_commands, plan_disks, reread
 from ops_system.model.errors import Invalid, NotAllowed
 from ops_system.model.layout_checks import check_layout
@@ -20,6 +21,7 @@ from ops_system.model.layouts import DiskLayout, NetworkConfig, Partition
 from ops_system.model.machines import DiskInfo, Firmware, Hardware
 from ops_system.model.quantities import format_size
 from ops_system.model.system_files import (
+    CARRIED,
     WORKER_CONFIG,
     WORKER_HOME,
     TextFile,
@@ -32,16 +34,13 @@ from ops_system.model.tasks import ImageRef, InstallMethod, InstallSpec, Task
 
 StepKind = Literal[
     "check_disks", "wipe", "run", "write_image", "verify_image", "grow", "open_system", "tree", "files", "network",
-    "enrol", "close_system", "test_memory", "test_disk", "test_nic", "start_installer",
+    "enrol", "close_system", "test_memory", "test_disk", "test_nic", "carry_worker",
+    "start_installer",
 ]  # fmt: skip
 DEFAULT_LAYOUT = DiskLayout(kind="plain", partitions=(Partition("root", "rest", "ext4", "/"),))
-_INSTALLER_WORDS = {
-    "kickstart": "inst.ks={answers} ip=dhcp",
-    "preseed": "auto=true priority=critical url={answers} netcfg/choose_interface=auto",
-    "autoinstall": "autoinstall ds=nocloud-net;s={answers} ip=dhcp",
-}
-_INSTALLERS = frozenset(_INSTALLER_WORDS)
+_INSTALLERS = frozenset({"kickstart", "preseed", "autoinstall"})
 _SUITES = {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "22.04": "jammy", "24.04": "noble"}
+_SHOWN_WORKER = worker_files("{master}", "{name}", {}, allow_plain_http=False)
 _GRUB = 'exec "$(command -v grub-install || command -v grub2-install)" "$@"'
 _MENU = "if command -v update-grub >/dev/null; then exec update-grub; fi; exec grub2-mkconfig -o /boot/grub2/grub.cfg"
 _RAMDISK = (
@@ -119,7 +118,7 @@ def plan(wish: Wish, hardware: Hardware, *, target: str = TARGET) -> tuple[Step,
     tests = _tests(wish, disks)
     check = _check_step(disks)
     if wish.method in _INSTALLERS:
-        return (*tests, check, _installer_step(wish, disks))
+        return (*tests, check, *_installer_steps(wish, disks))
     if layout.kind == "image":
         return (*tests, check, *_image_steps(wish, disks[0], layout, target))
     return (*tests, check, *_tree_steps(wish, disks, layout, hardware.firmware, target))
@@ -312,18 +311,24 @@ def _last_steps(wish: Wish, disk: str, target: str) -> tuple[Step, ...]:
         steps.append(Step("network", "network", words, disks=(disk,), files=files))
     if wish.enrol:
         words = f"Put the worker into {WORKER_HOME} and its one-time token into {WORKER_CONFIG}; it joins on first boot"
-        shown = worker_files("{master}", "{name}", {}, allow_plain_http=False)
-        steps.append(Step("enrol", "enrol", words, disks=(disk,), files=shown))
+        steps.append(Step("enrol", "enrol", words, disks=(disk,), files=_SHOWN_WORKER))
     unmount = Command(("umount", "--recursive", target))
     return (*steps, Step("close-system", "close_system", "Unmount and flush", disks=(disk,), commands=(unmount,)))
 
 
-def _installer_step(wish: Wish, disks: tuple[DiskInfo, ...]) -> Step:
-    args = f"{_INSTALLER_WORDS[wish.method]} {wish.kernel_args}".strip()
+def _installer_steps(wish: Wish, disks: tuple[DiskInfo, ...]) -> tuple[Step, ...]:
+    args = f"{installer_args(wish.method, '{answers}')} {wish.kernel_args}".strip()
     command = Command(("kexec", "-l", "{kernel}", "--initrd={initrd}", f"--command-line={args}"))
     what = f"{wish.os_type} {wish.os_version}"
     words = f"Start the installer of {what}; it wipes {_shown(disks)} by its {wish.method} file"
-    return Step("start-installer", "start_installer", words, True, _ids(disks), _named(disks), (command,))
+    start = Step("start-installer", "start_installer", words, True, _ids(disks), _named(disks), (command,))
+    if not wish.enrol:
+        return (start,)
+    words = (
+        f"Put the worker and its one-time token into the memory of the installer, {CARRIED}; its last command copies "
+        f"them to {WORKER_HOME} and {WORKER_CONFIG} of the new system"
+    )
+    return (Step("carry-worker", "carry_worker", words, disks=_ids(disks), files=_SHOWN_WORKER), start)
 
 
 def _tests(wish: Wish, disks: tuple[DiskInfo, ...]) -> tuple[Step, ...]:

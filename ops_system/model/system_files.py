@@ -15,6 +15,8 @@ from ops_system.model.machines import normal_mac
 NetworkKind = Literal["netplan", "networkd", "ifupdown", "networkmanager"]
 WORKER_HOME, WORKER_CONFIG = "/opt/ops-worker", "/etc/ops-worker"
 WORKER_DATA = "/var/lib/ops-worker"
+CARRIED, CARRIED_ON = "/ops-worker", "/run/ops-worker"
+"""Where a distribution's installer holds the new system's worker: in its initrd, and in a root that came after it."""
 
 
 class TextFile(msgspec.Struct, frozen=True):

@@ -68,6 +68,8 @@ DEADLINES_S: dict[TaskStatus, float] = {
     _S.COMPLETED: 900.0,  # until the new system has called home
 }
 """How long a task may stay in a status before an operator is called, seconds (P8)."""
+INSTALLER_S = 7_200.0
+"""The same while a distribution's installer is at work, which has no agent and says little: since it was last heard."""
 
 ImageFormat = Literal["raw", "raw.gz", "raw.zst", "tar.gz", "tar.zst", "kernel", "initrd"]
 PowerWay = Literal["manual", "auto"]
@@ -205,6 +207,7 @@ class Task(msgspec.Struct, frozen=True):
     called_home_at: datetime | None = None
     is_cancel_asked: bool = False  # an installing agent stops before its next step
     power: PowerWay = "manual"
+    handed_over_at: datetime | None = None  # when the agent gave the machine to a distribution's installer
 
 
 class Server(msgspec.Struct, frozen=True):

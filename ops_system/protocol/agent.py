@@ -162,13 +162,17 @@ class BeginCall(msgspec.Struct, frozen=True):
 
 
 class CompleteCall(msgspec.Struct, frozen=True):
-    """POST /api/v1/device/operationComplete."""
+    """POST /api/v1/device/operationComplete. `hands_over`: the machine goes to an installer now, the intent stays open.
+
+    From then on no agent is expected; the installer itself says how far it is (`POST /api/v1/installer/SN/TASK_ID`).
+    """
 
     sn: str
     operation: str
     success: bool
     message: str = ""
     fence: int = 0
+    hands_over: bool = False
 
 
 class InstallCompleteCall(msgspec.Struct, frozen=True):
@@ -179,6 +183,20 @@ class InstallCompleteCall(msgspec.Struct, frozen=True):
     message: str = ""
     code: str = ""
     fence: int = 0
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """How far a distribution's installer is: what its progress shows."""
+
+    percent: float
+    words: str
+
+
+INSTALLER_STAGES: dict[str, Stage] = {
+    "started": Stage(5.0, "the installer has read its answers"),
+    "disks": Stage(10.0, "the installer writes the disks"),
+}
+"""Last part of `POST /api/v1/installer/SN/TASK_ID/STAGE`; without one the installer is done."""
 
 
 class Enrolment(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from ops_system.model.machines import Machine, check_sn, inventory_hash, normal_
 from ops_system.model.reasons import Reason
 from ops_system.model.tasks import Task, TaskStatus
 from ops_system.protocol.agent import Report
-from ops_system.provision.rules import AGENT_SILENT, move, open_intent
+from ops_system.provision.intents import open_intent
+from ops_system.provision.rules import AGENT_SILENT, move
 
 _S = TaskStatus
 MAX_DISKS, MAX_NICS = 256, 64

@@ -15,6 +15,7 @@ from ops_system.model.tasks import (
     BOOTS_AGENT,
     DEADLINES_S,
     FINISHED,
+    INSTALLER_S,
     LOG_TAIL_BYTES,
     LOG_TAIL_LINES,
     InstallSpec,
@@ -27,6 +28,7 @@ from ops_system.model.tasks import (
     check_move,
 )
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall
+from ops_system.provision.intents import INSTALLER, all_closed, closed, handed_over, is_handed_over, open_intent
 
 HISTORY_KEPT, STEPS_KEPT, INTENTS_KEPT = 100, 64, 64
 LINE_BYTES, MESSAGE_CHARS = 2_048, 500
@@ -92,7 +94,7 @@ def deadline_of(task: Task, status: TaskStatus, at: datetime) -> datetime | None
     """Return until when a status may last; None: for ever."""
     if status is _S.COMPLETED and not calls_home(task):
         return None
-    seconds = DEADLINES_S.get(status)
+    seconds = INSTALLER_S if is_handed_over(task) and status is _S.INSTALLING else DEADLINES_S.get(status)
     return None if seconds is None else at + timedelta(seconds=seconds)
 
 
@@ -199,10 +201,16 @@ def begin_step(task: Task, call: BeginCall, at: datetime) -> Task:
 
 
 def complete_step(task: Task, call: CompleteCall, at: datetime) -> Task:
-    """Close the intent of a step that succeeded. A step that failed leaves it open: nobody knows what lies there."""
+    """Close the intent of a step that succeeded. A step that failed leaves it open: nobody knows what lies there.
+
+    One that hands over leaves it open too: the installer writes from now on, and only its end closes it. Raises
+    NotAllowed when that step was not begun, or a cancel was asked: then nothing is started.
+    """
     _check_holder(task, call.fence)
-    if call.success:
-        task = replace(task, intents=tuple([_closed(each, call.operation, at) for each in task.intents]))
+    if call.success and call.hands_over:
+        task = handed_over(task, call.operation, at)
+    elif call.success:
+        task = closed(task, call.operation, at)
     before = next((each for each in task.progress if each.step == call.operation), None)
     percent = 100.0 if call.success else before.percent if before else 0.0
     shown = Progress(call.operation, percent, call.message or (before.message if before else ""))
@@ -221,6 +229,9 @@ def finish(task: Task, call: InstallCompleteCall, at: datetime) -> Task:
         raise stale_fence(task, call.fence)
     if task.status is after:
         return task
+    if after is _S.COMPLETED and is_handed_over(task):
+        done = with_progress(all_closed(task, at), Progress(INSTALLER, 100.0, "the installer is done"), at)
+        return move(done, after, by=f"installer:{task.sn}", at=at)
     if after is _S.COMPLETED and (intent := open_intent(task)):
         raise NotAllowed(f"task of {task.sn}: {intent.step} was begun and is not done", reason="intent_open")
     if after is _S.COMPLETED:
@@ -238,7 +249,13 @@ def reject(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
 
 
 def ask_cancel(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
-    """End a task, at once where nothing was written; else its agent stops before its next step."""
+    """End a task, at once where nothing was written; else its agent stops before its next step.
+
+    A distribution's installer hears nothing: the task ends at once, and what it installs may never join.
+    """
+    if is_handed_over(task):
+        words = f"{why or f'cancelled by {by}'}; the installer on the machine goes on until it is switched off"
+        return move(task, _S.CANCELLED, by=by, at=at, reason=Reason("cancelled", words))
     if task.status is _S.INSTALLING and task.intents:
         return task if task.is_cancel_asked else replace(task, is_cancel_asked=True, updated_at=at)
     return move(task, _S.CANCELLED, by=by, at=at, reason=Reason("cancelled", why or f"cancelled by {by}"))
@@ -260,6 +277,7 @@ def retry(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
         progress=(),
         intents=(),
         is_cancel_asked=False,
+        handed_over_at=None,
         enrolment_id="",
         node_id="",
         called_home_at=None,
@@ -275,6 +293,8 @@ def after_deadline(task: Task, at: datetime) -> Task:
         return move(task, _S.PENDING_APPROVAL, by="master", at=at, reason=Reason("approval_expired", words))
     if task.status is _S.COMPLETED:
         reason = Reason("no_call_home", "the new system did not call home in time")
+    elif is_handed_over(task):
+        reason = Reason("installer_silent", "the installer did not say that it is done in time")
     else:
         reason = Reason(f"deadline_{task.status}", f"{task.status} for longer than it may be")
     return move(task, _S.NEEDS_OPERATOR, by="master", at=at, reason=reason)
@@ -284,7 +304,10 @@ def agent_gone(task: Task, at: datetime) -> Task:
     """Return the task after its agent's lease ran out.
 
     Written and not known to be done: an operator looks (P3). Cancelled between two steps: cancelled. Else it is said.
+    Given to an installer: it went as it should, and only the deadline calls somebody.
     """
+    if is_handed_over(task):
+        return task
     if task.status is _S.INSTALLING and (intent := open_intent(task)):
         words = f"the agent went silent while {intent.step} was under way"
         return move(task, _S.NEEDS_OPERATOR, by="master", at=at, reason=Reason("agent_gone", words))
@@ -313,11 +336,6 @@ def called_home(task: Task, node_id: str, at: datetime) -> Task:
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------
-def open_intent(task: Task) -> Intent | None:
-    """Return the step that was begun and is not known to be done."""
-    return next((intent for intent in task.intents if intent.done_at is None), None)
-
-
 def stale_fence(task: Task, fence: int) -> Conflict:
     """Return the refusal of an agent that another one has followed."""
     return Conflict(
@@ -370,10 +388,6 @@ def _heard(task: Task, at: datetime) -> Task:
     is_silent = task.reason is not None and task.reason.code == AGENT_SILENT
     deadline = deadline_of(task, task.status, at) if task.status is _S.INSTALLING else task.deadline_at
     return replace(task, updated_at=at, deadline_at=deadline, reason=None if is_silent else task.reason)
-
-
-def _closed(intent: Intent, step: str, at: datetime) -> Intent:
-    return replace(intent, done_at=at) if intent.step == step and intent.done_at is None else intent
 
 
 def _line(text: str) -> str:

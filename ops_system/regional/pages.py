@@ -8,7 +8,8 @@ from aiohttp import web
 
 from ops_system.model.errors import NotFound, OpsError
 from ops_system.model.tasks import BOOTS_AGENT, ImageRef, InstallMethod, Task, TaskStatus
-from ops_system.protocol.agent import Done, InstallCompleteCall
+from ops_system.protocol.agent import INSTALLER_STAGES, Done, InstallCompleteCall, ProgressCall
+from ops_system.provision.intents import INSTALLER, is_handed_over
 from ops_system.provision.templates import render
 from ops_system.regional.boot import menus
 from ops_system.regional.boot.answers import METHODS, check_served, meta_data, values_for
@@ -45,6 +46,7 @@ class BootPages:
         get("/static/{path:.+}", self._static)
         get("/images/{sha256}", self._image)
         app.router.add_post("/api/v1/installer/{sn}/{task_id}", self._installer_done)
+        app.router.add_post("/api/v1/installer/{sn}/{task_id}/{stage}", self._installer_stage)
 
     # --- scripts ------------------------------------------------------------------------------------------------------
     def verdict(self, mac: str, sn: str = "", uuid: str = "") -> Verdict:
@@ -167,12 +169,25 @@ class BootPages:
         return check_served(self.desk.mirror.task(sn), sn, method)
 
     async def _installer_done(self, request: web.Request) -> web.Response:
-        """An installer is done: only for the very task that is being installed by one."""
+        """An installer is done: only for the very task whose agent gave the machine to one."""
+        task = self._handed_over(request)
+        await self.desk.finish(InstallCompleteCall(task.sn, "completed", fence=task.fence))
+        return answer(Done())
+
+    async def _installer_stage(self, request: web.Request) -> web.Response:
+        """An installer says how far it is: one of few words, shown and never obeyed (P1)."""
+        task, stage = self._handed_over(request), INSTALLER_STAGES.get(request.match_info["stage"])
+        if stage is None:
+            raise NotFound(f"no such stage: write one of {', '.join(INSTALLER_STAGES)}")
+        told = ProgressCall(task.sn, task.task_id, INSTALLER, stage.percent, stage.words, fence=task.fence)
+        await self.desk.progress(told)
+        return answer(Done())
+
+    def _handed_over(self, request: web.Request) -> Task:
         self.desk.check_serves()
         sn, task = request.match_info["sn"], self.desk.mirror.task(request.match_info["sn"])
         if task is None or task.task_id != request.match_info["task_id"]:
             raise NotFound(f"{sn}: no such installation")
-        if task.install.method not in METHODS or task.status is not TaskStatus.INSTALLING:
+        if task.install.method not in METHODS or not is_handed_over(task):
             raise NotFound(f"{sn}: no installer is at work")
-        await self.desk.finish(InstallCompleteCall(sn, "completed", fence=task.fence))
-        return answer(Done())
+        return task

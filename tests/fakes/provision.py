@@ -42,9 +42,9 @@ def begins(task: Task, step: str = "write", disks: tuple[str, ...] = ("DISK1",))
     return BeginCall(task.sn, task.task_id, task.fence, step, disks, is_destructive=True)
 
 
-def completes(task: Task, step: str = "write", *, success: bool = True) -> CompleteCall:
-    """Return the end of a step."""
-    return CompleteCall(task.sn, step, success, fence=task.fence)
+def completes(task: Task, step: str = "write", *, success: bool = True, hands_over: bool = False) -> CompleteCall:
+    """Return the end of a step; `hands_over`: a distribution's installer goes on from there."""
+    return CompleteCall(task.sn, step, success, fence=task.fence, hands_over=hands_over)
 
 
 def ends(task: Task, status: str = "completed") -> InstallCompleteCall:

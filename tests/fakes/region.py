@@ -184,10 +184,10 @@ class FakeAgent:
         """Say how far a step is."""
         return await self.call("progress", task_id=self.task_id, step=step, percent=percent, fence=self.fence, **more)
 
-    async def complete(self, step: str, *, success: bool = True) -> Any:
+    async def complete(self, step: str, *, success: bool = True, **more: Any) -> Any:
         """Say that a step is done."""
         return await self.call(
-            "device/operationComplete", operation=step, success=success, message="", fence=self.fence
+            "device/operationComplete", operation=step, success=success, message="", fence=self.fence, **more
         )
 
     async def finish(self, status: str = "completed") -> Any:

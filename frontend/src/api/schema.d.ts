@@ -5116,6 +5116,8 @@ export interface components {
        * @enum {unknown}
        */
       power: 'auto' | 'manual'
+      /** @default null */
+      handed_over_at: string | null
       /** @default [] */
       logs: string[]
     }

@@ -5,6 +5,7 @@ approved disk is named, found anew by its serial or WWN in the installer itself;
 """
 
 from ops_system.model.catalogue import TemplateKind
+from ops_system.model.system_files import CARRIED, CARRIED_ON, WORKER_CONFIG, WORKER_DATA, WORKER_HOME
 
 _FIND_DISK = (
     "norm() { tr 'A-Z ' 'a-z_' | sed 's/^0x//;s/^naa[.]//;s/^eui[.]//'; }; "
@@ -17,6 +18,14 @@ _FIND_DISK = (
     'if [ $# -ne 1 ]; then echo "disk $want: $# found, nothing is written" >&2; exit 1; fi; disk=$1'
 )
 """Sets `disk` in a POSIX shell with udev, as in every installer. No backslash: a preseed would join its lines there."""
+
+
+def _take_worker(source: str, target: str) -> str:
+    """Put into the new system what the agent gave the installer to carry; nothing where there is none."""
+    return f"if [ -d {source} ]; then cp -a {source}/. {target}/ || true; fi"
+
+
+_RELABEL = f"restorecon -R {WORKER_HOME} {WORKER_CONFIG} {WORKER_DATA} /etc/systemd/system || true"
 
 _KICKSTART = """\
 # {{ os_type }} {{ os_version }} on {{ sn }} in {{ idc }}
@@ -64,6 +73,9 @@ curl
 %end
 
 %pre --erroronfail --log=/tmp/ops-pre.log
+{% if callback_url %}
+curl -fsS -m 20 -X POST {{ (callback_url ~ "/started") | shell }} || true
+{% endif %}
 @FIND_DISK@
 cat >/tmp/ops-disk.ks <<END
 ignoredisk --only-use=${disk#/dev/}
@@ -81,11 +93,13 @@ echo {{ key | shell }} >>/root/.ssh/authorized_keys
 restorecon -R /root/.ssh || true
 %end
 
-{% if callback_url %}
 %post --nochroot
+@TAKE_WORKER@
+chroot /mnt/sysimage @RELABEL@
+{% if callback_url %}
 curl -fsS -m 20 --retry 5 -X POST {{ callback_url | shell }} || true
-%end
 {% endif %}
+%end
 """
 
 _PRESEED = """\
@@ -97,6 +111,10 @@ d-i netcfg/get_hostname string {{ hostname | line }}
 d-i netcfg/get_domain string {{ values.domain | default("") | line }}
 d-i netcfg/hostname string {{ hostname | line }}
 d-i hw-detect/load_firmware boolean true
+{% if callback_url %}
+d-i preseed/early_command string wget -q -T 20 -t 3 -O /dev/null --post-data=started \
+{{ (callback_url ~ "/started") | shell }} || true
+{% endif %}
 d-i mirror/country string manual
 d-i mirror/protocol string http
 d-i mirror/http/hostname string {{ values.mirror_host | default("deb.debian.org") | line }}
@@ -112,7 +130,10 @@ d-i clock-setup/utc boolean true
 d-i time/zone string {{ values.timezone | default("UTC") | line }}
 d-i clock-setup/ntp boolean true
 d-i partman/early_command string @FIND_DISK@; \
-debconf-set partman-auto/disk "$disk"; debconf-set grub-installer/bootdev "$disk"
+debconf-set partman-auto/disk "$disk"; debconf-set grub-installer/bootdev "$disk"\
+{% if callback_url %}; wget -q -T 20 -t 1 -O /dev/null --post-data=disks \
+{{ (callback_url ~ "/disks") | shell }} || true{% endif %}
+
 d-i partman-auto/method string {{ values.partitioning | default("lvm") | line }}
 d-i partman-auto/choose_recipe select atomic
 d-i partman-auto-lvm/guided_size string max
@@ -146,6 +167,7 @@ echo "  address {{ card.address | line }}"; \
 {% if network.dns %}echo "  dns-nameservers {{ network.dns | join(" ") | line }}"; {% endif %}\
 } >/target/etc/network/interfaces.d/$n; \
 sed -i "/hotplug $n$/d;/iface $n /d" /target/etc/network/interfaces; fi; done; {% endfor %}\
+@TAKE_WORKER@; \
 {% if callback_url %}\
 in-target wget -q -T 20 -t 3 -O /dev/null --post-data=done {{ callback_url | shell }} || true\
 {% else %}true{% endif %}
@@ -194,6 +216,10 @@ autoinstall:
         uri: {{ values.mirror | json }}
 {% endif %}
   early-commands:
+{% if callback_url %}
+    - |
+      curl -fsS -m 20 -X POST {{ (callback_url ~ "/started") | shell }} || true
+{% endif %}
     - |
       @FIND_DISK@; sed -i "s#OPS_APPROVED_DISK#$disk#" /autoinstall.yaml
   storage:
@@ -214,15 +240,20 @@ autoinstall:
       - name: root
         lock_passwd: true
         ssh_authorized_keys: {{ ssh_keys | json }}
-{% if callback_url %}
   late-commands:
     - |
+      @TAKE_WORKER@
+{% if callback_url %}
       curl -fsS -m 20 --retry 5 -X POST {{ callback_url | shell }} || true
 {% endif %}
 """
 
+_TEXTS: dict[TemplateKind, tuple[str, str]] = {
+    "kickstart": (_KICKSTART, _take_worker(CARRIED_ON, "/mnt/sysimage")),
+    "preseed": (_PRESEED, _take_worker(CARRIED, "/target")),
+    "autoinstall": (_AUTOINSTALL, _take_worker(CARRIED_ON, "/target")),
+}
 BUILTINS: dict[TemplateKind, str] = {
-    "kickstart": _KICKSTART.replace("@FIND_DISK@", _FIND_DISK),
-    "preseed": _PRESEED.replace("@FIND_DISK@", _FIND_DISK),
-    "autoinstall": _AUTOINSTALL.replace("@FIND_DISK@", _FIND_DISK),
+    kind: text.replace("@FIND_DISK@", _FIND_DISK).replace("@TAKE_WORKER@", taking).replace("@RELABEL@", _RELABEL)
+    for kind, (text, taking) in _TEXTS.items()
 }

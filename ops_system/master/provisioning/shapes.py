@@ -90,6 +90,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     called_home_at: datetime | None = None
     is_cancel_asked: bool = False
     power: PowerWay = "manual"
+    handed_over_at: datetime | None = None
 
 
 class TaskView(TaskRow, frozen=True, kw_only=True):

@@ -157,6 +157,8 @@ class Upkeep:
         """
         if row is None or row.status not in _WITH_AGENT or key in self._mirror.agents:
             return False
+        if row.status is _S.INSTALLING and row.handed_over_at is not None:
+            return False  # a distribution's installer is at work, which is no agent
         if row.reason is not None and row.reason.code == rules.AGENT_SILENT:
             return False
         gone = self._mirror.gone_since(key)

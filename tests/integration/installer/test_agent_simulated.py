@@ -354,6 +354,61 @@ def test_a_tree_of_commands_is_played_step_by_step(region, tmp_path):
     assert "/ ext4" in (machine.hands.target / "etc/fstab").read_text()
 
 
+def installer_of(machine) -> dict[str, object]:
+    """Let a region name a distribution's installer; return the changes of its configuration."""
+    kernel, initrd = b"kernel", gzip.compress(b"initrd")
+    machine.region.files |= {"/images/k": kernel, "/images/i": initrd}
+    enrolment = Enrolment("http://master.test", "opsj1.a.b.c", "web-1", {"idc": "dc1"})
+    return {
+        "install_method": "preseed", "image": None, "enrol": True, "kickstart_url": "http://r/preseed/x",
+        "kernel_url": "/images/k", "kernel_sha256": hashlib.sha256(kernel).hexdigest(),
+        "initrd_url": "/images/i", "initrd_sha256": hashlib.sha256(initrd).hexdigest(),
+        "sealed_enrolment": seal(
+            msgspec.json.encode(enrolment), machine.agent._key.public_text(), enrolment_context("t1")
+        ),
+    }  # fmt: skip
+
+
+def test_a_played_installer_carries_the_worker_into_the_new_system(region, tmp_path):
+    machine = Machine(region, tmp_path)
+    region.config = msgspec.structs.replace(region.config, **installer_of(machine))
+    loaded, run = [], machine.hands.run
+
+    def look(command, guard, say):
+        if command.argv[0] == "kexec":
+            loaded.append((command, (machine.agent._scratch / "initrd").read_bytes()))
+        return run(command, guard, say)
+
+    machine.hands.run = look
+    machine.run_to_end()
+    assert machine.code == 0
+    assert [call.operation for call in region.begun] == ["check-disks", "carry-worker", "start-installer"]
+    assert [call.operation for call in region.begun if call.is_destructive] == ["start-installer"]
+    assert [call.operation for call in region.done if call.hands_over] == ["start-installer"]
+    command, initrd = loaded[0]
+    assert f"--command-line=auto=true priority=critical preseed/url={region.config.kickstart_url} " in command.argv[-1]
+    assert initrd.startswith(region.files["/images/i"])
+    assert b"opsj1.a.b.c" in initrd
+    assert b"ops-worker/opt/ops-worker/worker" in initrd
+    assert not any("opsj1" in line for line in region.lines)
+    token = machine.hands.target / "etc/ops-worker/token"
+    assert token.read_text() == "opsj1.a.b.c\n"
+    assert [(end.status, end.fence) for end in region.ends] == [("completed", 1)]
+
+
+def test_an_installer_that_does_not_start_is_said_to_have_failed(region, tmp_path):
+    machine = Machine(region, tmp_path)
+    region.config = msgspec.structs.replace(region.config, **installer_of(machine))
+
+    def refuse(_carried):
+        raise Halt("kexec_failed", "no")
+
+    machine.hands.start_kernel = refuse
+    end = machine.run_to_failure()
+    assert (end.status, end.code) == ("failed", "kexec_failed")
+    assert machine.is_empty()
+
+
 def test_hardware_tests_write_nothing(region, tmp_path):
     machine = Machine(
         region, tmp_path, install_method="hardware_test", disks=(), image=None, hardware_tests=("memory", "disk", "nic")

@@ -1,6 +1,7 @@
 """The templates that come with the product, judged by the programs they are for."""
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -12,9 +13,11 @@ import yaml
 from pykickstart.parser import KickstartParser
 from pykickstart.version import makeVersion
 
+from ops_system.installer.system import put_file
 from ops_system.master.images.builtins import BUILTINS
 from ops_system.model.layouts import Interface, NetworkConfig
 from ops_system.model.machines import DiskInfo, Hardware, Machine
+from ops_system.model.system_files import TextFile
 from ops_system.model.tasks import InstallSpec
 from ops_system.provision.templates import check, render
 from ops_system.provision.values import NAMES, Place, values_of
@@ -121,6 +124,37 @@ def test_subiquity_is_told_what_it_must_know():
     assert told["late-commands"][0].strip().endswith("|| true")
     # What the early command puts the one approved disk in for; until then it fits no disk.
     assert told["storage"]["layout"]["match"] == {"path": "OPS_APPROVED_DISK"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+@pytest.mark.parametrize("kind", BUILTINS)
+def test_the_last_command_puts_what_was_carried_into_the_new_system(tmp_path, kind):
+    line = next(line for line in text_for(kind).splitlines() if "if [ -d /" in line)
+    taking = re.search(r"if \[ -d (?P<source>/\S+) \]; then cp -a \S+ (?P<target>/\S+)/ .*?; fi", line)
+    assert taking, line
+    carried, system = tmp_path / "carried", tmp_path / "system"
+    command = taking[0].replace(taking["source"], str(carried)).replace(f" {taking['target']}/", f" {system}/")
+    (system / "etc").mkdir(parents=True)
+    for shell in SHELLS:
+        subprocess.run([*shell, "-euc", command], check=True, timeout=30)
+        assert list(system.rglob("token")) == [], "nothing was carried, nothing comes"
+    put_file(carried, TextFile("/etc/ops-worker/token", "secret\n", 0o600))
+    put_file(carried, TextFile("/etc/systemd/system/multi-user.target.wants/w.service", link_to="/nowhere"))
+    for shell in SHELLS:
+        shutil.rmtree(system / "etc/ops-worker", ignore_errors=True)
+        subprocess.run([*shell, "-euc", command], check=True, timeout=30)
+        token = system / "etc/ops-worker/token"
+        assert (token.read_text(), stat.S_IMODE(token.stat().st_mode)) == ("secret\n", 0o600)
+        assert (system / "etc/systemd/system/multi-user.target.wants/w.service").is_symlink()
+
+
+@pytest.mark.parametrize("kind", BUILTINS)
+def test_an_installer_says_that_it_has_begun_and_fails_by_nothing_it_says(kind):
+    url = "http://192.0.2.1:8081/api/v1/callback/t1"
+    said = [line for line in text_for(kind).splitlines() if url in line]
+    assert any(f"{url}/started" in line for line in said)
+    assert all(line.endswith("|| true") for line in said), said
+    assert not any(url in line for line in text_for(kind, callback_url="").splitlines())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")

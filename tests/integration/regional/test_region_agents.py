@@ -181,9 +181,22 @@ async def test_nothing_but_what_is_needed_is_handed_out(book, region, agent, tmp
     assert text.startswith("# sn-001 http://")
     assert agent.task_id in text
     assert (await refused(agent.ask("GET", f"/preseed/{SN}"))).status == 404
-    await agent.ask("POST", text.split()[2].removeprefix(region.url))
-    assert (await book.get(IDC, SN)).status is TaskStatus.COMPLETED
+    done = text.split()[2].removeprefix(region.url)
+    assert (await refused(agent.ask("POST", done))).status == 404, "its agent is still at work"
+    await agent.begin("start-installer", "DISK1")
+    assert (await refused(agent.ask("POST", done))).status == 404
+    await agent.complete("start-installer", hands_over=True)
+    assert (await refused(agent.ask("POST", f"{done}x"))).status == 404
+    assert (await refused(agent.ask("POST", f"{done}/wiped"))).status == 404
+    await agent.ask("POST", f"{done}/started")
+    shown = (await book.get(IDC, SN)).progress[-1]
+    assert (shown.step, shown.percent) == ("installer", 5.0)
+    await agent.ask("POST", done)
+    task = await book.get(IDC, SN)
+    assert (task.status, task.status_history[-1].by) == (TaskStatus.COMPLETED, f"installer:{SN}")
+    assert task.intents[0].done_at is not None
     assert (await refused(agent.ask("GET", f"/kickstart/{SN}"))).status == 404
+    assert (await refused(agent.ask("POST", done))).status == 404
 
 
 async def test_it_tells_how_it_is(region, agent):

@@ -90,8 +90,12 @@ def test_the_same_plan_twice_is_the_same_and_another_task_has_other_uuids():
 
 
 def test_other_methods():
-    assert names(Wish("kickstart", "t1", disks=("A",), kernel_args="quiet")) == ["check-disks", "start-installer"]
-    assert commands(Wish("preseed", "t1", disks=("A",)))["start-installer"][0].startswith("kexec -l {kernel}")
+    steps = ["check-disks", "carry-worker", "start-installer"]
+    assert names(Wish("kickstart", "t1", disks=("A",), kernel_args="quiet")) == steps
+    assert names(Wish("kickstart", "t1", disks=("A",), enrol=False)) == ["check-disks", "start-installer"]
+    start = commands(Wish("preseed", "t1", disks=("A",), kernel_args="console=ttyS0"))["start-installer"][0]
+    assert start.startswith("kexec -l {kernel} --initrd={initrd} --command-line=auto=true ")
+    assert start.endswith(" preseed/url={answers} netcfg/choose_interface=auto console=ttyS0")
     assert names(Wish("rescue", "t1")) == []
     assert names(Wish("hardware_test", "t1", hardware_tests=("memory", "nic"))) == ["test-memory", "test-nic"]
     assert "jammy" in commands(Wish("debootstrap", "t1", "Ubuntu", "22.04", ("A",)))["tree"][0]
@@ -153,6 +157,10 @@ def test_bad_networks_are_named():
         network_problems(NetworkConfig("a.b-c", (Interface("52:54:00:00:00:01", "fd00::1/64", "fd00::2"),), ("::1",)))
         == []
     )
+    twice = (Interface("52:54:00:00:00:01"), Interface("52-54-00-00-00-02"), Interface("52-54-00-00-00-01"))
+    assert network_problems(NetworkConfig(interfaces=twice)) == [
+        "network.interfaces[2].mac: 52-54-00-00-00-01 is the card of interfaces[0] already"
+    ]
 
 
 MOUNTS = st.sampled_from(["/", "/var", "/home", "/srv/data", "/boot"])

@@ -10,9 +10,20 @@ from msgspec.structs import replace
 
 from ops_system.model.errors import Conflict, Invalid, NotAllowed
 from ops_system.model.machines import Machine
-from ops_system.model.tasks import BOOTS_AGENT, FINISHED, MOVES, ApproveCall, Progress, Task, TaskStatus
+from ops_system.model.tasks import (
+    BOOTS_AGENT,
+    DEADLINES_S,
+    FINISHED,
+    INSTALLER_S,
+    MOVES,
+    ApproveCall,
+    Progress,
+    Task,
+    TaskStatus,
+)
 from ops_system.provision import rules
 from ops_system.provision.approvals import approve, approve_by_rule
+from ops_system.provision.intents import is_handed_over, open_intent
 from ops_system.provision.regions import RegionSettings
 from ops_system.provision.reports import after_report
 from tests.fakes.clock import FakeClock
@@ -124,6 +135,13 @@ class Road(RuleBasedStateMachine):
     def agent_completes(self, step, success) -> None:
         self.attempt(lambda: rules.complete_step(self.task, completes(self.task, step, success=success), self.at))
 
+    @rule(step=st.sampled_from(["wipe", "write"]))
+    def agent_hands_over(self, step) -> None:
+        intent = open_intent(self.task)
+        self.attempt(lambda: rules.complete_step(self.task, completes(self.task, step, hands_over=True), self.at))
+        if is_handed_over(self.task) and intent is not None:
+            assert open_intent(self.task) == intent, "only the installer's end closes what it writes"
+
     @rule(percent=st.floats(-10, 200))
     def agent_tells(self, percent) -> None:
         status = self.task.status
@@ -132,13 +150,17 @@ class Road(RuleBasedStateMachine):
 
     @rule(status=st.sampled_from(["completed", "failed", "cancelled", "needs_operator"]))
     def agent_ends(self, status) -> None:
-        had_open = rules.open_intent(self.task) is not None
+        had_open = open_intent(self.task) is not None and not is_handed_over(self.task)
         self.attempt(lambda: rules.finish(self.task, ends(self.task, status), self.at))
         assert not (had_open and self.task.status is S.COMPLETED)
+        assert self.task.status is not S.COMPLETED or open_intent(self.task) is None
 
     @rule()
     def agent_goes(self) -> None:
+        at_work = is_handed_over(self.task)
+        before = self.task
         self.put(rules.agent_gone(self.task, self.at))
+        assert not at_work or self.task is before
 
     @rule(act=st.sampled_from([rules.reject, rules.ask_cancel, rules.retry]))
     def somebody_acts(self, act) -> None:
@@ -200,6 +222,61 @@ def test_a_reboot_in_the_middle_calls_an_operator():
         assert same.status is S.INSTALLING, "the same boot that says it again is no reboot"
     _, after = after_report(IDC, task, machine, a_report(boot="boot-2"), AT)
     assert after.status is S.INSTALLING
+
+
+def _handed_over() -> Task:
+    task = _installing()
+    begun = rules.begin_step(task, begins(task, "start-installer"), AT)
+    return rules.complete_step(begun, completes(begun, "start-installer", hands_over=True), AT)
+
+
+def test_an_installer_has_time_and_its_end_closes_what_was_begun():
+    task = _handed_over()
+    assert rules.agent_gone(task, AT) is task
+    later = AT + timedelta(seconds=DEADLINES_S[S.INSTALLING] + 1)
+    assert rules.after_deadline(task, later) is task, "an installer takes longer than an agent is silent"
+    heard = rules.with_progress(task, Progress("installer", 5.0), later)
+    assert heard.deadline_at == later + timedelta(seconds=INSTALLER_S)
+    done = rules.finish(heard, ends(heard), later)
+    assert (done.status, done.intents[0].done_at, open_intent(done)) == (S.COMPLETED, later, None)
+    assert (done.progress[-1].step, done.progress[-1].percent) == ("installer", 100.0)
+    assert rules.finish(done, ends(done), later) is done
+    assert not is_handed_over(done)
+
+
+def test_an_installer_that_never_says_it_is_done_calls_an_operator():
+    task = _handed_over()
+    after = rules.after_deadline(task, AT + timedelta(seconds=INSTALLER_S))
+    assert (after.status, after.reason.code) == (S.NEEDS_OPERATOR, "installer_silent")
+    again = rules.retry(after, by="ann", at=AT)
+    assert (again.handed_over_at, again.intents) == (None, ())
+
+
+def test_a_machine_that_comes_back_from_its_installer_undone_calls_an_operator():
+    machine, _ = after_report(IDC, None, None, a_report(), AT)
+    _, after = after_report(IDC, _handed_over(), machine, a_report(boot="boot-2"), AT)
+    assert (after.status, after.reason.code) == (S.NEEDS_OPERATOR, "interrupted")
+
+
+def test_a_cancelled_installer_is_no_longer_waited_for():
+    after = rules.ask_cancel(_handed_over(), by="ann", at=AT)
+    assert (after.status, after.reason.code) == (S.CANCELLED, "cancelled")
+    assert "until it is switched off" in after.reason.message
+
+
+def test_only_what_was_begun_and_not_cancelled_is_handed_over():
+    task = _installing()
+    hands = completes(task, "start-installer", hands_over=True)
+    with pytest.raises(NotAllowed, match="was not begun"):
+        rules.complete_step(task, hands, AT)
+    begun = rules.begin_step(task, begins(task, "start-installer"), AT)
+    asked = rules.ask_cancel(begun, by="ann", at=AT)
+    with pytest.raises(NotAllowed, match="asked to cancel"):
+        rules.complete_step(asked, hands, AT)
+    with pytest.raises(NotAllowed, match="not done"):
+        rules.finish(begun, ends(begun), AT)
+    failed = rules.complete_step(begun, completes(begun, "start-installer", success=False, hands_over=True), AT)
+    assert failed.handed_over_at is None
 
 
 def test_the_log_keeps_every_line_once_and_in_order():

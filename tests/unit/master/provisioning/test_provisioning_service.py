@@ -19,7 +19,7 @@ from ops_system.master.provisioning.shapes import (
 from ops_system.master.web.route import ListQuery
 from ops_system.model.errors import Conflict, Forbidden, Invalid, NotAllowed, NotFound, OpsError
 from ops_system.model.machines import DiskInfo
-from ops_system.model.tasks import ApproveCall, TaskStatus
+from ops_system.model.tasks import INSTALLER_S, ApproveCall, TaskStatus
 from tests.fakes.agents import PlayedAgent, a_region
 from tests.fakes.control import ALICE, BOB, KEY, NORTH, Control, control_rig
 from tests.fakes.provision import CEPH, DATA, DISK, IDC, MAC, SN, begins, completes
@@ -255,6 +255,25 @@ async def test_an_agent_that_goes_silent_in_the_middle_calls_an_operator(rig):
         await rig.settle()
     assert (await rig.task()).reason.code == "agent_gone"
     assert (await rig.task()).status is S.NEEDS_OPERATOR
+
+
+async def test_an_agent_that_gave_its_machine_to_an_installer_may_go(rig):
+    async with a_region(rig.store, clock=rig.clock) as region:
+        agent = await approved(rig)
+        task = await agent.begin()
+        await rig.agents.begin(IDC, begins(task, "start-installer"))
+        await rig.agents.complete(IDC, completes(task, "start-installer", hands_over=True))
+        rig.clock.advance(1)
+        await agent.leave()
+        await region.beat()
+        await rig.settle()
+        task = await rig.task()
+        assert (task.status, task.reason, task.handed_over_at) == (S.INSTALLING, None, task.updated_at)
+        rig.clock.jump(INSTALLER_S + 1)
+        rig.clock._monotonic_s += 31  # the region is heard for a while
+        await region.beat()
+        await rig.settle()
+    assert (await rig.task()).reason.code == "installer_silent"
 
 
 async def test_an_agent_that_goes_silent_before_it_wrote_is_waited_for(rig):
