@@ -51,13 +51,15 @@ class Region:
 
     def call(self, path: str, body: msgspec.Struct | None, answer: type[T], *, timeout_s: float = CALL_TIMEOUT_S) -> T:
         """POST `body` (None: GET) and return the answer. Raises OpsError."""
-        status, raw = self._exchange(path, body, timeout_s)
-        if status != _OK:
-            raise _refused(status, raw, f"{self.url}{path}")
+        raw = self._ask(path, body, timeout_s)
         try:
             return msgspec.json.decode(raw, type=answer, strict=False)
         except msgspec.MsgspecError as problem:
             raise Unavailable(f"{self.url}{path} answered what is no {answer.__name__}: {problem}") from problem
+
+    def read(self, path: str) -> str:
+        """GET a text. Raises OpsError."""
+        return self._ask(path, None, CALL_TIMEOUT_S).decode(errors="replace")
 
     def persist(self, ask: Callable[[], T], *, before_retry: Callable[[], None] = lambda: None) -> T:
         """Return what `ask` returns; while the region is away it is asked again. `before_retry` may raise to end it."""
@@ -74,6 +76,12 @@ class Region:
     def headers(self) -> dict[str, str]:
         """Return what proves the session."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def _ask(self, path: str, body: msgspec.Struct | None, timeout_s: float) -> bytes:
+        status, raw = self._exchange(path, body, timeout_s)
+        if status != _OK:
+            raise _refused(status, raw, f"{self.url}{path}")
+        return raw
 
     def _exchange(self, path: str, body: msgspec.Struct | None, timeout_s: float) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)

@@ -1,7 +1,7 @@
 """The nouns of alerting: rules, alerts, silences. Every field here is what the API takes and shows.
 
 Rule        what to look at, when it is bad enough, whom to tell
-Subject     what a rule is about: `node:ID`, `instance:ID`, or `certificate:ca` and `certificate:server`
+Subject     what a rule is about: `node:ID`, `instance:ID`, `idc:NAME`, or `certificate:ca` and `certificate:server`
 Alert       one rule on one subject, from the moment it fired until it is resolved
 Silence     nobody is told of what it matches, for a while
 """
@@ -44,7 +44,10 @@ class ConditionKind(StrEnum):
     NO_DATA = "no_data"
     CERTIFICATE = "certificate"
     LOG = "log"
+    IDC_STATUS = "idc_status"
 
+
+IDC, SILENT = "idc", "silent"  # what subjects of `idc_status` begin with, its label; its only state
 
 Operator = Literal[">", ">=", "<", "<="]
 Mode = Literal["mean", "every", "share"]

@@ -63,7 +63,13 @@ class BootPages:
         query, mac = request.query, request.match_info["mac"]
         verdict = self.verdict(mac, query.get("serial", ""), query.get("uuid", ""))
         await self._note(verdict)
-        return text(menus.ipxe(self.place, verdict, asks(mac).mac, query.get("arch", "")))
+        card = asks(mac).mac or self._card_of(verdict.sn)
+        return text(menus.ipxe(self.place, verdict, card, query.get("arch", "")))
+
+    def _card_of(self, sn: str) -> str:
+        """Return the card that a task names, for a machine that does not tell the one it boots by."""
+        task = self.desk.mirror.task(sn)
+        return task.mac if task else ""
 
     async def _grub_first(self, _request: web.Request) -> web.Response:
         return text(menus.grub_first(self.place))

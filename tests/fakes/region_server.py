@@ -51,6 +51,7 @@ class FakeRegion:
         self.break_files_at: list[int] = []  # a download breaks off after so many bytes, once each
         self.slow_file = 0.0  # seconds between two pieces of a file
         self.task_mac = ""
+        self.boot_script = "#!ipxe\necho unknown: this machine starts from its disk\n"
         self.changed = threading.Condition()
         self.url = ""
 
@@ -65,6 +66,8 @@ class FakeRegion:
 
     def answer(self, path: str, body: bytes, token: str) -> object:
         name = path.rpartition("/")[2]
+        if path.startswith("/boot/"):
+            return self.boot_script
         if name != "report" and token != f"Bearer {TOKEN}":
             raise Unauthenticated("no such session")
         if path.startswith("/api/v1/task/"):
@@ -148,10 +151,8 @@ def serving(region: FakeRegion) -> Iterator[FakeRegion]:
                     self.close_connection = True
                     return
                 try:
-                    status, text = (
-                        200,
-                        msgspec.json.encode(region.answer(self.path, body, self.headers.get("Authorization", ""))),
-                    )
+                    told = region.answer(self.path, body, self.headers.get("Authorization", ""))
+                    status, text = 200, told.encode() if isinstance(told, str) else msgspec.json.encode(told)
                 except OpsError as error:
                     status = error.http_status
                     text = msgspec.json.encode({"code": error.code, "message": error.message, "details": error.details})

@@ -1279,6 +1279,7 @@ export default {
     },
     shipped: {
       node_offline: 'Node offline',
+      idc_silent: 'Data centre not heard',
       instance_failed: 'Instance failed',
       crash_loop: 'Crash loop',
       unhealthy: 'Instance unhealthy',
@@ -1374,6 +1375,7 @@ export default {
       no_data: 'data that does not come',
       certificate: 'certificates of this master',
       log: 'lines of logs',
+      idc_status: 'data centres',
     },
     sentence: {
       node_metric: '{series} of {subjects} is {op} {level} ({reading}), {holds}',
@@ -1385,8 +1387,9 @@ export default {
       no_data: '{series} of {subjects} has not come for {window}, {holds}',
       certificate: 'a certificate of this master has {op} {level} left, {holds}',
       log: '{log} of {subjects} has at least {level} new lines with {pattern} within {window}, {holds}',
+      idc_status: '{subjects} is {states}, {holds}',
     },
-    every: { nodes: 'every node', instances: 'every instance' },
+    every: { nodes: 'every node', instances: 'every instance', idcs: 'every data centre' },
     limited: '{subjects} ({limits})',
     anySeries: 'any series',
     logLabel: 'Log',
@@ -1501,6 +1504,7 @@ export default {
       untried: {
         log: 'This rule cannot be tried: lines stay on the nodes. Search the log for the pattern instead.',
         certificate: 'This rule cannot be tried: the past of certificates is not stored.',
+        idc_status: 'This rule cannot be tried: when data centres were heard is not stored.',
         instance_restarts: 'This rule cannot be tried: which restarts still counted when is not stored.',
       },
     },

@@ -1242,6 +1242,7 @@ const zh: typeof en = {
     },
     shipped: {
       node_offline: '节点离线',
+      idc_silent: '数据中心失联',
       instance_failed: '实例失败',
       crash_loop: '反复崩溃',
       unhealthy: '实例不健康',
@@ -1330,6 +1331,7 @@ const zh: typeof en = {
       no_data: '数据缺失',
       certificate: '本主控的证书',
       log: '日志中的行',
+      idc_status: '数据中心的状态',
     },
     sentence: {
       node_metric: '{subjects}的 {series} {op} {level}（{reading}），{holds}',
@@ -1341,8 +1343,9 @@ const zh: typeof en = {
       no_data: '{subjects}的 {series} 已有 {window} 没有数据，{holds}',
       certificate: '本主控的证书剩余 {op} {level}，{holds}',
       log: '{subjects}的 {log} 在 {window} 内新增至少 {level} 行含 {pattern}，{holds}',
+      idc_status: '{subjects}处于 {states}，{holds}',
     },
-    every: { nodes: '每个节点', instances: '每个实例' },
+    every: { nodes: '每个节点', instances: '每个实例', idcs: '每个数据中心' },
     limited: '{subjects}（{limits}）',
     anySeries: '任何指标',
     logLabel: '日志',
@@ -1448,6 +1451,7 @@ const zh: typeof en = {
       untried: {
         log: '这条规则无法试算：日志行只留在节点上。请改为在日志中搜索该模式。',
         certificate: '这条规则无法试算：不保存证书的历史。',
+        idc_status: '这条规则无法试算：不保存数据中心何时有消息的历史。',
         instance_restarts: '这条规则无法试算：不保存每个时刻仍计数的重启次数。',
       },
     },

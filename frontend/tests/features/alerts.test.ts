@@ -125,6 +125,7 @@ describe('order and reach of alerts', () => {
     expect(isQuiet(alert({}))).toBe(false)
     expect(pageOf({ subject: 'instance:i1' })).toBe('/instances/i1')
     expect(pageOf({ subject: 'certificate:ca' })).toBe('')
+    expect(pageOf({ subject: 'idc:dc1' })).toBe('/provisioning/idcs')
   })
   it('finds what a silence would quiet as the server does', () => {
     const matchers = silences.silenceOf(silences.textOf({ rule: 'r1', node: 'n1' }), 0).matchers
@@ -179,6 +180,13 @@ describe('form of a rule', () => {
     expect(rule.condition).toMatchObject({ series: '', fire_level: null, states: ['offline'], window_s: 0 })
     expect(rule.scope.system_id).toBe('')
     expect(rule.no_data).toBe('ok')
+  })
+  it('asks of a data centre whether it is heard, and of which by its name', () => {
+    const text = ofKind({ ...textOf(null), labels: 'zone=a', nodes: ['n1'] }, 'idc_status')
+    expect(wrongFields({ ...text, name: 'away' })).toEqual([])
+    const rule = ruleOf({ ...text, labels: 'idc=dc1' })
+    expect(rule.condition).toMatchObject({ series: '', fire_level: null, states: ['silent'], window_s: 0 })
+    expect(rule.scope).toEqual({ labels: { idc: 'dc1' }, node_ids: [], system_id: '', module_id: '' })
   })
   it.each([
     ['fire', { fire: 'much' }],

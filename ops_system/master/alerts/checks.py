@@ -9,7 +9,18 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from ops_system.master.nodes.rules import check_labels
-from ops_system.model.alerts import Condition, ConditionKind, Grouping, Matchers, NewRule, NewSilence, Scope, Texts
+from ops_system.model.alerts import (
+    IDC,
+    SILENT,
+    Condition,
+    ConditionKind,
+    Grouping,
+    Matchers,
+    NewRule,
+    NewSilence,
+    Scope,
+    Texts,
+)
 from ops_system.model.errors import Invalid
 from ops_system.model.instances import HealthState, State
 from ops_system.model.metrics import INSTANCE_SERIES, NODE_SERIES
@@ -28,6 +39,7 @@ MIN_LOG_WINDOW_S = 10
 MAX_PATTERN = 200
 MAX_SILENCE = timedelta(days=366)
 MAX_SERIES_NAME = 128
+_ONE_IDC = '$.scope: of a data centre only its name counts: {"labels": {"idc": "dc1"}}, or nothing for all'
 PLACEHOLDERS = frozenset(
     {"rule", "severity", "subject", "name", "node", "value", "level", "series", "state", "system", "instance"}
 )
@@ -45,6 +57,7 @@ INSTANCE_KINDS = frozenset(
 )
 _STATES: Mapping[ConditionKind, tuple[str, ...]] = {
     ConditionKind.NODE_STATUS: (NodeStatus.SUSPECT, NodeStatus.OFFLINE),
+    ConditionKind.IDC_STATUS: (SILENT,),
     ConditionKind.INSTANCE_STATE: tuple(state for state in State if state is not State.UNKNOWN),
     ConditionKind.INSTANCE_HEALTH: (HealthState.STARTING, HealthState.HEALTHY, HealthState.UNHEALTHY),
 }
@@ -194,6 +207,8 @@ def _level_problems(condition: Condition) -> list[str]:
 def _scope_problems(scope: Scope, kind: ConditionKind) -> list[str]:
     if kind is ConditionKind.CERTIFICATE:
         return [] if scope == Scope() else ["$.scope: certificates are the master's own; leave it empty"]
+    if kind is ConditionKind.IDC_STATUS:
+        return [] if scope == Scope(labels=scope.labels) and {*scope.labels} <= {IDC} else [_ONE_IDC]
     problems = [*_label_problems("$.scope.labels", scope.labels), *_id_problems("$.scope.node_ids", scope.node_ids)]
     for field in ("system_id", "module_id"):
         if getattr(scope, field) and kind not in INSTANCE_KINDS:

@@ -1,6 +1,6 @@
 """The rules a new master begins with. Administrators change them, switch them off or delete them like any other."""
 
-from ops_system.model.alerts import Condition, ConditionKind, Grouping, NewRule, Severity
+from ops_system.model.alerts import SILENT, Condition, ConditionKind, Grouping, NewRule, Severity
 from ops_system.model.instances import State
 from ops_system.model.nodes import NodeStatus
 
@@ -17,6 +17,12 @@ DEFAULTS: dict[str, NewRule] = {
         name="Node offline",
         condition=Condition(kind=ConditionKind.NODE_STATUS, states=(NodeStatus.OFFLINE,)),
         severity=Severity.CRITICAL,
+    ),
+    "idc_silent": NewRule(
+        name="Data centre not heard",
+        condition=Condition(kind=ConditionKind.IDC_STATUS, states=(SILENT,)),
+        severity=Severity.CRITICAL,
+        for_s=60,  # a restart of its regional client, or a standby that takes over, is none
     ),
     INSTANCE_FAILED: NewRule(
         name="Instance failed",

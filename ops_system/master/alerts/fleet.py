@@ -8,7 +8,7 @@ import msgspec
 from ops_system.master.bus import Bus, Changed
 from ops_system.master.instances.views import Instance
 from ops_system.master.nodes.rules import Node
-from ops_system.model.alerts import Alert
+from ops_system.model.alerts import IDC, Alert
 from ops_system.model.instances import Desired, HealthState, State
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.reasons import Reason
@@ -80,10 +80,12 @@ class Fleet:
         return node is not None and node.status is not NodeStatus.ONLINE
 
     def names(self, subject: str) -> Names:
-        """Return how to name `node:ID`, `instance:ID` or `certificate:…`."""
+        """Return how to name `node:ID`, `instance:ID`, `idc:NAME` or `certificate:…`."""
         kind, _, key = subject.partition(":")
         if kind == "certificate":
             return Names(CERTIFICATES[subject])
+        if kind == IDC:
+            return Names(key, labels={IDC: key})
         instance = self.instances.get(key) if kind == "instance" else None
         node = self.nodes.get(instance.node_id if instance else key)
         node_id, node_name, labels = (node.id, node.name, node.labels) if node else ("", "", {})

@@ -35,6 +35,7 @@ ANY_SERIES = "cpu_percent"  # every worker sends it with each sample
 UNTRIED = {
     ConditionKind.LOG: "lines stay on the nodes; search the log instead",
     ConditionKind.CERTIFICATE: "the past of certificates is not stored",
+    ConditionKind.IDC_STATUS: "when data centres were heard is not stored",
     ConditionKind.INSTANCE_RESTARTS: "which restarts still counted when is not stored",
 }
 

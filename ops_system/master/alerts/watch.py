@@ -15,7 +15,7 @@ from ops_system.master.alerts.conditions import COMPARE, judge_value, judge_wind
 from ops_system.master.alerts.fleet import CERTIFICATES, Fleet, InstanceFacts, NodeFacts
 from ops_system.master.alerts.rules import Reading
 from ops_system.master.alerts.views import StoredRule
-from ops_system.model.alerts import ConditionKind, NewRule, Scope
+from ops_system.model.alerts import IDC, ConditionKind, NewRule, Scope
 from ops_system.model.instances import Desired, State
 from ops_system.model.nodes import NodeStatus
 from ops_system.model.reasons import Reason
@@ -26,6 +26,7 @@ SETTLE_S = 120.0  # so long workers may take to come back after a start of the m
 TURNS_PER_WINDOW = 30  # a window of 60 s is read every 2 s
 PIECE = 200  # subjects that are looked at in one go: a fraction of a millisecond
 
+_FEW = frozenset({ConditionKind.CERTIFICATE, ConditionKind.IDC_STATUS})  # found anew at each look
 _KINDS_OF_NODES = frozenset({ConditionKind.NODE_METRIC, ConditionKind.NODE_STATUS, ConditionKind.NO_DATA})
 
 
@@ -83,7 +84,7 @@ Cases = Mapping[str, Mapping[str, Case]]
 
 
 class Watch:
-    """`certificates` returns the days each has left."""
+    """`certificates` returns the days each has left, `idcs` which data centres had a client and whether it is heard."""
 
     def __init__(
         self,
@@ -94,10 +95,12 @@ class Watch:
         *,
         started_s: float,
         settle_s: float = SETTLE_S,
+        idcs: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
         self._fleet = fleet
         self._series = series
         self._certificates = certificates
+        self._idcs = idcs
         self._lines = lines
         self._settled_s = started_s + settle_s
         self._tick = 0
@@ -119,8 +122,8 @@ class Watch:
         self._tick += 1
         self._is_settled = now_s >= self._settled_s
         for plan in self._plans:
-            if plan.rule.body.condition.kind is ConditionKind.CERTIFICATE:
-                yield list(self._ages(plan))
+            if plan.rule.body.condition.kind in _FEW:
+                yield list(self._look_at_few(plan, cases.get(plan.rule.id, {})))
                 continue
             for first in range(0, len(plan.subjects), PIECE):
                 piece = Plan(plan.rule, plan.subjects[first : first + PIECE])
@@ -139,12 +142,19 @@ class Watch:
             case _:
                 return self._instances(plan, cases)
 
+    def _look_at_few(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        is_certificate = plan.rule.body.condition.kind is ConditionKind.CERTIFICATE
+        return self._ages(plan) if is_certificate else self._centres(plan, cases)
+
     # --- subjects -------------------------------------------------------------------------------------------------
     def subjects_of(self, rule: NewRule) -> Iterator[str]:
         """Yield the keys of what a rule is about now."""
         kind, scope = rule.condition.kind, rule.scope
         if kind is ConditionKind.CERTIFICATE:
             yield from CERTIFICATES
+            return
+        if kind is ConditionKind.IDC_STATUS:
+            yield from (f"{IDC}:{idc}" for idc in self._idcs() if scope.labels.get(IDC, idc) == idc)
             return
         reached = {node.id for node in self._fleet.nodes.values() if node.is_known and _fits(scope, node)}
         if kind in _KINDS_OF_NODES:
@@ -272,6 +282,16 @@ class Watch:
         condition = plan.rule.body.condition
         for subject, days in self._certificates().items():
             yield Finding(plan.rule, subject, judge_value(condition, days), days)
+
+    def _centres(self, plan: Plan, cases: Mapping[str, Case]) -> Iterator[Finding]:
+        """One that is gone altogether is fine: nobody asks for it any more."""
+        known = self._idcs()
+        for subject in dict.fromkeys((*self.subjects_of(plan.rule.body), *cases)):
+            is_silent = not known.get(subject.partition(":")[2], True)
+            if is_silent and not self._is_settled:
+                yield Finding(plan.rule, subject, Reading.UNKNOWN)
+            elif is_silent or subject in cases:
+                yield Finding(plan.rule, subject, _reading(is_silent))
 
 
 def series_of(rules: Iterable[NewRule]) -> set[str]:

@@ -62,7 +62,8 @@ async def build_features(ground: Ground) -> tuple[Auth, Links]:
     metrics.check_owner(owners.owner_of)
     hub = build_live(ground, book, instances, owners, commands)
     topics.register_provisioning(hub, installations)
-    topics.register_alerts(hub, await build_alerts(ground, book, instances, channels, timeline), nodes)
+    alerts = await build_alerts(ground, book, instances, channels, timeline, idcs=installations.clients)
+    topics.register_alerts(hub, alerts, nodes)
     topics.register_node_events(hub, timeline, nodes)
     topics.register_schedules(hub, schedules)
     return auth, links

@@ -1,5 +1,7 @@
 """Who looks: alert rules, and browsers."""
 
+from collections.abc import Callable, Mapping
+
 from ops_system.master import topics
 from ops_system.master.alerts import api as alerts_api
 from ops_system.master.alerts.desk import Desk
@@ -26,9 +28,15 @@ from ops_system.model.ids import NodeId
 
 
 async def build_alerts(
-    ground: Ground, book: Book, instances: Instances, channels: Channels, timeline: NodeTimeline
+    ground: Ground,
+    book: Book,
+    instances: Instances,
+    channels: Channels,
+    timeline: NodeTimeline,
+    *,
+    idcs: Callable[[], Mapping[str, bool]],
 ) -> Alerts:
-    """Rules on what nodes and instances report, what fires by them, and who is told."""
+    """Rules on what nodes, instances and regional clients report, what fires by them, and who is told."""
     database, audit, clock = ground.database, ground.audit, ground.clock
     rulebook = Rulebook(database=database, audit=audit, clock=clock, channels=channels)
 
@@ -38,7 +46,7 @@ async def build_alerts(
     silences = Silences(database=database, audit=audit, clock=clock, reached=reached)
     fleet = Fleet(ground.bus, book.nodes.list_all(), await instances.list_views())
     lines = LogLooker(book.links, clock, database)
-    watch = Watch(fleet, book.metrics, ground.trust.days_left, lines, started_s=clock.monotonic_s())
+    watch = Watch(fleet, book.metrics, ground.trust.days_left, lines, started_s=clock.monotonic_s(), idcs=idcs)
     desk = Desk(
         database=database,
         bus=ground.bus,

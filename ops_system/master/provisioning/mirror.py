@@ -129,6 +129,10 @@ class Mirror:
             }
         )
 
+    def clients(self) -> dict[str, bool]:
+        """Return the data centres that have, or had, a regional client, and whether it is heard."""
+        return {idc: idc in self.heard for idc in self.infos}
+
     def idcs(self) -> list[str]:
         """Return every data centre that has, or had, a task, a machine, a client or settings."""
         placed = {idc for kind in (self.tasks, self.machines, self.unmatched) for idc, _ in kind}

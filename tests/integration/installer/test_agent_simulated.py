@@ -15,7 +15,7 @@ import pytest
 from ops_system.installer.agent import Agent
 from ops_system.installer.guard import Guard, Halt
 from ops_system.installer.region import Region
-from ops_system.installer.simulate import SimulatedHands
+from ops_system.installer.simulate import SimulatedHands, made_mac
 from ops_system.model.errors import NotAllowed
 from ops_system.model.layouts import DiskLayout, NetworkConfig, Partition
 from ops_system.model.tasks import ImageRef
@@ -419,9 +419,19 @@ def test_hardware_tests_write_nothing(region, tmp_path):
     assert region.ends[-1].status == "completed"
 
 
-def test_a_played_machine_takes_the_card_of_its_task(region, tmp_path):
+def test_a_played_machine_has_the_card_of_its_task_from_its_first_report(region, tmp_path):
+    region.task_mac = "00:1a:2b:3c:4d:5e"
+    region.boot_script = "#!ipxe\nkernel vmlinuz ops.mode=install BOOTIF=01-00-1a-2b-3c-4d-5e\nboot\n"
+    machine = Machine(region, tmp_path)
+    region.operations = [NextOperation("reboot_local")]
+    machine.run_to_end()
+    assert region.calls[:2] == [f"/boot/none.ipxe?serial={SN}", "/api/v1/report"]
+    assert [report.mac_address for report in region.reports] == ["00:1a:2b:3c:4d:5e"]
+
+
+def test_a_task_made_since_the_boot_gives_its_card_too(region, tmp_path):
     region.task_mac = "00:1a:2b:3c:4d:5e"
     machine = Machine(region, tmp_path)
     region.operations = [NextOperation("reboot_local")]
     machine.run_to_end()
-    assert region.reports[-1].mac_address == "00:1a:2b:3c:4d:5e"
+    assert [report.mac_address for report in region.reports] == [made_mac(SN), "00:1a:2b:3c:4d:5e"]

@@ -55,7 +55,7 @@ class Played:
     """The agent in its thread."""
 
     def __init__(self, url: str, folder) -> None:
-        self.hands = SimulatedHands(SN, folder, mac=MAC, disk_bytes=64 * MIB)
+        self.hands = SimulatedHands(SN, folder, disk_bytes=64 * MIB)
         self.agent = Agent(Region(url), self.hands, folder / "scratch", report_interval_s=0.1)
         self.code = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,8 +100,10 @@ async def test_from_report_to_restart(tmp_path, store, book):
         await approves(book)
         assert await played.ended() == 0
     task = await book.get(IDC, SN)
-    assert task.status is TaskStatus.COMPLETED
-    assert task.reported_mac == ""
+    assert [change.status.value for change in task.status_history] == [
+        "pending", "booting", "pending_approval", "approved", "installing", "completed",
+    ]  # fmt: skip
+    assert (task.reported_mac, played.hands.mac) == ("", MAC)
     assert [step.step for step in task.progress] == [
         "check-disks", "wipe", "write-image", "verify-image", "grow-root",
     ]  # fmt: skip

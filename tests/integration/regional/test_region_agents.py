@@ -62,6 +62,8 @@ async def test_a_machine_is_reported_approved_installed_and_sent_to_its_disk(boo
     await book.create(a_task(SN, install=SPEC))
     assert "ops.mode=install" in await agent.ask("GET", "/boot/00-1a-2b-3c-4d-5e.ipxe")
     assert (await book.get(IDC, SN)).status is TaskStatus.BOOTING
+    by_serial = await agent.ask("GET", f"/boot/none.ipxe?serial={SN}")
+    assert "BOOTIF=01-00-1a-2b-3c-4d-5e" in by_serial  # the card its task names, for who does not tell one
 
     told = await agent.report()
     assert told["is_known"]
@@ -158,6 +160,7 @@ async def test_the_token_of_an_earlier_boot_is_worth_nothing(book, region, agent
 async def test_unknown_machines_start_from_their_disk_until_discovery_is_switched_on(book, region, agent):
     page = "/boot/00-1a-2b-3c-4d-77.ipxe"
     assert "unknown: this machine starts from its disk" in await agent.ask("GET", page)
+    assert "BOOTIF" not in await agent.ask("GET", f"/boot/none.ipxe?serial={SN}")
     await book.change_settings(IDC, lambda settings: replace(settings, discovery=True))
     async with asyncio.timeout(10):
         while not region.app.mirror.settings.discovery:

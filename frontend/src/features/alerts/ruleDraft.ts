@@ -15,6 +15,7 @@ export const KINDS = [
   'no_data',
   'certificate',
   'log',
+  'idc_status',
 ] as const satisfies ConditionKind[]
 export const OPERATORS = ['>=', '>', '<=', '<'] as const
 export const READINGS = ['newest', 'mean', 'every', 'share'] as const
@@ -45,6 +46,7 @@ export const INSTANCE_SERIES = [
 ]
 export const STATES: Partial<Record<ConditionKind, string[]>> = {
   node_status: ['suspect', 'offline'],
+  idc_status: ['silent'],
   instance_state: ['pending', 'preparing', 'starting', 'backoff', 'failed', 'exited', 'stopped', 'running'],
   instance_health: ['unhealthy', 'starting', 'healthy'],
 }
@@ -53,6 +55,13 @@ export const hasLevel = (kind: ConditionKind): boolean =>
   ['node_metric', 'instance_metric', 'instance_restarts', 'certificate', 'log'].includes(kind)
 export const isMetric = (kind: ConditionKind): boolean => kind === 'node_metric' || kind === 'instance_metric'
 export const isOfInstances = (kind: ConditionKind): boolean => kind.startsWith('instance_') || kind === 'log'
+
+/** The kind of states that a condition names. */
+export function stateKindOf(kind: ConditionKind): 'node' | 'health' | 'idc' | 'instance' {
+  if (kind === 'node_status') return 'node'
+  if (kind === 'instance_health') return 'health'
+  return kind === 'idc_status' ? 'idc' : 'instance'
+}
 
 export interface RuleText {
   name: string
@@ -136,6 +145,7 @@ export function ofKind(text: RuleText, kind: ConditionKind): RuleText {
     instance_restarts: { op: '>=', fire: '3', clear: '0' },
     certificate: { op: '<', fire: '14', clear: '', labels: '', nodes: [] },
     node_status: { states: ['offline'] },
+    idc_status: { states: ['silent'], labels: '', nodes: [] },
     instance_state: { states: ['failed'] },
     instance_health: { states: ['unhealthy'] },
     no_data: { series: '', window: '1m' },

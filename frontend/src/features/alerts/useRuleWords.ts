@@ -5,7 +5,7 @@ import { formatLevel, unitOf } from '@/shared/alerts/levels'
 import { formatDuration, formatLabels } from '@/shared/format'
 import { useWords } from '@/shared/words'
 import { useNames } from '@/shared/instances/useNames'
-import { isOfInstances } from './ruleDraft'
+import { isOfInstances, stateKindOf } from './ruleDraft'
 
 export interface RuleWords {
   series: (name: string) => string
@@ -25,7 +25,8 @@ export function useRuleWords(): RuleWords {
     /^\w+$/.test(name) && te(`alerts.series.${name}`) ? t(`alerts.series.${name}`) : name
 
   function subjects({ scope, condition }: Pick<NewAlertRule, 'scope' | 'condition'>): string {
-    const kind = isOfInstances(condition.kind) ? 'instances' : 'nodes'
+    const stands = condition.kind === 'idc_status' ? 'idcs' : 'nodes'
+    const kind = isOfInstances(condition.kind) ? 'instances' : stands
     const limits = [
       ...(scope.node_ids.length > 0 ? [scope.node_ids.map(names.node).join(', ')] : []),
       ...(Object.keys(scope.labels).length > 0 ? [formatLabels(scope.labels)] : []),
@@ -43,8 +44,7 @@ export function useRuleWords(): RuleWords {
 
   function sentence(rule: Pick<NewAlertRule, 'scope' | 'condition' | 'for_s'>): string {
     const { condition } = rule
-    const stateKind =
-      condition.kind === 'node_status' ? 'node' : condition.kind === 'instance_health' ? 'health' : 'instance'
+    const stateKind = stateKindOf(condition.kind)
     return t(`alerts.sentence.${condition.kind}`, {
       series: condition.series ? series(condition.series) : t('alerts.anySeries'),
       subjects: subjects(rule),

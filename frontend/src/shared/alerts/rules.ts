@@ -34,6 +34,7 @@ export function worstOf(alerts: Iterable<Alert>): Severity | null {
 export function pageOf(alert: Pick<Alert, 'subject'>): string {
   const [kind, id] = alert.subject.split(':')
   if (kind === 'node') return `/nodes/${id}`
+  if (kind === 'idc') return '/provisioning/idcs'
   return kind === 'instance' ? `/instances/${id}` : ''
 }
 

@@ -59,6 +59,7 @@ def test_the_shipped_rules_are_fine():
         (on("node_status", states=("offline", "gone")), ["states[1]"]),
         (on("node_status", states=("offline",), fire_level=1), ["fire_level"]),
         (on("instance_state", states=("unknown",)), ["states[0]"]),
+        (on("idc_status", states=("offline",), window_s=5), ["states[0]", "window_s"]),
         (on("instance_restarts"), ["fire_level"]),
         (on("no_data", window_s=5), ["window_s"]),
         (on("certificate", fire_level=1, series="x", window_s=3, share_percent=0), ["series", "window_s", "share_percent"]),
@@ -86,6 +87,7 @@ def test_every_other_field_is_looked_at_too():
         "$.group.interval_s",
         "$.group.repeat_s",
     ]
+    assert faults(condition=on("idc_status", states=("silent",)), scope=Scope(labels={"zone": "a"})) == ["$.scope"]
     assert faults(scope=Scope(system_id="sys_1", labels={"-": "x"}, node_ids=("\0",))) == [
         "$.scope.labels.-",
         "$.scope.node_ids",

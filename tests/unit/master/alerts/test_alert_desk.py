@@ -37,6 +37,7 @@ class Site:
     def __init__(self, database):
         self.database, self.clock = database, FakeClock()
         self.cpu, self.sent, self.shown, self.wanted = {}, [], [], set()
+        self.idcs = {}
         self.open()
 
     def open(self):
@@ -48,7 +49,7 @@ class Site:
         self.silences = Silences(database=database, audit=audit, clock=clock, reached=self.reached)
         self.fleet = Fleet(self.bus, [], [])
         self.lines = LogLooker(self, clock, database)
-        watch = Watch(self.fleet, self, dict, self.lines, started_s=clock.monotonic_s())
+        watch = Watch(self.fleet, self, dict, self.lines, started_s=clock.monotonic_s(), idcs=lambda: self.idcs)
         desk = Desk(
             database=database,
             bus=self.bus,
@@ -364,3 +365,30 @@ async def test_the_plan_is_made_anew_only_when_rules_may_be_about_others(site):
     site.node("n1", NodeStatus.OFFLINE, zone="a")
     await site.pass_s(1)
     assert site.wanted == set()
+
+
+async def test_a_data_centre_that_falls_silent_is_told_of_and_one_that_is_gone_is_not(site):
+    silent = Condition(kind=ConditionKind.IDC_STATUS, states=("silent",))
+    await site.rulebook.create(NewRule(name="away", condition=silent, for_s=60), ANN)
+    only = Scope(labels={"idc": "dc3"})
+    await site.rulebook.create(NewRule(name="third", condition=silent, scope=only), ANN)
+    site.idcs = {"dc1": True, "dc2": False}
+    await site.pass_s(SETTLE_S)  # a client may take so long to come back after a start of the master
+    assert await site.open_alerts() == []
+    await site.pass_s(2)
+    site.idcs["dc1"] = False
+    await site.pass_s(50)
+    assert site.sent == []
+    await site.pass_s(45)  # the second of a group waits for its turn
+    assert site.sent == [[("alert_firing", "dc2")], [("alert_firing", "dc1")]]
+    found = await site.open_alerts()
+    assert {alert.subject: alert.labels for alert in found} == {"idc:dc1": {"idc": "dc1"}, "idc:dc2": {"idc": "dc2"}}
+    site.idcs = {"dc1": True}
+    await site.pass_s(31)
+    assert {notice for told in site.sent[2:] for notice in told} == {
+        ("alert_resolved", "dc1"),
+        ("alert_resolved", "dc2"),
+    }
+    site.idcs["dc3"] = False
+    await site.pass_s(1)
+    assert {alert.rule_name for alert in await site.open_alerts()} == {"away", "third"}
