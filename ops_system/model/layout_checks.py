@@ -40,13 +40,15 @@ def layout_problems(layout: DiskLayout) -> list[str]:
 
 def network_problems(network: NetworkConfig) -> list[str]:
     """Return every fault of a network configuration."""
-    problems = []
+    problems, seen = [], dict[str, int]()
     if network.hostname and not _HOSTNAME.fullmatch(network.hostname):
         problems.append(f"network.hostname: {network.hostname!r} is no host name")
     for place, interface in enumerate(network.interfaces):
         where = f"network.interfaces[{place}]"
         try:
-            normal_mac(interface.mac)
+            first = seen.setdefault(normal_mac(interface.mac), place)
+            if first != place:
+                problems.append(f"{where}.mac: {interface.mac} is the card of interfaces[{first}] already")
         except Invalid as error:
             problems.append(f"{where}.{error.message}")
         if interface.address and not _is_address(interface.address, has_prefix=True):
