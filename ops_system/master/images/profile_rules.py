@@ -134,6 +134,13 @@ def place_problems(layout: DiskLayout | None, network: NetworkConfig | None) -> 
     return [f"$.{problem}" for problem in found]
 
 
+def network_with(own: NetworkConfig | None, profile: NetworkConfig | None) -> NetworkConfig | None:
+    """Return the network a task says; name, cards and resolvers it leaves out are those of its profile."""
+    if own is None or profile is None:
+        return own or profile
+    return NetworkConfig(own.hostname or profile.hostname, own.interfaces or profile.interfaces, own.dns or profile.dns)
+
+
 def secrets_in(profile: NewProfile) -> list[str]:
     """Return in words what looks like a secret in the template or its values."""
     text = "\n".join([profile.template, *profile.values.values(), profile.kernel_args])

@@ -3,7 +3,7 @@
 import msgspec
 
 from ops_system.master.images.library import Images
-from ops_system.master.images.profile_rules import NewProfile, place_problems
+from ops_system.master.images.profile_rules import NewProfile, network_with, place_problems
 from ops_system.master.images.profiles import Profiles, template_of
 from ops_system.master.images.rules import Image, check_layout_fits, fitting, newest, refuse
 from ops_system.master.images.shelf import Shelf
@@ -39,7 +39,7 @@ class Catalogue:
         method: InstallMethod | None = None,
         arch: str = "amd64",
     ) -> InstallSpec:
-        """Return everything an installation needs. Layout and network given here go before the profile's.
+        """Return everything an installation needs. What is given here of disks and network goes before the profile's.
 
         Where nobody chose a way it is the newest image of the release; without one, debootstrap.
         An image that is not there yet is left out (`catalogue.missing_of` names it; `complete` looks again): a task may
@@ -72,7 +72,7 @@ class Catalogue:
             template=template_of(msgspec.structs.replace(plan, method=way)),
             values=plan.values,
             disk_layout=layout,
-            network=network or plan.network,
+            network=network_with(network, plan.network),
             packages=plan.packages,
             ssh_keys=plan.ssh_keys,
             hardware_tests=plan.hardware_tests,

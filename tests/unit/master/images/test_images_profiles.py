@@ -202,8 +202,9 @@ async def test_a_profile_says_how(desk):
     assert (spec.kernel, spec.initrd, spec.image) == (kernel.ref(), initrd.ref(), None)
     assert (spec.template, spec.packages, spec.ssh_keys) == (BUILTINS["preseed"], ("vim",), (KEY,))
     assert (spec.network, spec.profile, missing_of(spec)) == (network, "deb", ())
-    own = NetworkConfig("own")
-    assert (await desk.catalogue.resolve("Debian", "12", "deb", None, own)).network == own
+    own = NetworkConfig("own", dns=("10.0.0.2",))
+    told = (await desk.catalogue.resolve("Debian", "12", "deb", None, own)).network
+    assert told == NetworkConfig("own", network.interfaces, own.dns)
     with pytest.raises(Invalid, match="deb installs Debian 12, the task wants Ubuntu"):
         await desk.catalogue.resolve("Ubuntu 22.04", "", "deb")
     with pytest.raises(NotFound, match="no profile nothing"):
