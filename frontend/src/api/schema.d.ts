@@ -104,6 +104,7 @@ export interface components {
      */
     ConditionKind:
       | 'certificate'
+      | 'idc_status'
       | 'instance_health'
       | 'instance_metric'
       | 'instance_restarts'
