@@ -75,6 +75,7 @@ AGENTS_HEAR = (
     "model/disk_plan.py",
     "model/install_plan.py",
     "provision/agents.py",
+    "provision/intents.py",
     "provision/rules.py",
     "regional/desk.py",
     "regional/polling.py",
