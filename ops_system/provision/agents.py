@@ -28,6 +28,7 @@ from ops_system.provision import rules
 from ops_system.provision.book import Stamp, TaskBook
 from ops_system.provision.documents import chunk_writes, decode, decoded, encode, task_writes
 from ops_system.provision.keys import MachineKeys, installing_prefix
+from ops_system.provision.log_tail import LINE_BYTES, with_lines
 from ops_system.provision.reports import after_report
 from ops_system.provision.together import Together
 from ops_system.runtime.clock import Clock
@@ -241,7 +242,7 @@ class AgentBook(TaskBook):
 
 def _weight(call: ProgressCall) -> int:
     """Return about how many bytes a call adds to a transaction: what spills, and two operations of at most 128."""
-    return LEAST_WEIGHT + sum(min(len(line), rules.LINE_BYTES) for line in call.lines)
+    return LEAST_WEIGHT + sum(min(len(line), LINE_BYTES) for line in call.lines)
 
 
 def _with_call(task: Task, call: ProgressCall, book: TaskBook) -> tuple[Task, tuple[str, ...]]:
@@ -249,7 +250,7 @@ def _with_call(task: Task, call: ProgressCall, book: TaskBook) -> tuple[Task, tu
         raise rules.stale_fence(task, call.fence)
     at = book.clock.now()
     shown = Progress(call.step, call.percent, call.message, at, call.bytes_done, call.bytes_total)
-    return rules.with_lines(rules.with_progress(task, shown, at), call.lines, at)
+    return with_lines(rules.with_progress(task, shown, at), call.lines, at)
 
 
 def _note_rival(keys: MachineKeys, lease: AgentLease, boot_id: str) -> list[Write]:

@@ -16,8 +16,6 @@ from ops_system.model.tasks import (
     DEADLINES_S,
     FINISHED,
     INSTALLER_S,
-    LOG_TAIL_BYTES,
-    LOG_TAIL_LINES,
     InstallSpec,
     Intent,
     Progress,
@@ -31,7 +29,7 @@ from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCa
 from ops_system.provision.intents import INSTALLER, all_closed, closed, handed_over, is_handed_over, open_intent
 
 HISTORY_KEPT, STEPS_KEPT, INTENTS_KEPT = 100, 64, 64
-LINE_BYTES, MESSAGE_CHARS = 2_048, 500
+MESSAGE_CHARS = 500
 AGENT_SILENT = "agent_silent"
 WRITES_NO_SYSTEM = frozenset({"rescue", "hardware_test"})
 _S = TaskStatus
@@ -129,25 +127,6 @@ def with_progress(task: Task, progress: Progress, at: datetime) -> Task:
     return _heard(replace(task, progress=tuple(steps.values())[-STEPS_KEPT:]), at)
 
 
-def with_lines(task: Task, lines: tuple[str, ...], at: datetime) -> tuple[Task, tuple[str, ...]]:
-    """Add lines to the log: the task with a bounded tail, and what fell out of it (the next chunk), oldest first.
-
-    The tail is halved when it overflows, so that chunks are few and of some size.
-    """
-    if not lines:
-        return task, ()
-    kept = [*task.logs, *(_line(text) for text in lines)]
-    if len(kept) <= LOG_TAIL_LINES and _size_bytes(kept) <= LOG_TAIL_BYTES:
-        return replace(task, logs=tuple(kept), updated_at=at), ()
-    spilled = 0
-    left_bytes = _size_bytes(kept)
-    while len(kept) - spilled > LOG_TAIL_LINES // 2 or left_bytes > LOG_TAIL_BYTES // 2:
-        left_bytes -= len(kept[spilled].encode()) + 1
-        spilled += 1
-    tail = replace(task, logs=tuple(kept[spilled:]), log_chunks=task.log_chunks + 1, updated_at=at)
-    return tail, tuple(kept[:spilled])
-
-
 def take_fence(task: Task, boot_id: str, at: datetime) -> Task:
     """Let an agent at the machine: `approved` becomes `installing`, the approval is used, the fence rises (P2, P4).
 
@@ -230,8 +209,7 @@ def finish(task: Task, call: InstallCompleteCall, at: datetime) -> Task:
     if task.status is after:
         return task
     if after is _S.COMPLETED and is_handed_over(task):
-        done = with_progress(all_closed(task, at), Progress(INSTALLER, 100.0, "the installer is done"), at)
-        return move(done, after, by=f"installer:{task.sn}", at=at)
+        return _end_installer(task, by=f"installer:{task.sn}", at=at)
     if after is _S.COMPLETED and (intent := open_intent(task)):
         raise NotAllowed(f"task of {task.sn}: {intent.step} was begun and is not done", reason="intent_open")
     if after is _S.COMPLETED:
@@ -240,6 +218,12 @@ def finish(task: Task, call: InstallCompleteCall, at: datetime) -> Task:
     if after is _S.CANCELLED and not task.is_cancel_asked:
         raise NotAllowed(f"task of {task.sn}: nobody asked to cancel it", reason="not_asked")
     return move(task, after, by=f"agent:{task.sn}", at=at, reason=reason)
+
+
+def _end_installer(task: Task, *, by: str, at: datetime) -> Task:
+    """What a distribution's installer began is closed with its end."""
+    done = with_progress(all_closed(task, at), Progress(INSTALLER, 100.0, "the installer is done"), at)
+    return move(done, _S.COMPLETED, by=by, at=at)
 
 
 # --- what people and clocks say ---------------------------------------------------------------------------------------
@@ -328,9 +312,14 @@ def quarantine(task: Task, at: datetime) -> Task:
 
 
 def called_home(task: Task, node_id: str, at: datetime) -> Task:
-    """The new system enrolled as a node: the last thing that was waited for."""
+    """The new system enrolled as a node: the last thing that was waited for.
+
+    One that an installer was to make is made then, also when nobody heard its installer say so.
+    """
     if task.node_id:
         return task
+    if is_handed_over(task):
+        task = _end_installer(task, by="master", at=at)
     deadline = None if task.status is _S.COMPLETED else task.deadline_at
     return replace(task, node_id=node_id, called_home_at=at, updated_at=at, deadline_at=deadline)
 
@@ -388,11 +377,3 @@ def _heard(task: Task, at: datetime) -> Task:
     is_silent = task.reason is not None and task.reason.code == AGENT_SILENT
     deadline = deadline_of(task, task.status, at) if task.status is _S.INSTALLING else task.deadline_at
     return replace(task, updated_at=at, deadline_at=deadline, reason=None if is_silent else task.reason)
-
-
-def _line(text: str) -> str:
-    return text.encode(errors="replace")[:LINE_BYTES].decode(errors="ignore").replace("\0", "").rstrip("\r\n")
-
-
-def _size_bytes(lines: list[str]) -> int:
-    return sum(len(line.encode()) + 1 for line in lines)

@@ -16,6 +16,7 @@ from ops_system.model.tasks import Progress, Task, TaskStatus
 from ops_system.protocol.agent import ProgressCall
 from ops_system.provision import rules
 from ops_system.provision.documents import chunk_writes, task_writes
+from ops_system.provision.log_tail import with_lines
 from ops_system.regional.mirror import Mirror
 from ops_system.runtime.clock import Clock
 
@@ -28,7 +29,7 @@ def applied(task: Task, call: ProgressCall, at: datetime) -> tuple[Task, tuple[s
     if call.task_id != task.task_id or (task.status is TaskStatus.INSTALLING and call.fence != task.fence):
         raise rules.stale_fence(task, call.fence)
     shown = Progress(call.step, call.percent, call.message, at, call.bytes_done, call.bytes_total)
-    return rules.with_lines(rules.with_progress(task, shown, at), call.lines, at)
+    return with_lines(rules.with_progress(task, shown, at), call.lines, at)
 
 
 class _Said:

@@ -24,6 +24,7 @@ from ops_system.model.tasks import (
 from ops_system.provision import rules
 from ops_system.provision.approvals import approve, approve_by_rule
 from ops_system.provision.intents import is_handed_over, open_intent
+from ops_system.provision.log_tail import with_lines
 from ops_system.provision.regions import RegionSettings
 from ops_system.provision.reports import after_report
 from tests.fakes.clock import FakeClock
@@ -252,6 +253,12 @@ def test_an_installer_that_never_says_it_is_done_calls_an_operator():
     assert (again.handed_over_at, again.intents) == (None, ())
 
 
+def test_a_system_that_calls_home_was_made_though_nobody_heard_its_installer():
+    home = rules.called_home(_handed_over(), "node_1", AT)
+    assert (home.status, home.node_id, home.deadline_at, open_intent(home)) == (S.COMPLETED, "node_1", None, None)
+    assert rules.called_home(_installing(), "node_1", AT).status is S.INSTALLING
+
+
 def test_a_machine_that_comes_back_from_its_installer_undone_calls_an_operator():
     machine, _ = after_report(IDC, None, None, a_report(), AT)
     _, after = after_report(IDC, _handed_over(), machine, a_report(boot="boot-2"), AT)
@@ -283,7 +290,7 @@ def test_the_log_keeps_every_line_once_and_in_order():
     task, spilled = a_task(), []
     lines = [f"{number} é" + "x" * (number % 3_000) for number in range(400)]
     for start in range(0, 400, 7):
-        task, out = rules.with_lines(task, tuple(lines[start : start + 7]), AT)
+        task, out = with_lines(task, tuple(lines[start : start + 7]), AT)
         spilled += out
         assert len(task.logs) <= 100
         assert sum(len(line.encode()) + 1 for line in task.logs) <= 16_384
