@@ -13,7 +13,8 @@ from ops_system.master.provisioning.mirror import Mirror
 from ops_system.master.provisioning.shapes import NewApprovalRule, SettingsPatch, TaskOrder, WhyBody
 from ops_system.model.errors import Unavailable
 from ops_system.model.tasks import ApproveCall
-from ops_system.provision.keys import MachineKeys
+from ops_system.provision.keys import MachineKeys, region_key
+from ops_system.provision.regions import RegionInfo
 from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.tasks import running
 from tests.fakes.agents import PlayedAgent, a_region
@@ -96,6 +97,20 @@ async def test_a_listing_after_a_gap_brings_what_was_missed(rig):
     assert any(change.key == f"{IDC}/{SN}" and change.data is None for change in told), (
         "who watches hears that it is gone"
     )
+
+
+async def test_a_data_centre_that_had_a_client_is_known_when_that_falls_silent(rig):
+    info = RegionInfo(
+        IDC, "client-1", "host", "1", "http://127.0.0.1:8081", "off", tftp=False, started_at=rig.clock.now()
+    )
+    await rig.sites.change_settings("dc3", SettingsPatch(name="Three"), ALICE)  # no client was ever there
+    async with a_region(rig.store) as region:
+        await rig.store.put(PutRequest(region_key(IDC, "info"), msgspec.json.encode(info)))
+        await rig.mirror.reach(rig.store.revision)
+        assert rig.mirror.clients() == {IDC: True}
+        await region.fall_silent()
+        await rig.mirror.reach(rig.store.revision)
+        assert rig.mirror.clients() == {IDC: False}
 
 
 async def test_what_cannot_be_read_is_left_out_and_harms_nothing_else(rig):
