@@ -289,7 +289,8 @@ def start_installer(work: Work, step: Step) -> str:
     initrd = work.fetch(config.initrd_url, "initrd", _sha_of(config.initrd_sha256, config.initrd_url), step.name)
     if work.carried.is_dir():
         carried.append(initrd, work.carried)
-    work.learned.update(kernel=str(kernel), initrd=str(initrd), answers=config.kickstart_url)
+    card = f"01-{work.found.mac.replace(':', '-')}"  # as pxelinux names it; every installer asks DHCP there
+    work.learned.update(kernel=str(kernel), initrd=str(initrd), answers=config.kickstart_url, boot_card=card)
     for command in step.commands:
         work.run(command)
     return f"the installer of {work.wish.os_type} {work.wish.os_version} takes over"

@@ -317,7 +317,7 @@ def _last_steps(wish: Wish, disk: str, target: str) -> tuple[Step, ...]:
 
 
 def _installer_steps(wish: Wish, disks: tuple[DiskInfo, ...]) -> tuple[Step, ...]:
-    args = f"{installer_args(wish.method, '{answers}')} {wish.kernel_args}".strip()
+    args = f"{installer_args(wish.method, '{answers}')} BOOTIF={{boot_card}} {wish.kernel_args}".strip()
     command = Command(("kexec", "-l", "{kernel}", "--initrd={initrd}", f"--command-line={args}"))
     what = f"{wish.os_type} {wish.os_version}"
     words = f"Start the installer of {what}; it wipes {_shown(disks)} by its {wish.method} file"

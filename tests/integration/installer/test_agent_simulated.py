@@ -386,7 +386,9 @@ def test_a_played_installer_carries_the_worker_into_the_new_system(region, tmp_p
     assert [call.operation for call in region.begun if call.is_destructive] == ["start-installer"]
     assert [call.operation for call in region.done if call.hands_over] == ["start-installer"]
     command, initrd = loaded[0]
-    assert f"--command-line=auto=true priority=critical preseed/url={region.config.kickstart_url} " in command.argv[-1]
+    told = command.argv[-1]
+    assert told.startswith(f"--command-line=auto=true priority=critical preseed/url={region.config.kickstart_url} ")
+    assert told.endswith(f" BOOTIF=01-{machine.hands.mac.replace(':', '-')}")
     assert initrd.startswith(region.files["/images/i"])
     assert b"opsj1.a.b.c" in initrd
     assert b"ops-worker/opt/ops-worker/worker" in initrd

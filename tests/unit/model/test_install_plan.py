@@ -95,7 +95,7 @@ def test_other_methods():
     assert names(Wish("kickstart", "t1", disks=("A",), enrol=False)) == ["check-disks", "start-installer"]
     start = commands(Wish("preseed", "t1", disks=("A",), kernel_args="console=ttyS0"))["start-installer"][0]
     assert start.startswith("kexec -l {kernel} --initrd={initrd} --command-line=auto=true ")
-    assert start.endswith(" preseed/url={answers} netcfg/choose_interface=auto console=ttyS0")
+    assert start.endswith(" preseed/url={answers} netcfg/choose_interface=auto BOOTIF={boot_card} console=ttyS0")
     assert names(Wish("rescue", "t1")) == []
     assert names(Wish("hardware_test", "t1", hardware_tests=("memory", "nic"))) == ["test-memory", "test-nic"]
     assert "jammy" in commands(Wish("debootstrap", "t1", "Ubuntu", "22.04", ("A",)))["tree"][0]
