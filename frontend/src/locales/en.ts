@@ -616,7 +616,6 @@ export default {
     not_begun: 'a step was handed over that was not begun: {message}',
     not_asked: 'nobody asked to cancel',
     not_installing: 'the task does not permit writing any more: {message}',
-    not_running: 'nothing is under way that could make progress',
     not_sealed: 'the enrolment is not sealed to this boot yet',
     program_failed: 'a program failed: {message}',
     program_missing: 'a program is missing on the machine: {message}',

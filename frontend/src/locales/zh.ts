@@ -605,7 +605,6 @@ const zh: typeof en = {
     not_begun: '移交的步骤并未开始：{message}',
     not_asked: '没有人请求取消',
     not_installing: '任务已不允许写入：{message}',
-    not_running: '没有正在进行的安装',
     not_sealed: '注册信息尚未为本次启动封装',
     program_failed: '程序执行失败：{message}',
     program_missing: '机器上缺少程序：{message}',
