@@ -5,6 +5,7 @@ is full, or `max_bytes`, ends the recording and not the session.
 """
 
 import asyncio
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -80,7 +81,8 @@ class Recorder:
         if self.size_bytes + len(line) > self._max_bytes:
             return False
         await self._write(line)
-        await stream.write(encode_piece(Channel.CONTROL, msgspec.json.encode(TerminalAck(len(data)))))
+        with contextlib.suppress(OpsError):  # over already: how it ended comes behind what it said last
+            await stream.write(encode_piece(Channel.CONTROL, msgspec.json.encode(TerminalAck(len(data)))))
         return True
 
     async def _write(self, line: bytes) -> None:

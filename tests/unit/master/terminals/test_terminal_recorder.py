@@ -56,3 +56,10 @@ async def test_why_it_ended_early_is_told(tmp_path):
         "recording_full",
         "recording_unwritable",
     ]
+
+
+async def test_a_session_that_is_over_before_its_last_words_are_read_has_ended_well(tmp_path):
+    stream = said(word(READY), (Channel.STDOUT, b"bye"), word(TerminalExit(0, None)))
+    stream.on_close(StreamClose(stream_id=1))
+    assert await make(tmp_path / "e.cast").record(stream) is None
+    assert "bye" in (tmp_path / "e.cast").read_text()
