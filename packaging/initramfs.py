@@ -2,15 +2,16 @@
 
 Usage: initramfs.py [--kernel PACKAGE] [--agent FOLDER] [--out FOLDER]
 
-Makes vmlinuz, agent.cpio.zst, worker.tar.gz, undionly.kpxe and snponly.efi out of what `build.py worker install-agent`
-built, unless they are newer than all they are made of. Nothing is installed and no root is needed: packages are
-downloaded and unpacked below build/initramfs. `--kernel linux-image-amd64` takes the kernel with the drivers of real
-hardware (the default is the small one: virtio, NVMe, VMware, Hyper-V, cloud cards).
+Makes vmlinuz, agent.cpio.zst, worker.tar.gz, undionly.kpxe, snponly.efi and local.efi out of what
+`build.py worker install-agent` built, unless they are newer than all they are made of. Nothing is installed and no
+root is needed: packages are downloaded and unpacked below build/initramfs. `--kernel linux-image-amd64` takes the
+kernel with the drivers of real hardware (the default is the small one: virtio, NVMe, VMware, Hyper-V, cloud cards).
 """
 
 import argparse
 import fcntl
 import gzip
+import io
 import os
 import re
 import shutil
@@ -24,11 +25,16 @@ from pathlib import Path
 import zstandard
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # what a machine boots is told by the roles themselves
 RAMDISK = ROOT / "packaging" / "ramdisk"
 CACHE = ROOT / "build" / "initramfs"
 KERNEL = "linux-image-cloud-amd64"
 BOOT_FILES = {"undionly.kpxe": "usr/lib/ipxe/undionly.kpxe", "snponly.efi": "usr/lib/ipxe/snponly.efi"}
-PRODUCTS = ("vmlinuz", "agent.cpio.zst", "worker.tar.gz", *BOOT_FILES)
+LOCAL_LOADER = "local.efi"
+LOCAL_MODULES = (
+    "normal", "memdisk", "tar", "test", "regexp", "echo", "minicmd", "part_gpt", "part_msdos", "fat", "chain",
+)  # fmt: skip
+PRODUCTS = ("vmlinuz", "agent.cpio.zst", "worker.tar.gz", *BOOT_FILES, LOCAL_LOADER)
 STAMP = ".kernel"
 AGENT = ROOT / "build" / "install-agent-folder" / "install-agent"
 SEARCHED = ("usr/sbin", "usr/bin", "sbin", "bin")
@@ -140,12 +146,16 @@ class Programs:
                     return path
         sys.exit(f"{name}: not in Debian's package {package}; look at ops_system/installer/programs.py")
 
+    @property
+    def library_folders(self) -> str:
+        """Where libraries lie that this machine has not, as LD_LIBRARY_PATH wants it."""
+        return ":".join(str(root / folder) for root in self._roots[1:] for folder in LIBRARIES)
+
     def libraries(self, files: Iterable[Path]) -> dict[str, Path]:
         """Return path in the initramfs -> file, for every library these executables load."""
-        folders = ":".join(str(root / folder) for root in self._roots[1:] for folder in LIBRARIES)
         found: dict[str, Path] = {}
         for file in files:
-            command = ["env", f"LD_LIBRARY_PATH={folders}", "ldd", str(file)]
+            command = ["env", f"LD_LIBRARY_PATH={self.library_folders}", "ldd", str(file)]
             said = subprocess.run(command, capture_output=True, text=True, check=False)
             for line in said.stdout.splitlines():
                 if "not found" in line:
@@ -276,12 +286,32 @@ def write_worker(worker: Path, target: Path) -> None:
     half.replace(target)
 
 
+def write_local_loader(target: Path, config: str) -> None:
+    """Write a GRUB for UEFI that does what `config` says: machines that are done go to their disk by it."""
+    found = Programs({"grub-mkimage": "grub-common"})
+    modules = unpack("grub-efi-amd64-bin") / "usr/lib/grub/x86_64-efi"
+    memdisk, half = CACHE / "local.tar", target.with_name(f".{target.name}.new")
+    with tarfile.open(memdisk, "w") as tar:
+        entry = tarfile.TarInfo("grub.cfg")
+        entry.size = len(config.encode())
+        tar.addfile(entry, io.BytesIO(config.encode()))
+    command = ("env", f"LD_LIBRARY_PATH={found.library_folders}", found.paths["grub-mkimage"], "-O", "x86_64-efi")
+    run(*command, "-d", modules, "-m", memdisk, "-p", "(memdisk)/", "-o", half, *LOCAL_MODULES)
+    half.replace(target)
+
+
 def agent_programs() -> dict[str, str]:
     """Return program -> Debian package, as the agent itself names them."""
-    sys.path.insert(0, str(ROOT))
     from ops_system.installer.programs import PROGRAMS
 
     return dict(PROGRAMS)
+
+
+def local_config() -> str:
+    """Return how GRUB finds the loader on a disk, as the regional client tells it elsewhere."""
+    from ops_system.regional.boot.menus import grub_local
+
+    return grub_local()
 
 
 def is_fresh(out: Path, kernel: str, sources: Iterable[Path]) -> bool:
@@ -295,7 +325,8 @@ def is_fresh(out: Path, kernel: str, sources: Iterable[Path]) -> bool:
 
 def sources_of(agent: Path, worker: Path) -> list[Path]:
     """Return the files a boot root is made of, but for Debian's."""
-    own = [Path(__file__), ROOT / "ops_system" / "installer" / "programs.py", *RAMDISK.iterdir()]
+    roles = ROOT / "ops_system"
+    own = [Path(__file__), roles / "installer/programs.py", roles / "regional/boot/menus.py", *RAMDISK.iterdir()]
     return [*own, worker, *(path for path in agent.rglob("*") if path.is_file())]
 
 
@@ -309,6 +340,7 @@ def build(out: Path, kernel_name: str, agent: Path, worker: Path) -> None:
     build_root(CACHE / "root", kernel, agent, agent_programs())
     write_initramfs(CACHE / "root", out / "agent.cpio.zst")
     write_worker(worker, out / "worker.tar.gz")
+    write_local_loader(out / LOCAL_LOADER, local_config())
     (out / STAMP).write_text(kernel_name)
 
 

@@ -25,7 +25,11 @@ TFTP_PORT = 69
 
 
 class Answers:
-    """What DHCP says to whom: the same gate as every other route, and nobody unknown without discovery (P7, P10)."""
+    """What DHCP says to whom: the same gate as every other route, and nobody unknown without discovery (P7, P10).
+
+    UEFI without a boot file looks for one by IPv6 and HTTP for minutes before it comes to its disk. So it loads iPXE,
+    asks the gate again by its script, and is led there.
+    """
 
     def __init__(self, mirror: Mirror, files: BootFiles, serves: Callable[[], bool]) -> None:
         self._mirror, self._files, self._serves = mirror, files, serves
@@ -37,7 +41,9 @@ class Answers:
         known = self._mirror.find(Asks(question.mac, "", question.uuid.lower()))
         if not known.sn and not known.is_discovery_on:
             return None
-        return DhcpAnswer() if decide(known).is_local else boot_answer(question, self._files)
+        if decide(known).is_local and not question.is_uefi_x64:
+            return DhcpAnswer()  # a BIOS that hears of no boot file is at its disk at once
+        return boot_answer(question, self._files)
 
 
 class NetBoot:

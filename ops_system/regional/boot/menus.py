@@ -1,6 +1,7 @@
 """The words of each boot loader: iPXE, GRUB, pxelinux. Pure; what may boot is decided by `gate` alone.
 
-Traps: on UEFI an iPXE script that ends with `exit` lands in the firmware's menu, `exit 1` goes on with the boot order;
+Traps: on UEFI an iPXE script that ends with `exit` lands in the firmware's menu, `exit 1` goes on with the boot order.
+There PXE by IPv6 and HTTP boot come before the disk, a minute each: a GRUB that starts the disk's loader is quicker.
 iPXE writes `:` in a URL as `%3a`; GRUB and pxelinux name a card as `01-52-54-00-00-00-01`.
 """
 
@@ -12,6 +13,17 @@ from ops_system.regional.boot.gate import Boots, Verdict
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 ARM_FOLDER = "arm64"
+LOCAL_LOADER = "local.efi"
+"""A GRUB in the boot root that holds `grub_local` and nothing else; packaging/initramfs.py makes it. For x86_64."""
+_DISK_LOADERS = (
+    *(f"/EFI/{name}/shimx64.efi" for name in ("debian", "ubuntu", "redhat", "centos", "rocky", "almalinux", "fedora")),
+    "/EFI/debian/grubx64.efi",
+    "/EFI/opensuse/grubx64.efi",
+    "/EFI/Microsoft/Boot/bootmgfw.efi",
+    "/EFI/BOOT/BOOTX64.EFI",
+    "/EFI/BOOT/BOOTAA64.EFI",
+)
+"""Systems' own loaders first: the last two names are also on sticks and rescue disks."""
 _ARM = frozenset({"arm64", "aarch64"})
 
 
@@ -53,14 +65,14 @@ def ipxe_first(place: Place) -> str:
     """Return the script that every machine gets alike: it says who it is and asks again."""
     who = "serial=${serial:uristring}&uuid=${uuid}&arch=${buildarch}"
     return f"#!ipxe\nchain --replace --autofree {place.url}/boot/${{netX/mac:hexhyp}}.ipxe?{who} || goto local\n" + (
-        ":local\n" + _ipxe_local_lines()
+        ":local\n" + _ipxe_local_lines(place)
     )
 
 
 def ipxe(place: Place, verdict: Verdict, mac: str, arch: str = "") -> str:
     """Return the script of one machine."""
     if verdict.is_local:
-        return f"#!ipxe\necho {verdict.why}: this machine starts from its disk\n{_ipxe_local_lines()}"
+        return f"#!ipxe\necho {verdict.why}: this machine starts from its disk\n{_ipxe_local_lines(place)}"
     words = agent_words(place, verdict.boots, mac)
     return (
         "#!ipxe\n"
@@ -68,12 +80,19 @@ def ipxe(place: Place, verdict: Verdict, mac: str, arch: str = "") -> str:
         f"initrd --name agent.cpio.zst {place.url}/static/{ramdisk_path(arch)} || goto local\n"
         "boot || goto local\n"
         ":local\n"
-        f"{_ipxe_local_lines()}"
+        f"{_ipxe_local_lines(place)}"
     )
 
 
-def _ipxe_local_lines() -> str:
-    return "iseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80 || exit 1\n"
+def _ipxe_local_lines(place: Place) -> str:
+    """BIOS: the first disk. UEFI: its loader by way of ours; whatever comes of that, the firmware goes on."""
+    return (
+        "iseq ${platform} efi && goto efi ||\n"
+        "sanboot --no-describe --drive 0x80 || exit 1\n"
+        ":efi\n"
+        f"iseq ${{buildarch}} x86_64 && chain --autofree {place.url}/static/{LOCAL_LOADER} ||\n"
+        "exit 1\n"
+    )
 
 
 # --- GRUB -------------------------------------------------------------------------------------------------------------
@@ -107,9 +126,35 @@ def _grub_quoted(words: str) -> str:
     return " ".join(["'" + word.replace("'", "") + "'" for word in words.split()])
 
 
+def grub_local() -> str:
+    """Return the `grub.cfg` inside of `LOCAL_LOADER`: start the one loader there is.
+
+    Where several partitions have one, the firmware knows which counts: back to it.
+    """
+    lines = (
+        "for part in (hd*,gpt*) (hd*,msdos*); do",
+        f"  for loader in {' '.join(_DISK_LOADERS)}; do",
+        '    if [ -f "$part$loader" ]; then',
+        '      if [ -z "$place" ]; then set place="$part"; set file="$loader"; fi',
+        '      if [ "$place" != "$part" ]; then set place=several; fi',
+        "    fi",
+        "  done",
+        "done",
+        'if [ -n "$place" -a "$place" != several ]; then',
+        '  echo "starting $place$file"',
+        '  set root="$place"',
+        '  chainloader "$file"',
+        "  boot",
+        "fi",
+        'echo "no loader, or more than one: the firmware goes on"',
+        "exit",
+    )
+    return "\n".join(lines) + "\n"
+
+
 def _grub_local_lines() -> tuple[str, ...]:
     """UEFI: the loader on the disk, else back to the firmware. BIOS: the first disk's own boot sector."""
-    loaders = "/EFI/BOOT/BOOTX64.EFI /EFI/BOOT/BOOTAA64.EFI /EFI/debian/grubx64.efi /EFI/ubuntu/shimx64.efi"
+    loaders = " ".join(_DISK_LOADERS)
     return (
         'if [ "$grub_platform" = "efi" ]; then',
         f"  for loader in {loaders}; do",

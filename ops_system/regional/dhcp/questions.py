@@ -57,6 +57,11 @@ class DhcpQuestion(msgspec.Struct, frozen=True):
         """Whether UEFI's HTTP boot asks: it takes a URL, in an answer marked as such."""
         return self.vendor_class.startswith("HTTPClient")
 
+    @property
+    def is_uefi_x64(self) -> bool:
+        """Whether a UEFI of the x86_64 kind boots, by whatever protocol."""
+        return self.arch in UEFI_X64 | HTTP_X64
+
 
 class DhcpAnswer(msgspec.Struct, frozen=True):
     """What a known machine is told. Neither `boot_file` nor `boot_url`: it boots from its disk.

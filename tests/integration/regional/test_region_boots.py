@@ -22,6 +22,7 @@ from tests.fakes.segment import Segment, needs
 pytestmark = needs("busybox", "sysctl")
 
 IDC, SN, KNOWN, STRANGER = "dc1", "sn-001", "52:54:00:00:00:01", "52:54:00:00:00:99"
+BIOS = {60: b"PXEClient:Arch:00000:UNDI:002001", 93: b"\x00\x00", 57: b"\x05\xc0"}
 PXE = {60: b"PXEClient:Arch:00007:UNDI:003016", 93: b"\x00\x07", 57: b"\x05\xc0"}
 
 
@@ -75,10 +76,10 @@ def roms(segment):
         rom.wire.close()
 
 
-async def offered(rom, boots):
+async def offered(rom, boots, said=PXE):
     """Ask until the offer is as wanted: what the store says reaches the region a moment later."""
     async with asyncio.timeout(20):
-        while (offer := await rom.discover(PXE)) is None or bool(offer.file) is not boots:
+        while (offer := await rom.discover(said)) is None or bool(offer.file) is not boots:
             pass
     return offer
 
@@ -111,9 +112,14 @@ async def test_dhcp_and_tftp_go_through_the_gate(segment, store, book, roms, tmp
         assert await is_deaf_to(region, stranger)
 
         await book.change(IDC, SN, lambda task: move(task, TaskStatus.CANCELLED, by="bob", at=book.clock.now()))
-        offer = await offered(known, boots=False)
+        offer = await offered(known, boots=False, said=BIOS)
         assert offer.yiaddr in segment.network
         assert not {43, 60, 66, 67} & set(offer.options)
+        # UEFI would go on looking for minutes: it is led to its disk by the script.
+        assert (await offered(known, boots=True)).file == b"snponly.efi"
+        script = await asyncio.to_thread(read, f"{region.url}/boot/{KNOWN}.ipxe")
+        assert b"cancelled: this machine starts from its disk" in script
+        assert b"vmlinuz" not in script
 
         await book.change_settings(IDC, lambda settings: replace(settings, discovery=True))
         assert (await offered(stranger, boots=True)).file == b"snponly.efi"

@@ -1,5 +1,8 @@
 """What each boot loader is told."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from ops_system.regional.boot import menus
@@ -14,7 +17,7 @@ def test_ipxe_says_who_it_is_and_comes_again():
     script = menus.ipxe_first(PLACE)
     assert script.startswith("#!ipxe\n")
     assert "http://192.0.2.1:8081/boot/${netX/mac:hexhyp}.ipxe?serial=${serial:uristring}&uuid=${uuid}" in script
-    assert "|| goto local\n:local\niseq ${platform} efi && exit 1 ||\n" in script
+    assert "|| goto local\n:local\niseq ${platform} efi && goto efi ||\n" in script
 
 
 def test_ipxe_boots_the_agent_with_everything_it_must_know():
@@ -31,15 +34,19 @@ def test_ipxe_boots_the_agent_with_everything_it_must_know():
     [menus.ipxe(PLACE, LOCAL, MAC), menus.grub(PLACE, LOCAL, MAC), menus.pxelinux(PLACE, LOCAL, MAC)],
     ids=["ipxe", "grub", "pxelinux"],
 )
-def test_a_closed_gate_names_no_file_of_ours(script):
+def test_a_closed_gate_names_no_file_of_ours_but_the_way_to_the_disk(script):
     assert "completed: this machine starts from its disk" in script
+    script = script.replace(f"{PLACE.url}/static/local.efi", "")
     assert "static" not in script
     assert "vmlinuz" not in script
     assert "192.0.2.1" not in script
 
 
-def test_uefi_leaves_with_an_error_so_that_the_firmware_goes_on():
-    assert "iseq ${platform} efi && exit 1 ||\nsanboot" in menus.ipxe(PLACE, LOCAL, MAC)
+def test_uefi_is_led_to_the_loader_on_its_disk_or_leaves_with_an_error_so_that_the_firmware_goes_on():
+    lines = menus.ipxe(PLACE, LOCAL, MAC).splitlines()
+    way = "iseq ${buildarch} x86_64 && chain --autofree http://192.0.2.1:8081/static/local.efi ||"
+    assert lines[-3:] == [":efi", way, "exit 1"]
+    assert lines[lines.index("iseq ${platform} efi && goto efi ||") + 1].startswith("sanboot")
     assert "  exit 1\nfi\nset root=(hd0)\nchainloader +1" in menus.grub(PLACE, LOCAL, MAC)
 
 
@@ -73,3 +80,14 @@ def test_pxelinux_names_a_card_by_its_kind_first(name):
     assert found
     assert found[1] == "52-54-00-00-00-01"
     assert menus.PXELINUX_MAC.fullmatch("pxelinux.cfg/default") is None
+
+
+@pytest.mark.skipif(shutil.which("grub-script-check") is None, reason="not installed: grub-common")
+@pytest.mark.parametrize(
+    "config",
+    [menus.grub_local(), menus.grub_first(PLACE), menus.grub(PLACE, LOCAL, MAC), menus.grub(PLACE, AGENT, MAC)],
+    ids=["inside local.efi", "first", "disk", "agent"],
+)
+def test_grub_can_read_what_it_is_told(config):
+    checked = subprocess.run(["grub-script-check"], input=config, text=True, capture_output=True)
+    assert checked.returncode == 0, checked.stderr
