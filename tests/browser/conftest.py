@@ -1,44 +1,38 @@
 """Debian's Chromium, driven by Playwright, against a real master and worker."""
 
-import shutil
+import contextlib
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Error
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+from tests.fakes.chromium import chromium, english_page, why_not
+
+
+SHOWN = 2000  # characters
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Say with a failure where the page was and what stood on it."""
+    outcome = yield
+    report, page = outcome.get_result(), getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and page is not None:
+        with contextlib.suppress(Error):
+            report.sections.append(("the page", f"{page.url}\n{page.locator('body').inner_text()[:SHOWN]}"))
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """One headless Chromium for a file: while Playwright is open, no test of another folder can have an event loop."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium: install Debian's package `chromium`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        playwright.selectors.set_test_id_attribute("data-test")
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+    if reason := why_not():
+        pytest.skip(reason)
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
 def page(browser):
     """A fresh English, light page; a script error or a failed console assertion fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", color_scheme="light")
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    context.close()
-    assert errors == []
+    with english_page(browser) as opened:
+        yield opened
