@@ -8,7 +8,6 @@ from playwright.sync_api import Error
 
 from tests.fakes.chromium import chromium, english_page, why_not
 
-
 SHOWN = 2000  # characters
 
 
