@@ -190,8 +190,7 @@ async def run_app(
         stack.callback(_take_lock(folder).release)
         listener = stack.enter_context(bind(config.region.listen, config.region.api_port))
         tls = _tls(config)
-        token = config.store.token.reveal()
-        login = Login(token, config.store.user, config.store.password.reveal())
+        login = Login(config.store_token(), config.store.user, config.store.password.reveal())
         async with Client(config.store.urls, login, tls) as store:
             app = RegionalApp(config, store, listener, tls)
             await app.run(stop, on_ready)

@@ -86,6 +86,11 @@ class RegionalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.master.url
         return self.store.urls[0] if self.store.urls else ""
 
+    def store_token(self) -> str:
+        """Return what the store is shown: nothing where another address is the master, then the store is an etcd."""
+        is_etcd = bool(self.master.url) and self.master.url not in self.store.urls
+        return "" if is_etcd else self.store.token.reveal()
+
     def check(self) -> None:
         """Raise UsageError for what cannot work together."""
         if not self.region.idc:
@@ -129,7 +134,7 @@ OPTIONS = (
     Option("store.ca_file", TEXT, "", "PEM file of the authority to trust for https", "ca-file"),
     Option("store.cert_file", TEXT, "", "PEM file of the certificate to show to an etcd", "cert-file"),
     Option("store.key_file", TEXT, "", "PEM file of its key", "key-file"),
-    Option("master.url", TEXT, "", "where images come from; empty: the store, when it is a master", "master"),
+    Option("master.url", TEXT, "", "where images come from beside an etcd; empty: the store, a master", "master"),
     Option("boot.interface", TEXT, "", "network card of the machines", "interface"),
     Option("boot.dhcp", choice("off", "proxy", "full"), "off", "answer DHCP: beside another server, or alone", "dhcp"),
     Option("boot.tftp", BOOL, "0", "on: serve boot loaders by TFTP", "tftp"),
