@@ -99,7 +99,10 @@ class Console:
 
 
 class Metal:
-    """One machine. Its disks, console log and firmware settings stay in `folder` over power cuts."""
+    """One machine. Its disks, console log and firmware settings stay in `folder` over power cuts.
+
+    Its card brings iPXE, as QEMU's cards do; without (`has_ipxe`) it boots by what its firmware has itself.
+    """
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Metal:
         disks: Sequence[Disk] = (Disk("DISK1"),),
         mac: str = "52:54:00:00:00:01",
         memory_mib: int = 768,
+        has_ipxe: bool = True,
     ) -> None:
         self.folder = folder / sn
         self.sn = sn
@@ -119,7 +123,7 @@ class Metal:
         self.disks = {disk.serial: self.folder / f"{disk.serial}.raw" for disk in disks}
         self._boots = [disk.serial for disk in disks if disk.boots]
         self.console = Console(self.folder / "console.log")
-        self._cable, self._firmware, self._memory_mib = cable, firmware, memory_mib
+        self._cable, self._firmware, self._memory_mib, self._has_ipxe = cable, firmware, memory_mib, has_ipxe
         self._process: subprocess.Popen[bytes] | None = None
         self.folder.mkdir(parents=True)
         for disk in disks:
@@ -168,6 +172,14 @@ class Metal:
         """Press the reset button."""
         self._qmp("system_reset")
 
+    def kill_programs(self) -> None:
+        """Have its Linux end every program but process 1 as `kill -9` does: the magic SysRq key and `i`.
+
+        The kernel allows it when it was started with `sysrq_always_enabled`.
+        """
+        keys = [{"type": "qcode", "data": key} for key in ("alt", "sysrq", "i")]
+        self._qmp("send-key", {"keys": keys})
+
     def wait_off(self, within_s: float = 60.0) -> None:
         """Wait until the machine has switched itself off."""
         assert self._process is not None
@@ -181,7 +193,8 @@ class Metal:
         yield from ("-chardev", f"file,id=console,path={self.console.path},append=on", "-serial", "chardev:console")
         yield from ("-netdev", self._cable.words(), "-object", "rng-random,id=rng,filename=/dev/urandom")
         yield from ("-device", "virtio-rng-pci,rng=rng")
-        yield from ("-device", f"virtio-net-pci,netdev=n0,mac={self.mac},bootindex={boot[0]}")
+        card = f"virtio-net-pci,netdev=n0,mac={self.mac},bootindex={boot[0]}"
+        yield from ("-device", card if self._has_ipxe else f"{card},romfile=")
         for serial, path in self.disks.items():
             place = f",bootindex={boot[1] + self._boots.index(serial)}" if serial in self._boots else ""
             yield from ("-drive", f"file={path},if=none,id={serial},format=raw,discard=unmap")
@@ -198,10 +211,11 @@ class Metal:
                 return int(device["stats"]["wr_bytes"])
         raise AssertionError(f"{self.sn} has no disk {serial}")
 
-    def _qmp(self, command: str) -> Any:
+    def _qmp(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"execute": command}).encode() + b"\n")
+        order = {"execute": command, "arguments": arguments or {}}
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
         while True:
             answer = self._answer()

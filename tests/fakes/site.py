@@ -62,10 +62,12 @@ def boot_root() -> Path:
 class Site(Fleet):
     """The programs of a data centre."""
 
-    def __init__(self, folder: Path, lab: Lab | None = None, *, idc: str = "dc1") -> None:
+    def __init__(
+        self, folder: Path, lab: Lab | None = None, *, idc: str = "dc1", settings: dict[str, str] | None = None
+    ) -> None:
         self._lab, self.idc = lab, idc
         host = lab.address if lab else USER_NET_HOST
-        super().__init__(folder)
+        super().__init__(folder, settings=settings)
         self.public_url = f"https://{host}:{self.tls_port}"
         self._settings["OPS_MASTER_SERVER_PUBLIC_URL"] = self.public_url
         self._settings["OPS_MASTER_OUTBOUND_ALLOW"] = "127.0.0.1"  # where the BMCs of tests/fakes/bmc.py stand
