@@ -1,5 +1,6 @@
 """Machines on a segment of their own, where the region's DHCP and TFTP answer: from bare metal to a service. Needs root."""
 
+import json
 import urllib.request
 
 import pytest
@@ -55,8 +56,40 @@ def test_bios_from_dhcp_to_service(site, lab, tmp_path):
 
 
 @pytest.mark.long
-def test_uefi_from_dhcp_to_service(site, lab, tmp_path):
+def test_uefi_from_dhcp_to_service_and_to_its_disk_ever_after(site, lab, tmp_path):
     with Metal(tmp_path, "SN-UEFI", cable=lab.tap(), firmware="uefi", mac="52:54:00:00:01:02") as metal:
         node = install(site, metal, "DISK1")
         assert site.get(f"/machines/{site.idc}/SN-UEFI")["hardware"]["firmware"] == "uefi"
         check_service(site, node)
+        start_again(metal, "disk")
+        assert "this machine starts from its disk" not in metal.console.text()
+        # The network first: its firmware would try IPv6 and HTTP for minutes; it is led to its disk instead.
+        start_again(metal, "network")
+        assert "completed: this machine starts from its disk" in metal.console.text()
+        assert "starting (hd0,gpt2)/EFI/BOOT/BOOTX64.EFI" in metal.console.text()
+        assert site.task(metal)["status"] == "completed"
+
+
+def start_again(metal, first):
+    metal.cut_power()
+    metal.console.mark()
+    metal.power_on(first)
+    metal.console.wait_for("login:")
+    assert "init: address" not in metal.console.text()  # the agent's ramdisk
+
+
+@pytest.mark.long
+def test_uefi_without_ipxe_in_its_card_reports(site, lab, tmp_path):
+    """Its own PXE loads iPXE by TFTP, and that one kernel and agent by HTTP."""
+    with Metal(tmp_path, "SN-PXE", cable=lab.tap(), firmware="uefi", mac="52:54:00:00:01:03", has_ipxe=False) as metal:
+        site.order(metal)
+        metal.power_on("network")
+        site.wait_status(metal, "pending_approval")
+        assert metal.written_bytes("DISK1") == 0
+        assert sent_by_tftp(site) == {"snponly.efi"}
+
+
+def sent_by_tftp(site):
+    with urllib.request.urlopen(f"{site.region_url}/api/v1/pxe/tftp/status", timeout=20) as answer:
+        transfers = json.load(answer)["transfers"]
+    return {each["name"] for each in transfers if each["outcome"] == "sent"}
