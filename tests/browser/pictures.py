@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.fakes.chromium import ARGUMENTS, CHROMIUM
 from tests.fakes.console import sign_in
 from tests.fakes.fleet import Fleet
 from tests.fakes.provisioning import Site

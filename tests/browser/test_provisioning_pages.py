@@ -11,6 +11,7 @@ from tests.fakes.fleet import PASSWORD, Fleet, until
 from tests.fakes.provisioning import Site
 
 READY_MS = 20_000
+CARD = {"mac": "00:1a:2b:3c:4d:06", "address": "10.0.0.6/24", "gateway": ""}
 SYSTEM = "S4EVNX0R100001"
 TABLE = """idc,sn,mac,os_type,os_version,hostname
 dc1,SN-T1,00:1a:2b:3c:4e:01,Debian,12,t1
@@ -50,6 +51,17 @@ def erase(page, sn: str) -> None:
     page.get_by_test_id("approve-ok").click()
 
 
+def add_card(page, form: str, place: int, *, mac: str = "", address: str = "") -> None:
+    """Add a card to the network of a form."""
+    page.get_by_test_id(f"{form}-card-add").click()
+    card = page.get_by_test_id(f"{form}-card-{place}")
+    card.get_by_test_id("card-mac").fill(mac)
+    if address:
+        card.get_by_test_id("card-how").select_option("static")
+        card.get_by_test_id("card-address").fill(address)
+        card.get_by_test_id("card-gateway").focus()
+
+
 def status_of(page):
     """Return the mark of the task's status."""
     return page.get_by_test_id("task-status")
@@ -69,9 +81,16 @@ def test_a_machine_is_made_approved_and_followed_to_its_end(admin, fleet, site, 
     admin.get_by_test_id("task-save").click()
     expect(admin.get_by_text("parts divided by dots")).to_be_visible()
     admin.get_by_test_id("task-hostname").fill("web-1")
+    add_card(admin, "task", 0, address="10.0.0.5")
+    add_card(admin, "task", 1, mac="00:1a:2b:3c:4d:02")
+    expect(admin.get_by_text("With its prefix")).to_be_visible()
+    admin.get_by_test_id("task-card-0").get_by_test_id("card-address").fill("10.0.0.5/24")
+    admin.screenshot(path=folder / "cards.png")
     expect(admin.get_by_test_id("task-idc")).to_have_value("dc1")
     admin.get_by_test_id("task-save").click()
     expect(status_of(admin)).to_have_attribute("data-state", "pending", timeout=READY_MS)
+    for line in ("00:1a:2b:3c:4d:01 10.0.0.5/24", "00:1a:2b:3c:4d:02 DHCP"):
+        expect(admin.get_by_text(line)).to_be_visible()
 
     site.report("SN-0001", "00:1a:2b:3c:4d:01")
     expect(status_of(admin)).to_have_attribute("data-state", "pending_approval", timeout=READY_MS)
@@ -186,6 +205,12 @@ def test_an_image_comes_in_and_a_profile_is_tried_and_brought_back(admin, fleet,
     admin.get_by_test_id("profile-os").select_option("Debian")
     admin.get_by_test_id("profile-version").select_option("12")
     admin.get_by_test_id("profile-method").select_option("preseed")
+    add_card(admin, "profile", 0, mac="00:1a:2b:3c:4d:06", address="10.0.0.6/24")
+    add_card(admin, "profile", 1)
+    admin.get_by_test_id("profile-dns").fill("10.0.0.2")
+    admin.get_by_test_id("profile-save").click()
+    expect(admin.get_by_text("Six bytes as")).to_be_visible()  # the second card has no name
+    admin.get_by_test_id("profile-card-1").get_by_test_id("card-remove").click()
     admin.get_by_test_id("tab-template").click()
     admin.get_by_test_id("template-begin").click()
     expect(admin.get_by_test_id("code-text")).to_have_value(re.compile("d-i "), timeout=READY_MS)
@@ -196,12 +221,20 @@ def test_an_image_comes_in_and_a_profile_is_tried_and_brought_back(admin, fleet,
     admin.get_by_test_id("code-text").fill("d-i netcfg/get_hostname string {{ hostname }}")
     admin.get_by_test_id("profile-save").click()
     expect(admin.get_by_test_id("profile-remove")).to_be_visible(timeout=READY_MS)
+    network = {"hostname": "", "interfaces": [CARD], "dns": ["10.0.0.2"]}
+    assert fleet.get("/profiles/edge")["network"] == network
     admin.get_by_test_id("tab-template").click()
     admin.get_by_test_id("code-text").fill("d-i netcfg/get_hostname string {{ sn }}")
     admin.get_by_test_id("profile-save").click()
     admin.get_by_test_id("tab-versions").click()
     admin.get_by_test_id("profile-back-1").click()
     until(lambda: "hostname }}" in fleet.get("/profiles/edge")["template"], "the first text again")
+    admin.get_by_test_id("tab-settings").click()
+    card = admin.get_by_test_id("profile-card-0")
+    expect(card.get_by_test_id("card-address")).to_have_value("10.0.0.6/24")
+    card.get_by_test_id("card-how").select_option("dhcp")
+    admin.get_by_test_id("profile-save").click()
+    until(lambda: not fleet.get("/profiles/edge")["network"]["interfaces"][0]["address"], "the card asks DHCP")
 
 
 def test_two_people_approve_where_the_data_centre_asks_for_them(admin, fleet, site):

@@ -9,6 +9,7 @@ import {
 } from '@/features/provisioning/disks'
 import { layoutLines, layoutOf, networkLines, parseLayout } from '@/features/provisioning/layouts'
 import { osOf } from '@/features/provisioning/names'
+import { networkText, newCard } from '@/features/provisioning/networkDraft'
 import {
   profileOf,
   textOf as profileText,
@@ -22,7 +23,7 @@ import {
   stagesOf,
   timeLeft,
 } from '@/features/provisioning/progress'
-import { isMac, taskOf, textOf, wrongFields } from '@/features/provisioning/taskDraft'
+import { taskOf, textOf, wrongFields } from '@/features/provisioning/taskDraft'
 import { guessOf } from '@/features/provisioning/useImageUpload'
 import type {
   DiskInfo,
@@ -247,25 +248,15 @@ describe('the form of a task', () => {
     expect(wrongFields(textOf({}))).toEqual(['idc', 'sn', 'mac', 'osType'])
     expect(wrongFields(fine)).toEqual([])
   })
-  it('knows a card from a group and from nonsense', () => {
-    expect(['00:1a:2b:3c:4d:5e', '01:00:5e:00:00:01', '00:1a', 'x'].map(isMac)).toEqual([
-      true,
-      false,
-      false,
-      false,
-    ])
-  })
   it('refuses what would be no network, no layout, no tags', () => {
     const bad = {
       ...fine,
-      hostname: '-x',
-      address: '10.0.0.5',
+      network: { ...networkText(null), hostname: '-x' },
       preset: 'custom' as const,
       layout: '{',
       tags: 'a',
     }
-    expect(wrongFields(bad)).toEqual(['layout', 'hostname', 'address', 'tags'])
-    expect(wrongFields({ ...fine, gateway: '10.0.0.1' })).toEqual(['address'])
+    expect(wrongFields(bad)).toEqual(['layout', 'network', 'tags'])
   })
   it('says only what was chosen', () => {
     expect(taskOf({ ...fine, isAuto: true }).power).toBe('auto')
@@ -280,9 +271,11 @@ describe('the form of a task', () => {
     const full = {
       ...fine,
       preset: 'mirror' as const,
-      hostname: 'web',
-      address: '10.0.0.5/24',
-      dns: '10.0.0.2 10.0.0.3',
+      network: {
+        hostname: 'web',
+        cards: [{ ...newCard(), isStatic: true, address: '10.0.0.5/24' }],
+        dns: '10.0.0.2 10.0.0.3',
+      },
     }
     const made = taskOf(full)
     expect(made.disk_layout).toMatchObject({ kind: 'plain', disks: 2, raid: [{ level: '1' }] })
@@ -342,15 +335,21 @@ describe('the form of a profile', () => {
   })
   it('sends a template only with an installer, an image only without', () => {
     const both = { ...draft, image: 'deb', kernel: 'k', template: 'text', keys: 'a\n\n b ', packages: 'x, y' }
-    expect(profileOf(both, null)).toMatchObject({ image: 'deb', kernel: '', template: '' })
-    const preseed = profileOf({ ...both, method: 'preseed' }, null)
+    expect(profileOf(both)).toMatchObject({ image: 'deb', kernel: '', template: '' })
+    const preseed = profileOf({ ...both, method: 'preseed' })
     expect(preseed).toMatchObject({ image: '', kernel: 'k', template: 'text', ssh_keys: ['a', 'b'] })
     expect(preseed.packages).toEqual(['x', 'y'])
   })
   it('returns what it was given', () => {
-    const made = profileOf({ ...draft, preset: 'mirror', values: 'a=b' }, null)
+    const network = {
+      hostname: '',
+      cards: [{ mac: '00:1a:2b:3c:4d:5e', isStatic: true, address: '10.0.0.5/24', gateway: '' }],
+      dns: '10.0.0.2',
+    }
+    const made = profileOf({ ...draft, preset: 'mirror', values: 'a=b', network })
     const saved = { ...made, version: 3, changed_at: '', changed_by: '' }
-    expect(profileOf(profileText(saved), saved)).toEqual(made)
+    expect(profileOf(profileText(saved))).toEqual(made)
+    expect(profileWrong({ ...draft, network: { ...network, dns: 'x' } })).toEqual(['network'])
   })
 })
 

@@ -2,6 +2,7 @@
 import { formatLabels, parseLabels } from '@/shared/format'
 import type { Method, NewProfile, Profile } from './catalogueTypes'
 import { layoutOf, parseLayout, type Preset } from './layouts'
+import { isNetworkFine, networkOf, networkText, type NetworkText } from './networkDraft'
 import type { DiskLayout } from './types'
 
 export interface ProfileText {
@@ -17,6 +18,7 @@ export interface ProfileText {
   values: string
   preset: Preset
   layout: string
+  network: NetworkText
   packages: string
   keys: string
   tests: NewProfile['hardware_tests']
@@ -24,7 +26,7 @@ export interface ProfileText {
   note: string
 }
 
-export type Field = 'name' | 'osType' | 'layout' | 'tags'
+export type Field = 'name' | 'osType' | 'layout' | 'network' | 'tags'
 
 /** Methods by which a distribution's own installer works, told by a text. */
 export const TEMPLATED: readonly Method[] = ['kickstart', 'preseed', 'autoinstall']
@@ -43,6 +45,7 @@ export function textOf(profile: Profile | null): ProfileText {
     values: formatLabels(profile?.values ?? {}),
     preset: profile?.disk_layout ? 'custom' : 'profile',
     layout: profile?.disk_layout ? JSON.stringify(profile.disk_layout, null, 2) : '',
+    network: networkText(profile?.network ?? null),
     packages: (profile?.packages ?? []).join(' '),
     keys: (profile?.ssh_keys ?? []).join('\n'),
     tests: [...(profile?.hardware_tests ?? [])],
@@ -59,6 +62,7 @@ export function wrongFields(text: ProfileText): Field[] {
     ['name', NAME.test(text.name)],
     ['osType', writesNothing || text.osType !== ''],
     ['layout', text.preset !== 'custom' || parseLayout(text.layout) !== null],
+    ['network', isNetworkFine(text.network, null)],
     ['tags', parseLabels(text.values) !== null],
   ]
   return checks.filter(([, isFine]) => !isFine).map(([field]) => field)
@@ -67,7 +71,7 @@ export function wrongFields(text: ProfileText): Field[] {
 const layoutIn = ({ preset, layout }: ProfileText): DiskLayout | null =>
   preset === 'custom' ? parseLayout(layout) : layoutOf(preset)
 
-export function profileOf(text: ProfileText, before: Profile | null): NewProfile {
+export function profileOf(text: ProfileText): NewProfile {
   const isTemplated = TEMPLATED.includes(text.method)
   return {
     name: text.name,
@@ -81,7 +85,7 @@ export function profileOf(text: ProfileText, before: Profile | null): NewProfile
     template: isTemplated ? text.template : '',
     values: parseLabels(text.values) ?? {},
     disk_layout: layoutIn(text),
-    network: before?.network ?? null,
+    network: networkOf(text.network, null),
     packages: text.packages.split(/[\s,]+/).filter(Boolean),
     ssh_keys: text.keys
       .split('\n')

@@ -1,0 +1,55 @@
+"""Debian's Chromium, driven by Playwright.
+
+with chromium() as browser, english_page(browser) as page:
+    page.goto(url)
+While one is open, nothing else in this thread can have an event loop.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def why_not() -> str:
+    """Return why there is no browser here, empty when there is one."""
+    return "" if CHROMIUM else "no chromium: install Debian's package `chromium`"
+
+
+@contextlib.contextmanager
+def chromium() -> "Iterator[Browser]":
+    """Start one without a window; elements are found by their `data-test`."""
+    from playwright.sync_api import sync_playwright  # not there where no browser is driven
+
+    with sync_playwright() as playwright:
+        playwright.selectors.set_test_id_attribute("data-test")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def english_page(browser: "Browser") -> "Iterator[Page]":
+    """Open a fresh page, English and light; a script error fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", color_scheme="light")
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
