@@ -8,6 +8,9 @@ so each kind of installer finds its own way to keep the folder until its last co
     dracut (Anaconda)  the hook before the switch to its own root copies it to /run
     casper (Ubuntu)    conf/param.conf, read after each boot script, copies it to /run
 
+Debian's installer takes a boot file that DHCP names by URL for its answers, before those it was told of: it is kept
+from that here, as such a boot file is what the machine was started by.
+
 Sources: linux/Documentation/driver-api/early-userspace/buffer-format, dracut.modules(7), initramfs-tools(7).
 """
 
@@ -23,12 +26,14 @@ _KEEPERS = (
     "lib/dracut/hooks/pre-pivot/99-ops-worker.sh",
     "var/lib/dracut/hooks/pre-pivot/99-ops-worker.sh",  # dracut 104 and newer
 )
-_FILE, _PRIVATE_FOLDER = 0o100644, 0o040700
+_START_OF_DEBIANS = "lib/debian-installer-startup.d/S29ops-worker"
+_NO_BOOT_FILE = b"#!/bin/sh\nsed -i '/filename \"/d' /etc/udhcpc/default.script || :\n"
+_FILE, _PROGRAM, _PRIVATE_FOLDER = 0o100644, 0o100755, 0o040700
 _ALIGN = 4
 
 
 def append(initrd: Path, tree: Path) -> None:
-    """Let an initrd carry a folder as `/ops-worker`, owned by root, readable by nobody else."""
+    """Let an initrd carry a folder, where there is one, as `/ops-worker`: owned by root, readable by nobody else."""
     with initrd.open("ab") as file:
         file.write(bytes(-file.tell() % _ALIGN))
         for entry in archive(tree):
@@ -37,13 +42,19 @@ def append(initrd: Path, tree: Path) -> None:
 
 def archive(tree: Path) -> Iterator[bytes]:
     """Yield the "newc" archive of a folder, with what keeps it until the installer's end."""
+    if tree.is_dir():
+        yield from _folder(tree)
+    yield _entry(_START_OF_DEBIANS, _PROGRAM, _NO_BOOT_FILE)
+    yield _entry("TRAILER!!!", 0, b"")
+
+
+def _folder(tree: Path) -> Iterator[bytes]:
     top = CARRIED.lstrip("/")
     yield _entry(top, _PRIVATE_FOLDER, b"")
     for path in sorted(tree.rglob("*")):
         yield _entry(f"{top}/{path.relative_to(tree)}", path.lstat().st_mode, _content(path), _mtime_s(path))
     for name in _KEEPERS:
         yield _entry(name, _FILE, _KEEP)
-    yield _entry("TRAILER!!!", 0, b"")
 
 
 def _content(path: Path) -> bytes:

@@ -287,8 +287,7 @@ def start_installer(work: Work, step: Step) -> str:
     config = work.config
     kernel = work.fetch(config.kernel_url, "kernel", _sha_of(config.kernel_sha256, config.kernel_url), step.name)
     initrd = work.fetch(config.initrd_url, "initrd", _sha_of(config.initrd_sha256, config.initrd_url), step.name)
-    if work.carried.is_dir():
-        carried.append(initrd, work.carried)
+    carried.append(initrd, work.carried)
     card = f"01-{work.found.mac.replace(':', '-')}"  # as pxelinux names it; every installer asks DHCP there
     work.learned.update(kernel=str(kernel), initrd=str(initrd), answers=config.kickstart_url, boot_card=card)
     for command in step.commands:

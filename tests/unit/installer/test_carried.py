@@ -1,6 +1,7 @@
 """What an installer carries is an archive that cpio reads, behind its initrd, and kept until the installer's end."""
 
 import gzip
+import os
 import shutil
 import stat
 import subprocess
@@ -50,6 +51,19 @@ def test_it_begins_where_the_kernel_looks_for_the_next_archive(tree, tmp_path, s
     start = content.index(b"070701", len(before))
     assert (start % 4, start - len(before) < 4, content[: len(before)]) == (0, True, before)
     assert content[start:] == b"".join(archive(tree))
+
+
+@needs_cpio
+def test_debians_installer_takes_no_boot_file_for_its_answers(tmp_path):
+    root = unpacked(b"".join(archive(tmp_path / "nothing")), tmp_path / "root")
+    assert not (root / "ops-worker").exists(), "no worker is wanted"
+    script = tmp_path / "default.script"
+    script.write_text('lease {\n  filename "$boot_file";\n  option routers $router;\n}\n')
+    start = root / "lib/debian-installer-startup.d/S29ops-worker"
+    assert os.access(start, os.X_OK)
+    text = start.read_text().replace("/etc/udhcpc/default.script", str(script))
+    subprocess.run(["sh", "-euc", text], check=True)
+    assert script.read_text() == "lease {\n  option routers $router;\n}\n"
 
 
 @needs_cpio
