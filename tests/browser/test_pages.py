@@ -1,5 +1,6 @@
 """Every page in light and dark, Chinese and English, wide and narrow: nothing overflows, nothing is untranslated."""
 
+import functools
 import itertools
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
 from tests.fakes.provisioning import Site
 
@@ -83,11 +85,17 @@ def install_machines(fleet: Fleet) -> None:
         site.report("SN-9", "00:1a:2b:3c:4d:09")
     fleet.call("PUT", "/machines/dc1/SN-2/bmc", {"kind": "manual"})
     fleet.post("/approval-rules", {"name": "rack 7", "max_uses": 5, "idc": "dc2", "tags": {"rack": "7"}})
-    fleet.post("/profiles", {"name": "web", "os_type": "Debian", "os_version": "12", "method": "preseed"})
+    cards = [{"mac": "00:1a:2b:3c:4d:01", "address": "10.0.0.5/24", "gateway": "10.0.0.1"}, {"mac": "001a2b3c4d02"}]
+    debian = {"os_type": "Debian", "os_version": "12", "method": "preseed"}
+    fleet.post("/profiles", {"name": "web", **debian, "network": {"interfaces": cards, "dns": ["10.0.0.2"]}})
 
 
-def addresses(fleet: Fleet) -> dict[str, str]:
-    """Return the pages by name."""
+Pages = dict[str, str]
+"""Addresses of pages by name."""
+
+
+def fleet_pages(fleet: Fleet) -> tuple[Pages, Pages]:
+    """Nodes, systems and what is done with them."""
     node = next(node for node in fleet.get("/nodes?limit=500")["items"] if node["name"] == "w1")
     instance = fleet.get("/instances")["items"][0]
     return {
@@ -99,6 +107,20 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "systems": "/systems",
         "packages": "/packages",
         "instance": f"/instances/{instance['id']}",
+        "commands": f"/commands?nodes={node['id']}",
+        "command-run": f"/commands/{fleet.get('/exec')['items'][0]['id']}",
+        "operations": "/operations",
+    }, {
+        "package": "/packages/http-service/1.0.0",
+        "retention": "/packages?retention=1",
+        "merged-log": f"/systems/{instance['system_id']}/logs",
+        "operation": f"/operations/{fleet.get('/operations')['items'][0]['id']}",
+    }
+
+
+def watch_pages(fleet: Fleet) -> tuple[Pages, Pages]:
+    """Alerts, and what happens by the clock."""
+    return {
         "alerts": "/alerts",
         "alert": f"/alerts/{fleet.get('/alerts?state=firing')['items'][0]['id']}",
         "alert-history": "/alerts/history",
@@ -106,9 +128,20 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "alert-rule-form": "/alerts/rules/new",
         "silences": "/alerts/silences",
         "silence-form": "/alerts/silences/new",
-        "commands": f"/commands?nodes={node['id']}",
-        "command-run": f"/commands/{fleet.get('/exec')['items'][0]['id']}",
-        "operations": "/operations",
+    }, {
+        "schedules": "/schedules",
+        "schedule": f"/schedules/{fleet.get('/schedules')['items'][0]['id']}",
+        "schedule-form": "/schedules/new?kind=exec",
+        "backups": "/backups",
+        "backup": f"/backups/{fleet.get('/backups')['items'][0]['name']}",
+        "backup-form": "/backups/new",
+        "backup-settings": "/backups/settings",
+    }
+
+
+def people_pages(fleet: Fleet) -> tuple[Pages, Pages]:
+    """Who may do what, and where notices go."""
+    return {
         "audit": "/audit",
         "profile": "/settings/profile",
         "users": "/settings/users",
@@ -121,92 +154,81 @@ def addresses(fleet: Fleet) -> dict[str, str]:
         "channel-form": "/settings/channels/new",
         "sessions": "/settings/sessions",
         "security": "/settings/security",
-    }
+    }, {"recordings": "/terminal/recordings"}
 
 
-def further_addresses(fleet: Fleet) -> dict[str, str]:
-    """Return pages of which each short look sees every other one, to keep it short."""
-    system_id = fleet.get("/instances")["items"][0]["system_id"]
+def installation_pages(_fleet: Fleet) -> tuple[Pages, Pages]:
+    """Bare machines."""
     return {
-        "package": "/packages/http-service/1.0.0",
-        "retention": "/packages?retention=1",
-        "merged-log": f"/systems/{system_id}/logs",
-        "operation": f"/operations/{fleet.get('/operations')['items'][0]['id']}",
-        "schedules": "/schedules",
-        "schedule": f"/schedules/{fleet.get('/schedules')['items'][0]['id']}",
-        "schedule-form": "/schedules/new?kind=exec",
-        "backups": "/backups",
-        "backup": f"/backups/{fleet.get('/backups')['items'][0]['name']}",
-        "backup-form": "/backups/new",
-        "backup-settings": "/backups/settings",
-        "recordings": "/terminal/recordings",
+        "tasks": "/provisioning/tasks",
+        "task": "/provisioning/tasks/dc1/SN-3",
+        "approval": "/provisioning/tasks/dc1/SN-2/approve",
+        "machines": "/provisioning/machines",
+        "idcs": "/provisioning/idcs",
+        "images": "/provisioning/images",
+        "install-profiles": "/provisioning/profiles",
+    }, {
+        "task-form": "/provisioning/tasks/new",
+        "task-table": "/provisioning/tasks/bulk",
+        "machine": "/provisioning/machines/dc1/SN-2",
+        "unmatched": "/provisioning/unmatched",
+        "idc": "/provisioning/idcs/dc1",
+        "image-form": "/provisioning/images/new",
+        "install-profile": "/provisioning/profiles/web",
+        "profile-preview": "/provisioning/profiles/web?tab=preview",
+        "approval-rules": "/provisioning/rules",
+        "approval-rule-form": "/provisioning/rules/new",
     }
 
 
-INSTALLATIONS = {
-    "tasks": "/provisioning/tasks",
-    "task": "/provisioning/tasks/dc1/SN-3",
-    "approval": "/provisioning/tasks/dc1/SN-2/approve",
-    "machines": "/provisioning/machines",
-    "idcs": "/provisioning/idcs",
-    "images": "/provisioning/images",
-    "install-profiles": "/provisioning/profiles",
-}
-FURTHER_INSTALLATIONS = {
-    "task-form": "/provisioning/tasks/new",
-    "task-table": "/provisioning/tasks/bulk",
-    "machine": "/provisioning/machines/dc1/SN-2",
-    "unmatched": "/provisioning/unmatched",
-    "idc": "/provisioning/idcs/dc1",
-    "image-form": "/provisioning/images/new",
-    "install-profile": "/provisioning/profiles/web",
-    "profile-preview": "/provisioning/profiles/web?tab=preview",
-    "approval-rules": "/provisioning/rules",
-    "approval-rule-form": "/provisioning/rules/new",
-}
+GROUPS = (watch_pages, fleet_pages, people_pages, installation_pages)
+"""About a dozen pages each, so that a test has time on a busy machine; of the second of each pair a short look sees
+every other one."""
+
+
+@pytest.fixture(scope="module")
+def new_context(browser, fleet):
+    """What opens a browser's context in which the administrator has signed in."""
+    context = browser.new_context()
+    page = context.new_page()
+    sign_in(page, fleet, "admin")
+    expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
+    kept = context.storage_state()
+    context.close()
+    return functools.partial(browser.new_context, storage_state=kept)
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_fits_and_is_translated(browser, fleet, test_output, look):
-    look_at_all(browser, fleet, test_output, look, (addresses(fleet), further_addresses(fleet)))
-
-
-@pytest.mark.parametrize("look", LOOKS)
-def test_every_page_of_installations_fits_and_is_translated(browser, fleet, test_output, look):
-    look_at_all(browser, fleet, test_output, look, (INSTALLATIONS, FURTHER_INSTALLATIONS))
-
-
-def look_at_all(browser, fleet: Fleet, test_output: Path, look, places: tuple[dict[str, str], dict[str, str]]) -> None:
-    """Open each page in one look; of the second of `places` a short look sees every other one."""
-    pages, more = places
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__.removesuffix("_pages"))
+def test_every_page_fits_and_is_translated(fleet, new_context, test_output, group, look):
+    pages, more = group(fleet)
+    further = list(more.items())
+    if look in ALWAYS:
+        further = further[sorted(ALWAYS).index(look) :: 2]
     scheme, locale, width = look
     size = {"width": WIDTHS[width], "height": 900}
-    context = browser.new_context(viewport=size, locale=locale, color_scheme=scheme)
+    context = new_context(viewport=size, locale=locale, color_scheme=scheme)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    page.goto(f"{fleet.url}/login")
-    page.get_by_test_id("login-username").fill("admin")
-    page.get_by_test_id("login-password").fill(PASSWORD)
-    page.get_by_test_id("login-submit").click()
-    expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
-    errors.clear()  # before the login the page asks who it is, and is told 401
     folder = test_output / "pages"
     folder.mkdir(exist_ok=True)
-    further = list(more.items())
-    if look in ALWAYS:
-        further = further[sorted(ALWAYS).index(look) :: 2]
     for name, path in [*pages.items(), *further]:
         page.goto(fleet.url + path)
         expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
         page.wait_for_load_state("networkidle", timeout=15_000)
         page.screenshot(path=folder / f"{name}-{scheme}-{locale[:2]}-{width}.png")
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, f"{name} is {overflow} px too wide"
-        assert page.evaluate(NAMELESS) == [], f"controls of {name} without a name"
-        assert page.evaluate("document.documentElement.lang").startswith(locale[:2])
-        words = page.locator("body").inner_text()
-        assert ("系统" in words) is (locale == "zh-CN") or width == "narrow"
+        check_page(page, name, locale, width)
     assert errors == []
     context.close()
+
+
+def check_page(page, name: str, locale: str, width: str) -> None:
+    """Nothing is too wide, every control has a name, and it speaks the language."""
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, f"{name} is {overflow} px too wide"
+    assert page.evaluate(NAMELESS) == [], f"controls of {name} without a name"
+    assert page.evaluate("document.documentElement.lang").startswith(locale[:2])
+    words = page.locator("body").inner_text()
+    assert ("系统" in words) is (locale == "zh-CN") or width == "narrow"
