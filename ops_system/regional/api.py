@@ -87,7 +87,7 @@ class AgentApi:
 
     async def _next(self, request: web.Request) -> web.Response:
         call, seat = await self._call(request, DeviceCall)
-        return answer(await self._polling.next_operation(call.sn, seat))
+        return answer(await self._polling.next_operation(call.sn, seat, lambda: request.transport is None))
 
     async def _is_queued(self, request: web.Request) -> web.Response:
         call, _seat = await self._call(request, DeviceCall)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from ops_system.model.errors import NotAllowed, NotFound
@@ -33,11 +34,14 @@ class Polling:
     def __init__(self, desk: Desk, poll_s: float = LONG_POLL_S) -> None:
         self._desk, self._poll_s = desk, poll_s
 
-    async def next_operation(self, sn: str, seat: Seat) -> NextOperation:
-        """Return the next operation of a machine; `wait` when nothing changed for long."""
+    async def next_operation(self, sn: str, seat: Seat, is_gone: Callable[[], bool] = lambda: False) -> NextOperation:
+        """Return the next operation of a machine; `wait` when nothing changed for long.
+
+        An agent that `is_gone` meanwhile is given nothing: an approval is used once, by whoever is there.
+        """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._poll_s
-        while True:
+        while not is_gone():
             news = self._desk.mirror.news_of(sn)
             try:
                 answer = await self._decide(sn, seat)
@@ -52,6 +56,7 @@ class Polling:
                     await news.wait()
             except TimeoutError:
                 continue
+        return wait("agent_gone")
 
     async def _decide(self, sn: str, seat: Seat) -> NextOperation:
         task, machine = self._desk.mirror.task(sn), self._desk.mirror.machine(sn)
