@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { AuditRow } from '@/api/types'
 import { readAll, spell } from '@/features/audit/exporting'
-import { localOf, stampOf } from '@/features/audit/stamps'
+import { localOf, stampOf } from '@/shared/stamps'
 
 const row = (seq: number, more: Partial<AuditRow> = {}): AuditRow => ({
   seq,

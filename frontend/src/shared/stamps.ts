@@ -1,4 +1,4 @@
-/** `datetime-local` fields (local time, no zone) and the stamps of the address (UTC). Pure. */
+/** `datetime-local` fields (local time, no zone) and the stamps of the API (UTC). Pure. */
 
 export function stampOf(local: string): string {
   const at = new Date(local)
