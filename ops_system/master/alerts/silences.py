@@ -94,6 +94,8 @@ class Silences:
     async def replace(self, silence_id: str, body: NewSilence, actor: Principal) -> StoredSilence:
         """Change a silence that has not ended. Raises `NotFound`, `Invalid`, `Forbidden`, `NotAllowed`."""
         before = self._open(silence_id, actor)
+        if body.starts_at is None and before.starts_at > self._clock.now():  # it still begins when it was to
+            body = msgspec.structs.replace(body, starts_at=before.starts_at)
         self._check(body, actor)
         changed = msgspec.structs.replace(
             before,

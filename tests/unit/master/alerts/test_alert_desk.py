@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from ops_system.master.alerts.desk import Desk
@@ -17,7 +18,7 @@ from ops_system.master.alerts.watch import PIECE, SETTLE_S, Watch
 from ops_system.master.audit.service import Audit
 from ops_system.master.bus import Bus, Changed
 from ops_system.model.alerts import Condition, ConditionKind, Grouping, Matchers, NewRule, NewSilence, Scope
-from ops_system.model.errors import Forbidden, NotAllowed, NotFound
+from ops_system.model.errors import Forbidden, Invalid, NotAllowed, NotFound
 from ops_system.model.nodes import NodeStatus
 from ops_system.runtime.tasks import running
 from ops_system.storage.database import Database
@@ -256,6 +257,22 @@ async def test_a_silence_holds_back_what_is_open_and_hides_what_ends(site):
     assert site.alerts.shown_silence(silence.id, ANN).state == "expired"
     with pytest.raises(NotAllowed):
         await site.silences.expire(silence.id, ANN)
+
+
+async def test_a_silence_that_is_to_come_keeps_its_beginning_and_ends_after_it(site):
+    hour, now = timedelta(hours=1), site.clock.now()
+    wish = NewSilence(
+        reason="work", matchers=Matchers(node_ids=("n1",)), starts_at=now + 2 * hour, ends_at=now + 4 * hour
+    )
+    made = await site.silences.create(wish, ANN)
+    later = msgspec.structs.replace(wish, starts_at=None, ends_at=now + 5 * hour)
+    changed = await site.silences.replace(made.id, later, ANN)
+    assert (changed.starts_at, changed.ends_at) == (wish.starts_at, later.ends_at)
+    with pytest.raises(Invalid, match="after starts_at"):
+        await site.silences.replace(made.id, msgspec.structs.replace(later, ends_at=now + hour), ANN)
+    site.clock.advance(3 * 3600)
+    shorter = await site.silences.replace(made.id, msgspec.structs.replace(later, ends_at=now + 4 * hour), ANN)
+    assert (shorter.starts_at, shorter.ends_at) == (wish.starts_at, now + 4 * hour)
 
 
 async def test_a_rule_that_goes_ends_what_it_raised_and_nobody_is_told(site):
