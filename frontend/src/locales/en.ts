@@ -786,6 +786,7 @@ export default {
     runCommand: 'Run this on the machine:',
     seen: 'Last seen',
     selected: '{count} nodes: {names}',
+    silence: 'Silence alerts',
     skew: 'Clock difference',
     status: 'Status',
     tab: {
@@ -1516,6 +1517,9 @@ export default {
     silenceText: 'What fits everything given below is not told. It still stands here, marked as silenced.',
     reasonLabel: 'Reason',
     reasonPlaceholder: 'e.g. memory of n3 is replaced, ticket 4711',
+    begins: 'Begins',
+    beginsNow: 'at once',
+    atTime: 'at {time}',
     howLong: 'How long',
     untilTime: 'until {time}',
     until: 'Until',
@@ -1526,6 +1530,9 @@ export default {
     expireTitle: 'End this silence now?',
     expireText: 'What fires and fits is told again from now on.',
     wouldQuiet: 'Open alerts it would quiet now: {count}',
+    chosen: '{count} alerts: {names}',
+    quietChosen: 'Silence…',
+    wouldQuietThen: 'Alerts open now that fit; nothing is quiet before it begins: {count}',
     matcher: {
       rule: 'rule',
       node: 'node',

@@ -768,6 +768,7 @@ const zh: typeof en = {
     runCommand: '在该机器上运行：',
     seen: '最后出现',
     selected: '{count} 个节点：{names}',
+    silence: '静默告警',
     skew: '时钟偏差',
     status: '状态',
     tab: {
@@ -1463,6 +1464,9 @@ const zh: typeof en = {
     silenceText: '符合以下全部条件的告警不发通知，仍会显示，并标为已静默。',
     reasonLabel: '原因',
     reasonPlaceholder: '例如：更换 n3 的内存，工单 4711',
+    begins: '开始时间',
+    beginsNow: '立即',
+    atTime: '{time} 开始',
     howLong: '多久',
     untilTime: '到 {time}',
     until: '截止',
@@ -1473,6 +1477,9 @@ const zh: typeof en = {
     expireTitle: '立即结束这条静默？',
     expireText: '此后符合条件的告警会重新发出通知。',
     wouldQuiet: '会静默当前的 {count} 条告警。',
+    wouldQuietThen: '当前有 {count} 条告警符合；开始之前不静默任何告警。',
+    chosen: '{count} 条告警：{names}',
+    quietChosen: '静默…',
     matcher: {
       rule: '规则',
       node: '节点',

@@ -12,6 +12,7 @@ import * as silences from '@/features/alerts/silenceDraft'
 import { formatLevel, parseLevel, spellLevel, unitOf } from '@/shared/alerts/levels'
 import { byRule, byUrgency, fillText, isQuiet, pageOf, worstOf } from '@/shared/alerts/rules'
 import { parseSpan, spellSpan } from '@/shared/spans'
+import { localOf } from '@/shared/stamps'
 
 const ALERT: Alert = {
   id: 'a1',
@@ -229,8 +230,30 @@ describe('form of a silence', () => {
     expect(silences.textOfSilence(known, 4 * 3_600_000 - 5).span).toBe('1m')
     const made = silences.silenceOf(text, Date.parse('2026-01-01T00:00:00Z'))
     expect(made.ends_at).toBe('2026-01-01T04:00:00.000Z')
+    expect(made.starts_at).toBeNull()
     expect(made.matchers).toMatchObject({ rule_ids: ['r1'], instance_id: 'i1', severity: null })
   })
+  it('begins later where that is wanted, and is changed as it was made', () => {
+    const nowMs = Date.parse('2026-01-01T00:00:00Z')
+    const starts = localOf('2026-01-03T22:00:00Z')
+    const text = { ...silences.textOf({ node: 'n1' }), reason: 'disks', starts, span: '2h' }
+    const made = silences.silenceOf(text, nowMs)
+    expect(made.starts_at).toBe('2026-01-03T22:00:00.000Z')
+    expect(made.ends_at).toBe('2026-01-04T00:00:00.000Z')
+    const known = { ...made, id: 's', state: 'scheduled' } as unknown as Silence
+    expect(silences.textOfSilence(known, nowMs)).toEqual(text)
+    const atOnce = silences.silenceOf({ ...text, starts: '' }, nowMs, true)
+    expect(atOnce.starts_at).toBe('2026-01-01T00:00:00.000Z')
+    expect(atOnce.ends_at).toBe('2026-01-01T02:00:00.000Z')
+  })
+  it.each([
+    [[{}], { rule: 'r1', node: 'n1' }],
+    [[{ instance_id: 'i1' }], { rule: 'r1', instance: 'i1' }],
+    [[{}, { node_id: 'n2', rule_id: 'r2' }], { rule: 'r1,r2', node: 'n1,n2' }],
+    [[{ instance_id: 'i1' }, { instance_id: 'i2', node_id: 'n2' }], { rule: 'r1', node: 'n1,n2' }],
+    [[{}, { node_id: '', subject: 'certificate:ca' }], { rule: 'r1' }],
+    [[], { rule: '' }],
+  ])('begins from alerts %j', (changes, query) => expect(silences.queryOf(changes.map(alert))).toEqual(query))
 })
 
 describe('curves around alerts', () => {

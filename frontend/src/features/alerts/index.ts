@@ -2,7 +2,7 @@
 import { computed } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRouter, type RouteRecordRaw } from 'vue-router'
-import { useAlerts } from '@/shared/alerts/useAlerts'
+import { useAlertName, useAlerts } from '@/shared/alerts/useAlerts'
 import type { Command, Feature } from '@/shared/feature'
 import { useSession } from '@/stores/session'
 
@@ -35,6 +35,7 @@ export const alerts: Feature = {
     const router = useRouter()
     const session = useSession()
     const open = useAlerts()
+    const nameOf = useAlertName()
     const act = (id: string, title: string, path: string): Command => ({
       id,
       title,
@@ -51,7 +52,7 @@ export const alerts: Feature = {
         ? [act('silence-new', t('alerts.command.newSilence'), '/alerts/silences/new')]
         : []),
       ...open.firing.value.map((alert) =>
-        act(`alert-${alert.id}`, `${alert.rule_name}: ${alert.subject_name}`, `/alerts/${alert.id}`),
+        act(`alert-${alert.id}`, `${nameOf(alert)}: ${alert.subject_name}`, `/alerts/${alert.id}`),
       ),
     ])
   },

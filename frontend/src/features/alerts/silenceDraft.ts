@@ -1,13 +1,16 @@
 /** The form of a silence, and what the API takes. Pure; now is an argument. */
-import type { NewSilence, Severity, Silence } from '@/api/types'
+import type { Alert, NewSilence, Severity, Silence } from '@/api/types'
 import { formatLabels, parseLabels } from '@/shared/format'
 import { parseSpan, spellSpan } from '@/shared/spans'
+import { localOf, stampOf } from '@/shared/stamps'
 
 export const SPANS = ['1h', '4h', '1d', '7d'] as const
 
 export interface SilenceText {
   reason: string
-  /** How long, as typed: `2h`. */
+  /** When it begins, as a `datetime-local` field has it; empty: at once. */
+  starts: string
+  /** How long from then, as typed: `2h`. */
   span: string
   rules: string[]
   nodes: string[]
@@ -17,11 +20,16 @@ export interface SilenceText {
   severity: Severity | ''
 }
 
-/** A form that changes one: what is left of its time is what is typed. */
-export function textOfSilence({ reason, matchers, ends_at: endsAt }: Silence, nowMs: number): SilenceText {
-  const leftS = Math.max(60, 60 * Math.ceil((Date.parse(endsAt) - nowMs) / 60_000))
+/** A form that changes one: what is left of its time, or all of it while it is to come, is what is typed. */
+export function textOfSilence(silence: Silence, nowMs: number): SilenceText {
+  const { reason, matchers, state, starts_at: startsAt, ends_at: endsAt } = silence
+  const isToCome = state === 'scheduled'
+  const starts = isToCome ? localOf(startsAt) : ''
+  const fromMs = isToCome ? Date.parse(stampOf(starts)) : nowMs
+  const leftS = Math.max(60, 60 * Math.ceil((Date.parse(endsAt) - fromMs) / 60_000))
   return {
     reason,
+    starts,
     span: spellSpan(leftS),
     rules: [...matchers.rule_ids],
     nodes: [...matchers.node_ids],
@@ -40,6 +48,7 @@ export function textOf(query: Record<string, unknown>): SilenceText {
   const list = (name: string): string[] => one(name).split(',').filter(Boolean)
   return {
     reason: '',
+    starts: '',
     span: '2h',
     rules: list('rule'),
     nodes: list('node'),
@@ -48,6 +57,15 @@ export function textOf(query: Record<string, unknown>): SilenceText {
     instance: one('instance'),
     severity: '',
   }
+}
+
+/** The query of an address where a silence of these alerts begins: their rules, and where they all are. */
+export function queryOf(alerts: Alert[]): Record<string, string> {
+  const each = (read: (alert: Alert) => string): string[] => [...new Set(alerts.map(read))]
+  const [instances, nodes] = [each((alert) => alert.instance_id), each((alert) => alert.node_id)]
+  const rule = each((alert) => alert.rule_id).join(',')
+  if (instances.length === 1 && instances[0]) return { rule, instance: instances[0] }
+  return nodes.length > 0 && nodes.every(Boolean) ? { rule, node: nodes.join(',') } : { rule }
 }
 
 const isEmpty = ({ rules, nodes, labels, system, instance, severity }: SilenceText): boolean =>
@@ -64,11 +82,14 @@ export function wrongFields(text: SilenceText): Field[] {
   return checks.filter(([, isFine]) => !isFine).map(([field]) => field)
 }
 
-export function silenceOf(text: SilenceText, nowMs: number): NewSilence {
+/** `isToCome`: it changes one that has not begun; without a start of its own it begins at once. */
+export function silenceOf(text: SilenceText, nowMs: number, isToCome = false): NewSilence {
+  const startsAt = stampOf(text.starts)
+  const fromMs = startsAt ? Date.parse(startsAt) : nowMs
   return {
     reason: text.reason.trim(),
-    starts_at: null,
-    ends_at: new Date(nowMs + (parseSpan(text.span) ?? 0) * 1000).toISOString(),
+    starts_at: startsAt || (isToCome ? new Date(nowMs).toISOString() : null),
+    ends_at: new Date(fromMs + (parseSpan(text.span) ?? 0) * 1000).toISOString(),
     matchers: {
       rule_ids: text.rules,
       node_ids: text.nodes,
