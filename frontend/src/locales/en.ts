@@ -2038,6 +2038,7 @@ export default {
     rename: 'Rename',
     run: 'Run',
     runTitle: 'Run on {count} nodes?',
+    runSaved: 'Run: {name}',
     saved: 'Saved commands',
     showAll: 'Show all it said',
     silent: 'It said nothing.',

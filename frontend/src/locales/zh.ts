@@ -1979,6 +1979,7 @@ const zh: typeof en = {
     rename: '重命名',
     run: '执行',
     runTitle: '在 {count} 个节点上执行？',
+    runSaved: '执行：{name}',
     saved: '已保存的命令',
     showAll: '显示全部输出',
     silent: '没有输出。',

@@ -156,7 +156,7 @@ def _library_routes(library: Library) -> list[Route]:
             body=NewSavedCommand,
             status=201,
             tag="commands",
-            errors=("invalid", "conflict"),
+            errors=("invalid", "conflict", "not_allowed"),
         ),
         Route(
             "PUT",

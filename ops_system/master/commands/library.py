@@ -4,9 +4,9 @@ import secrets
 
 from ops_system.master.audit.service import Audit
 from ops_system.master.commands import store
-from ops_system.master.commands.rules import NewSavedCommand, SavedCommand, check_saved
+from ops_system.master.commands.rules import MAX_SAVED, NewSavedCommand, SavedCommand, check_saved
 from ops_system.master.web.route import ListQuery, Page, Principal
-from ops_system.model.errors import Conflict, NotFound
+from ops_system.model.errors import Conflict, NotAllowed, NotFound
 from ops_system.model.ids import spell_id
 from ops_system.runtime.clock import Clock
 from ops_system.storage.database import Database, Queries
@@ -30,12 +30,14 @@ class Library:
         return await _find(self._database, saved_id)
 
     async def add(self, order: NewSavedCommand, actor: Principal) -> SavedCommand:
-        """Keep a command. Raises `Invalid`, `Conflict` when the name is taken."""
+        """Keep a command. Raises `Invalid`, `Conflict` when the name is taken, `NotAllowed` when the shelf is full."""
         check_saved(order)
         saved = self._spell(spell_id("cmd", secrets.token_bytes(10)), order, actor)
         async with self._database.transaction() as tx:
             if await store.find_saved_by_name(tx, order.name) is not None:
                 raise Conflict(f"a command named {order.name!r} is kept already", name=order.name)
+            if await store.count_saved(tx) >= MAX_SAVED:
+                raise NotAllowed(f"{MAX_SAVED} commands are kept already; forget one first", limit=MAX_SAVED)
             await store.put_saved(tx, saved, order)
             await self._audit.record(tx, actor, "command.save", f"command:{saved.id}", "done", {"name": saved.name})
         return saved

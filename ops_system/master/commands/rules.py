@@ -18,6 +18,8 @@ TAIL_BYTES = 16 * 1024
 MAX_ARGUMENTS = 1000
 MAX_COMMAND_CHARS = 64 * 1024
 MAX_NAME_CHARS = 64
+MAX_DESCRIPTION_CHARS = 500
+MAX_SAVED = 500  # what one list of the console holds
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -148,11 +150,15 @@ def check_command(order: Command, max_timeout_s: float) -> None:
 
 
 def check_saved(order: NewSavedCommand) -> None:
-    """Raise `Invalid` for a name or a command that will not do."""
+    """Raise `Invalid` for a name, a description or a command that will not do."""
     check_command(order, MANY_TIMEOUT_S)
-    if not 0 < len(order.name.strip()) <= MAX_NAME_CHARS:
-        problem = f"$.name: 1 to {MAX_NAME_CHARS} characters"
-        raise Invalid(problem, problems=[problem])
+    problems = []
+    if not order.name.strip() or len(order.name) > MAX_NAME_CHARS or not order.name.isprintable():
+        problems.append(f"$.name: 1 to {MAX_NAME_CHARS} printable characters")
+    if len(order.description) > MAX_DESCRIPTION_CHARS or not order.description.isprintable():
+        problems.append(f"$.description: one line of at most {MAX_DESCRIPTION_CHARS} characters")
+    if problems:
+        raise Invalid("the command cannot be kept: " + "; ".join(problems), problems=problems)
 
 
 def to_request(order: Command, asked_by: str, max_output_bytes: int) -> RunCommand:

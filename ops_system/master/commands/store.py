@@ -105,6 +105,13 @@ async def list_saved(reader: Queries, query: ListQuery) -> tuple[list[SavedComma
     return [_saved(row) for row in rows], int(total["n"])
 
 
+async def count_saved(reader: Queries) -> int:
+    """Return how many are kept."""
+    row = await reader.fetch_one("SELECT count(*) AS n FROM saved_commands")
+    assert row is not None
+    return int(row["n"])
+
+
 async def find_saved(reader: Queries, saved_id: str) -> SavedCommand | None:
     """Return one."""
     row = await reader.fetch_one("SELECT * FROM saved_commands WHERE id = ?", (saved_id,))

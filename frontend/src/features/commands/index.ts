@@ -2,9 +2,11 @@
 import { computed } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useRouter } from 'vue-router'
-import type { Feature } from '@/shared/feature'
+import type { Command, Feature } from '@/shared/feature'
+import { useResource } from '@/shared/useResource'
 import { useCollection } from '@/stores/live'
 import { useSession } from '@/stores/session'
+import { listSaved } from './api'
 
 const meta = { feature: 'commands' }
 
@@ -20,15 +22,21 @@ export const commands: Feature = {
     const router = useRouter()
     const session = useSession()
     const nodes = useCollection('nodes')
-    return computed(() =>
-      [...(session.may('exec') ? nodes.byId.value.values() : [])]
+    if (!session.may('exec')) return computed(() => [])
+    const saved = useResource(listSaved)
+    const lead = (id: string, title: string, query: Record<string, string>): Command => ({
+      id: `command-${id}`,
+      title,
+      group: 'actions',
+      run: () => router.push({ path: '/commands', query }),
+    })
+    return computed(() => [
+      ...(saved.data.value?.items ?? []).map(({ id, name }) =>
+        lead(id, t('commands.runSaved', { name }), { saved: id }),
+      ),
+      ...[...nodes.byId.value.values()]
         .filter(({ status }) => status === 'online')
-        .map(({ id, name }) => ({
-          id: `command-${id}`,
-          title: t('commands.on', { name }),
-          group: 'actions' as const,
-          run: () => router.push({ path: '/commands', query: { nodes: id } }),
-        })),
-    )
+        .map(({ id, name }) => lead(id, t('commands.on', { name }), { nodes: id })),
+    ])
   },
 }
