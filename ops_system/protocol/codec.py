@@ -36,6 +36,12 @@ def decode_from_master(data: bytes) -> FromMaster:
     return _decode(_from_master, data, "master")
 
 
+def tag_of(frame_type: type[Frame]) -> bytes:
+    """Return how our own encoder begins each frame of this type, behind the first byte."""
+    name = frame_type.__name__.encode()
+    return b"\xa4type" + bytes([0xA0 | len(name)]) + name
+
+
 def encode_body(body: msgspec.Struct) -> msgspec.Raw:
     """Return a struct as the `body` of a `Request`, `Reply` or `StreamOpen`."""
     return msgspec.Raw(_encoder.encode(body))
@@ -50,7 +56,8 @@ def decode_body(body: msgspec.Raw, body_type: type[T]) -> T:
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, sender: str) -> T:
-    _check_size(len(data), f"a frame from the {sender}")
+    if len(data) > MAX_FRAME_BYTES:
+        _check_size(len(data), f"a frame from the {sender}")
     try:
         return decoder.decode(data)
     except _UNDECODABLE as problem:

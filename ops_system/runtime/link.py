@@ -12,6 +12,7 @@ does not wait for the writer while nothing else does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -19,7 +20,15 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType
 
 from ops_system.model.errors import Invalid, NodeOffline, OpsError, RateLimited, TimedOut, Unavailable
 from ops_system.protocol import session
-from ops_system.protocol.codec import Frame, decode_body, decode_from_master, decode_from_worker, encode, encode_body
+from ops_system.protocol.codec import (
+    Frame,
+    decode_body,
+    decode_from_master,
+    decode_from_worker,
+    encode,
+    encode_body,
+    tag_of,
+)
 from ops_system.protocol.frames import (
     READ_DEADLINE_S,
     Goodbye,
@@ -37,6 +46,7 @@ from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.silence import Silence
 from ops_system.runtime.sockets import Socket, has_room, send_at_once, transport_of
 from ops_system.runtime.streams import Stream
+from ops_system.runtime.tap import Taker, taking
 
 _log = logging.getLogger(__name__)
 
@@ -125,17 +135,21 @@ class Link:
 
     # --- life -----------------------------------------------------------------------------------------------------
     async def run(
-        self, on_frame: Callable[[Frame], Awaitable[None]], on_heard: Callable[[Frame], bool] | None = None
+        self,
+        on_frame: Callable[[Frame], Awaitable[None]],
+        on_heard: Callable[[Frame], bool] | None = None,
+        at_once: tuple[type[Frame], ...] = (),
     ) -> LinkEnd:
         """Carry frames until the link ends, and return why; the socket is closed then.
 
         `on_frame` is awaited one frame at a time and must not wait for an answer over this same link without bound.
         `on_heard` is called at once for each frame; when it returns True the frame is dealt with and goes no further.
+        It always deals with frames of the types `at_once`: where the socket has a tap, no task wakes for those.
         An exception of theirs ends the link.
         """
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._group.create_task(self._read(on_heard), name="link reader")
+                self._group.create_task(self._read(on_heard, at_once), name="link reader")
                 self._group.create_task(self._dispatch(on_frame), name="link dispatcher")
                 self._group.create_task(self._write(), name="link writer")
         except* _Ended:
@@ -249,10 +263,15 @@ class Link:
             stream.close(Invalid("more bytes than the window allows"))
 
     # --- the three tasks ------------------------------------------------------------------------------------------
-    async def _read(self, on_heard: Callable[[Frame], bool] | None) -> None:
+    async def _read(self, on_heard: Callable[[Frame], bool] | None, at_once: tuple[type[Frame], ...]) -> None:
         try:
             async with Silence(self._read_deadline_s) as silence:
-                await self._read_frames(silence, on_heard)
+                if on_heard is None or not at_once:
+                    await self._read_frames(silence, on_heard)
+                    return
+                taker = Taker(tuple(map(tag_of, at_once)), silence, partial(self._hear_at_once, on_heard))
+                with taking(self._socket, taker):
+                    await self._read_frames(silence, on_heard)
         except TimeoutError:
             self._stop(LinkEnd("silent", f"nothing heard for {self._read_deadline_s:g} s"))
 
@@ -372,6 +391,17 @@ class Link:
         except Exception:  # noqa: BLE001 - one peer's frame may end its own link, not the role
             _log.exception("link ends: hearing %s failed", type(frame).__name__)
             self._stop(LinkEnd("internal", f"hearing {type(frame).__name__} failed"))
+
+    def _hear_at_once(self, on_heard: Callable[[Frame], bool], data: bytes) -> bool:
+        """Hear a frame before the reader would; nothing is raised here. What the reader is to refuse is left to it."""
+        try:
+            return on_heard(self._decode(data))
+        except Invalid:
+            return False
+        except Exception:  # noqa: BLE001 - one peer's frame may end its own link, not the role
+            _log.exception("link ends: hearing a frame failed")
+            self.close("internal", "hearing a frame failed")
+            return True
 
     # --- the end --------------------------------------------------------------------------------------------------
     @property

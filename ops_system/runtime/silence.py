@@ -39,6 +39,13 @@ class Silence:
         """The wait is over."""
         self._since_s = None
 
+    def touch(self) -> float:
+        """The peer was heard without a wait of ours ending; return the time of the loop."""
+        now_s = self._loop.time()
+        if self._since_s is not None:
+            self._since_s = now_s
+        return now_s
+
     def _look_in(self, delay_s: float) -> None:
         self._timer = self._loop.call_later(delay_s, self._look)
 

@@ -23,6 +23,7 @@ from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
 from ops_system.protocol.frames import MAX_FRAME_BYTES
 from ops_system.protocol.requests import ListProcesses, Processes
 from ops_system.protocol.vouchers import Voucher
+from ops_system.runtime.tap import put_tap
 
 CLOSE_TIMEOUT_S = 2.0
 PROCESSES_TIMEOUT_S = 30.0  # every open file of every process is looked at for its ports
@@ -53,6 +54,7 @@ def worker_routes(nodes: Nodes, links: Links, voucher: Callable[[], Voucher | No
     async def open_link(call: Call) -> web.StreamResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=CLOSE_TIMEOUT_S)
         await socket.prepare(call.request)
+        put_tap(socket, call.request, MAX_FRAME_BYTES)
         client = client_of(call.request)
         await links.serve(socket, Peer(client.address, client.is_tls, client.is_local))
         return socket

@@ -225,7 +225,7 @@ class Links:
             _log.info("node %s went away during the opening: %r", live.node_id, problem)
         self._bus.publish(NodeLinked(live.node_id, live.epoch))
         _log.info("node %s linked, epoch %d", welcome.node_name, live.epoch)
-        end = await live.link.run(partial(self._on_frame, live), partial(self._on_heard, live))
+        end = await live.link.run(partial(self._on_frame, live), partial(self._on_heard, live), (Ping, *self._quick))
         _log.info("node %s: link over: %s %s", welcome.node_name, end.code, end.message)
         return end
 
