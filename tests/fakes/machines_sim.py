@@ -75,6 +75,7 @@ class Numbers:
         return {
             "ended": self.ended,
             "calls": self.calls,
+            "machines_cpu_s": round(time.process_time(), 1),
             "retries": self.retries,
             "why": self.why,
             "installing": self.installing,
@@ -95,12 +96,11 @@ class Line(asyncio.Protocol):
     def __init__(self) -> None:
         self._kept = bytearray()
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None  # uvloop's is no asyncio.Transport
         self.is_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport, self.is_open = transport, True
 
     def connection_lost(self, exc: Exception | None) -> None:
