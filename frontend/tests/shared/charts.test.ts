@@ -59,6 +59,12 @@ describe('curves', () => {
     expect(curves.times[0]).toBe(100)
     expect(curves.rows['a']?.avg).toHaveLength(100)
   })
+  it('forget a series that is gone with its last point', () => {
+    const all = Array.from({ length: 200 }, (_none, at): Point => [at, at, at])
+    const curves = curvesOf({ a: all, short: all.slice(0, 90), there: all.slice(0, 110) }, 1)
+    forgetBefore(curves, 100)
+    expect(Object.keys(curves.rows)).toEqual(['a', 'there'])
+  })
   it('tell the newest and the highest of a part', () => {
     const curves = curvesOf({ a: points([1, 1, 9], [2, 2, 3], [3, 1, 4]) }, 1)
     expect(newestOf(curves, 'a')).toBe(1)

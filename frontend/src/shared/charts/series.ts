@@ -83,10 +83,14 @@ export function appendMoment(curves: Curves, atS: number, values: Record<string,
   push(curves, atS, Object.fromEntries(known))
 }
 
-/** Forget what is older. Waits until a tenth is, since arrays move as a whole. */
+/** Forget what is older, and series of which nothing is left. Waits until a tenth is old: arrays move as a whole. */
 export function forgetBefore(curves: Curves, atS: number): void {
   const old = indexFrom(curves.times, atS)
-  if (old > 60 && old > curves.times.length / 10) cut(curves, 0, old)
+  if (old <= 60 || old <= curves.times.length / 10) return
+  cut(curves, 0, old)
+  // Interfaces and disks of containers come and go all day.
+  const isLeft = ([, { max }]: [string, Row]): boolean => max.some((cell) => cell !== null)
+  curves.rows = Object.fromEntries(Object.entries(curves.rows).filter(isLeft))
 }
 
 function cut({ times, rows }: Curves, start: number, count: number): void {
