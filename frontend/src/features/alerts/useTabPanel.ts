@@ -8,13 +8,15 @@ export interface TabPanel {
   close: () => void
 }
 
-export function useTabPanel(base: string): TabPanel {
+/** `seeds`: parts of the query that a panel began with, which are gone when it is closed. */
+export function useTabPanel(base: string, seeds: readonly string[] = []): TabPanel {
   const route = useRoute()
   const router = useRouter()
-  const go = (rest: string): void => void router.push({ path: base + rest, query: route.query })
+  const go = (rest: string, query = route.query): void => void router.push({ path: base + rest, query })
   return {
     id: computed(() => (typeof route.params['id'] === 'string' ? route.params['id'] : '')),
     open: (id) => go(`/${id}`),
-    close: () => go(''),
+    close: () =>
+      go('', Object.fromEntries(Object.entries(route.query).filter(([name]) => !seeds.includes(name)))),
   }
 }
