@@ -20,20 +20,30 @@ from ops_system.kv.base import (
 from ops_system.kv.errors import LeaseNotFound
 from ops_system.kv.ranges import prefix_end
 from ops_system.kv.swap import Overtaken, Write
-from ops_system.model.errors import Conflict, NotAllowed, NotFound, OpsError, Unauthenticated
+from ops_system.model.errors import Conflict, NotAllowed, OpsError, Unauthenticated
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import Progress, Task, TaskStatus
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall, Report
 from ops_system.provision import rules
 from ops_system.provision.book import Stamp, TaskBook
 from ops_system.provision.documents import chunk_writes, decode, decoded, encode, task_writes
+from ops_system.provision.fences import (
+    FENCES_TOGETHER,
+    TWO_AGENTS,
+    FenceRound,
+    FenceWish,
+    TooMuchAtOnce,
+    lease_lost,
+    no_task,
+    two_agents,
+)
+from ops_system.provision.intents import with_installer_key
 from ops_system.provision.keys import MachineKeys, installing_prefix
 from ops_system.provision.log_tail import LINE_BYTES, with_lines
 from ops_system.provision.reports import after_report
 from ops_system.provision.together import Together
 from ops_system.runtime.clock import Clock
 
-TWO_AGENTS = "two_agents"
 MOST_TOGETHER, LEAST_WEIGHT = 512 * 1024, 10 * 1024  # bytes of log lines in one transaction; at most 51 calls
 
 
@@ -61,6 +71,7 @@ class AgentBook(TaskBook):
         self._together: Together[tuple[str, str], ProgressCall, Task] = Together(
             self._write_progress, _weight, MOST_TOGETHER
         )
+        self._fences: Together[str, FenceWish, Task] = Together(self._write_fences, lambda _wish: 1, FENCES_TOGETHER)
 
     async def report(self, idc: str, report: Report, session_sha256: str, lease_id: int) -> Reported:
         """Take a report: the machine as it is, its task, and the agent's key on the lease `lease_id`.
@@ -80,7 +91,7 @@ class AgentBook(TaskBook):
             if before is not None and before.quarantined:
                 raise _quarantined(report.sn, before.quarantined)
             if lease is not None and (lease.boot_id != report.boot_id or not report.boot_id):
-                made = _two_agents(report.sn)
+                made = two_agents(report.sn)
                 return _note_rival(keys, lease, report.boot_id)
             machine, after = after_report(idc, task, before, report, self.clock.now())
             made = Reported(machine, after)
@@ -115,14 +126,14 @@ class AgentBook(TaskBook):
             each.kvs[0] if isinstance(each, RangeResponse) and each.kvs else None for each in seen.responses
         ]
         if lease_kv is None:
-            raise _lease_lost(sn)
+            raise lease_lost(sn)
         held = _of_session(decode(lease_kv, AgentLease), sn, session_sha256)
         if held.rival_boot_id:
             await self._quarantine(keys, held)
             raise _quarantined(sn, TWO_AGENTS)
         ttl_s = await self.store.keepalive(lease_kv.lease)
         if ttl_s <= 0:
-            raise _lease_lost(sn)
+            raise lease_lost(sn)
         stamp = decoded(task_kv, Stamp)
         if stamp is None:
             return Renewal(float(ttl_s), 0, is_cancel_asked=False)
@@ -143,47 +154,42 @@ class AgentBook(TaskBook):
         """Return the agent whose session this is. Raises Conflict `lease_lost`, Unauthenticated."""
         held = await self.agent(idc, sn)
         if held is None:
-            raise _lease_lost(sn)
+            raise lease_lost(sn)
         return _of_session(held, sn, session_sha256)
 
     async def take_fence(self, idc: str, sn: str, boot_id: str, max_installs: int) -> Task:
         """Let an agent install: its approval is used, the fence rises (P2, P4). At most `max_installs` at once (P8).
 
         Counted are the keys of what is installing; the transaction holds only when none was added since the count, so
-        the limit stands however many ask, and no counter can go wrong. Raises NotAllowed `max_installs`, and as
-        `rules.take_fence`; Conflict when the agent's lease is not its own.
+        the limit stands however many ask, and no counter can go wrong. Those who ask here at once go together. Raises
+        NotAllowed `max_installs`, and as `rules.take_fence`; Conflict when the agent's lease is not its own.
         """
-        keys, prefix = MachineKeys(idc, sn), installing_prefix(idc)
-        end, made = prefix_end(prefix), None
+        return await self._fences.ask(idc, FenceWish(sn, boot_id, max_installs))
 
+    async def _write_fences(self, idc: str, wishes: Sequence[FenceWish]) -> list[Task | Exception]:
+        """Let several agents install at one instant; one that may not leaves the others as they are."""
+        prefix = installing_prefix(idc)
+        end = prefix_end(prefix)
+        names = list(dict.fromkeys([wish.sn for wish in wishes]))
+        keys = tuple([key for sn in names for key in (MachineKeys(idc, sn).task, MachineKeys(idc, sn).lease)])
         while True:
             counted = await self.store.range(RangeRequest(prefix, end, count_only=True))
-
-            def rule(seen: tuple[KeyValue | None, ...], count: int = counted.count) -> list[Write]:
-                nonlocal made
-                task, lease = decoded(seen[0], Task), decoded(seen[1], AgentLease)
-                if task is None:
-                    raise _no_task(idc, sn)
-                if lease is None or lease.boot_id != boot_id:
-                    raise _lease_lost(sn)
-                if lease.rival_boot_id:
-                    raise _two_agents(sn)
-                made = rules.take_fence(task, boot_id, self.clock.now())
-                if task.status is not TaskStatus.INSTALLING and count >= max_installs:
-                    raise _too_many(idc, max_installs)
-                held = replace(lease, fence=made.fence)
-                return [*task_writes(task, made), PutRequest(keys.lease, encode(held), ignore_lease=True)]
-
+            round_ = FenceRound(idc, names, wishes, counted.count, self.clock.now())
             none_since = Compare(
                 prefix, CompareTarget.CREATE, CompareResult.LESS, create_revision=counted.revision + 1, range_end=end
             )
             try:
-                await self.write((keys.task, keys.lease), rule, compares=(none_since,))
+                await self.write(keys, round_.rule, compares=(none_since,))
             except Overtaken:
                 continue
-            if made is None:
-                raise RuntimeError("the store asked no rule")
-            return made
+            except TooMuchAtOnce:
+                half = len(wishes) // 2
+                return [*await self._write_fences(idc, wishes[:half]), *await self._write_fences(idc, wishes[half:])]
+            return round_.outcomes
+
+    async def give_installer_key(self, idc: str, sn: str, fence: int, sha256: str) -> Task:
+        """Keep the hash of the key that the machine's installer is given. Raises Conflict, NotAllowed."""
+        return await self.change(idc, sn, lambda task: with_installer_key(task, fence, sha256))
 
     async def begin(self, idc: str, call: BeginCall) -> Task:
         """Record the intent of a step (P3); only when this returns may the disk be touched."""
@@ -200,7 +206,7 @@ class AgentBook(TaskBook):
         def rule(seen: tuple[KeyValue | None, ...]) -> list[Write]:
             before = decoded(seen[0], Task)
             if before is None:
-                raise _no_task(*machine)
+                raise no_task(*machine)
             outcomes.clear()
             task, chunks = before, []
             for call in calls:
@@ -266,25 +272,5 @@ def _of_session(held: AgentLease, sn: str, session_sha256: str) -> AgentLease:
     return held
 
 
-def _no_task(idc: str, sn: str) -> NotFound:
-    return NotFound(f"no task for machine {sn} in {idc}", idc=idc, sn=sn)
-
-
-def _lease_lost(sn: str) -> Conflict:
-    return Conflict(f"the lease of machine {sn} is not this agent's any more; report again", reason="lease_lost")
-
-
-def _two_agents(sn: str) -> Conflict:
-    return Conflict(
-        f"another agent with serial number {sn} is alive; wait until its lease has run out", reason=TWO_AGENTS
-    )
-
-
 def _quarantined(sn: str, why: str) -> NotAllowed:
     return NotAllowed(f"machine {sn} is quarantined ({why}); an operator must look", reason="quarantined", why=why)
-
-
-def _too_many(idc: str, limit: int) -> NotAllowed:
-    return NotAllowed(
-        f"{limit} machines of {idc} are being installed now; this one waits", reason="max_installs", limit=limit
-    )

@@ -35,13 +35,20 @@ class Together(Generic[K, W, R]):
         self._locks: WeakValueDictionary[K, asyncio.Lock] = WeakValueDictionary()
 
     async def ask(self, key: K, body: W) -> R:
-        """Return what came of `body`, or raise it. A caller that is cancelled may have been written all the same."""
+        """Return what came of `body`, or raise it.
+
+        A caller that is cancelled takes its wish back; one that is being written may have been written all the same.
+        """
         wish: _Wish[W, R] = _Wish(body)
         self._waiting[key].append(wish)
         lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
-            while wish.outcome is None:
-                await self._write_some(key)
+        try:
+            async with lock:
+                while wish.outcome is None:
+                    await self._write_some(key)
+        finally:
+            if wish.outcome is None:
+                self._take_back(key, wish)
         if isinstance(wish.outcome, Exception):
             raise wish.outcome
         return wish.outcome
@@ -53,18 +60,24 @@ class Together(Generic[K, W, R]):
         except Exception as error:  # noqa: BLE001 - it belongs to every caller of this write
             outcomes = [error] * len(batch)
         except BaseException:
-            self._waiting[key][:0] = batch  # this caller goes; the next one writes for the others
+            self._waiting[key][:0] = batch  # this caller goes and takes its own back; the next one writes the others'
             raise
         for wish, outcome in zip(batch, outcomes, strict=True):
             wish.outcome = outcome
+
+    def _take_back(self, key: K, wish: _Wish[W, R]) -> None:
+        self._keep(key, [each for each in self._waiting[key] if each is not wish])
+
+    def _keep(self, key: K, waiting: list[_Wish[W, R]]) -> None:
+        if waiting:
+            self._waiting[key] = waiting
+        else:
+            self._waiting.pop(key, None)
 
     def _take(self, key: K) -> list[_Wish[W, R]]:
         waiting = self._waiting[key]
         count, weight = 1, self._weigh(waiting[0].body)
         while count < len(waiting) and (weight := weight + self._weigh(waiting[count].body)) <= self._most:
             count += 1
-        batch = waiting[:count]
-        del waiting[:count]
-        if not waiting:
-            del self._waiting[key]
-        return batch
+        self._keep(key, waiting[count:])
+        return waiting[:count]

@@ -64,7 +64,23 @@ async def test_a_writer_that_goes_away_leaves_the_work_to_the_next():
         first.cancel()
         pad.gate.set()
     assert second.result() == 20
-    assert sorted(number for batch in pad.batches for number in batch) == [1, 2], "both are written, once"
+    assert pad.batches == [[2]], "nobody waits for the first one's any more"
+    assert not together._waiting
+
+
+async def test_who_goes_away_while_others_are_written_takes_its_wish_back():
+    pad = Pad()
+    pad.gate.clear()
+    together: Together[str, int, int] = Together(pad.write, lambda _wish: 1, 30)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(together.ask("a", 1))
+        await pad.has_begun.wait()
+        second = group.create_task(together.ask("a", 2))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+        pad.gate.set()
+    assert pad.batches == [[1]]
     assert not together._waiting
 
 
