@@ -24,6 +24,7 @@ OPTIONS = (
     "--variant=minbase",
     f"--include={PACKAGES}",
     '--aptopt=Acquire::Languages "none"',
+    "--dpkgopt=force-unsafe-io",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",

@@ -33,6 +33,7 @@ OPTIONS = (
     f"--include={PACKAGES}",
     '--aptopt=Acquire::Languages "none"',
     "--aptopt=APT::Install-Recommends false",
+    "--dpkgopt=force-unsafe-io",  # each flush of one of thousands of files holds up the whole disk
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "bash-completion")),
 )
 ROOT_UUID = "0b5e55ed-0000-4000-8000-000000000001"

@@ -22,6 +22,7 @@ OPTIONS = (
     f"--include={PACKAGES}",
     '--aptopt=Acquire::Languages "none"',
     "--aptopt=APT::Install-Recommends false",
+    "--dpkgopt=force-unsafe-io",
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "bash-completion")),
 )
 MODULES = "virtio_pci\nvirtio_blk\nmd_mod\nraid1\nraid0\ndm_mod\next4\nxfs\n"

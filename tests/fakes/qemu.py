@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ OVMF_CODE, OVMF_VARS = Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share
 USER_NET_HOST = "192.0.2.1"
 """What this machine's 127.0.0.1 is called in user-mode networks."""
 MIB = 1024 * 1024
+IN_MEMORY = Path("/dev/shm")
 
 
 def why_not(firmware: Firmware = "bios") -> str:
@@ -69,6 +71,16 @@ class Disk(NamedTuple):
     boots: bool = True  # whether the firmware looks at it; the operating system sees the disks in the order given
 
 
+def disk_place(size_mib: int) -> Path | None:
+    """Return where disks of that size are kept in memory; None where that has no room for twice as much.
+
+    What machines flush to a file on a real disk, every other test of this computer waits for.
+    """
+    if not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < 2 * size_mib * MIB:
+        return None
+    return IN_MEMORY
+
+
 class Console:
     """What the machine wrote to its serial port, read as it comes."""
 
@@ -99,7 +111,7 @@ class Console:
 
 
 class Metal:
-    """One machine. Its disks, console log and firmware settings stay in `folder` over power cuts.
+    """One machine. Its console log and firmware settings are in `folder`, its disks in memory: power cuts leave both.
 
     Its card brings iPXE, as QEMU's cards do; without (`has_ipxe`) it boots by what its firmware has itself.
     """
@@ -120,12 +132,14 @@ class Metal:
         self.sn = sn
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, sn))
         self.mac = mac
-        self.disks = {disk.serial: self.folder / f"{disk.serial}.raw" for disk in disks}
+        self.folder.mkdir(parents=True)
+        place = disk_place(sum(disk.size_mib for disk in disks)) or self.folder
+        self._kept = tempfile.TemporaryDirectory(dir=place, prefix="ops-metal-")
+        self.disks = {disk.serial: Path(self._kept.name, f"{disk.serial}.raw") for disk in disks}
         self._boots = [disk.serial for disk in disks if disk.boots]
         self.console = Console(self.folder / "console.log")
         self._cable, self._firmware, self._memory_mib, self._has_ipxe = cable, firmware, memory_mib, has_ipxe
         self._process: subprocess.Popen[bytes] | None = None
-        self.folder.mkdir(parents=True)
         for disk in disks:
             with self.disks[disk.serial].open("wb") as file:
                 file.truncate(disk.size_mib * MIB)
@@ -139,6 +153,7 @@ class Metal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut_power()
+        self._kept.cleanup()
 
     # --- power -------------------------------------------------------------------------------------------------------
     @property
