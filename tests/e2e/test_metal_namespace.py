@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 
@@ -93,3 +94,32 @@ def sent_by_tftp(site):
     with urllib.request.urlopen(f"{site.region_url}/api/v1/pxe/tftp/status", timeout=20) as answer:
         transfers = json.load(answer)["transfers"]
     return {each["name"] for each in transfers if each["outcome"] == "sent"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_four_machines_at_once(site, lab, tmp_path):
+    with ExitStack() as stack:
+        four = [stack.enter_context(one_of_four(lab, tmp_path, number)) for number in range(4)]
+        for metal in four:
+            site.order(metal, network={"hostname": metal.sn.lower()})
+            metal.power_on()
+        for metal in four:
+            site.wait_status(metal, "pending_approval", within_s=400)
+        for number, metal in enumerate(four):
+            site.approve(metal, f"FOUR{number}")
+        for metal in four:
+            site.wait_status(metal, "completed", within_s=500)
+        for number, metal in enumerate(four):
+            written = metal.written_bytes(f"FOUR{number}")
+            assert site.image.content_bytes <= written < site.image.content_bytes + GROWTH_BYTES, metal.sn
+            assert metal.written_bytes("KEEP") == 0
+        nodes = [site.wait_home(metal) for metal in four]
+        assert [node["name"] for node in nodes] == [metal.sn.lower() for metal in four]
+        assert [node["macs"] for node in nodes] == [[metal.mac] for metal in four]
+        assert len({node["id"] for node in nodes}) == len(four)
+
+
+def one_of_four(lab, folder, number):
+    disks, mac = (Disk(f"FOUR{number}"), Disk("KEEP", 64)), f"52:54:00:00:01:1{number}"
+    return Metal(folder, f"SN-FOUR-{number}", cable=lab.tap(), disks=disks, mac=mac)
