@@ -53,7 +53,7 @@ def lose_time_and_restore(folder, settings) -> None:
             fleet.post(f"/backups/{backup}/restore", {"confirm": backup})
             until(lambda: restored_from(fleet) == backup, "the restored master answers", 60)
             until(lambda: fleet.get(f"/nodes/{node_id}")["status"] == "online", "the worker is back", 60)
-            again = until(lambda: running(fleet, kept["id"]), "what was stopped in the lost time runs again", 60)
+            again = until(lambda: started_anew(fleet, kept), "what was stopped in the lost time runs again", 60)
             assert runs(again["pid"])
             assert runs(lost["pid"])
             (stranger,) = until(lambda: fleet.get("/backups/restored")["strangers"], "the stranger is told")
@@ -72,6 +72,8 @@ def restored_from(fleet: Fleet) -> str:
         return ""
 
 
-def running(fleet: Fleet, instance_id: str):
-    found = fleet.get(f"/instances/{instance_id}")
-    return found if found["state"] == "running" and found["desired"] == "running" else None
+def started_anew(fleet: Fleet, before):
+    """Return the instance when it runs as another process: until its worker reports, the backup's word stands."""
+    found = fleet.get(f"/instances/{before['id']}")
+    runs_as_wished = found["state"] == "running" and found["desired"] == "running"
+    return found if runs_as_wished and found["pid"] != before["pid"] else None
