@@ -17,7 +17,7 @@ from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_S = 30
-READY_MS = 15_000
+READY_MS = 40_000
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, until
 
-READY_MS = 20_000
+READY_MS = 40_000
 CALM = {"name": "Never", "condition": {"kind": "node_metric", "series": "mem_percent", "op": ">=", "fire_level": 1000}}
 
 

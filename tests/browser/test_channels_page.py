@@ -12,7 +12,7 @@ from tests.fakes.console import let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, Fleet
 from tests.fakes.receiver import Receiver, receiver
 
-READY_MS = 20_000
+READY_MS = 40_000
 SECRET = "a long random text"
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet
 
-READY_MS = 20_000
+READY_MS = 40_000
 COLOURS = r"printf '\033[31mred\033[0m <b>plain</b>\n'; echo warned >&2; sleep 0.1"
 
 

@@ -10,7 +10,7 @@ from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, until
 from tests.fakes.packages import make_zip, service_json
 
-READY_MS = 20_000
+READY_MS = 40_000
 TEXT = "node: ${node.name}\nregion: ${var.REGION}\n"
 SYSTEM = """name: shop
 env: {STAGE: test}

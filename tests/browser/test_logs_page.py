@@ -14,7 +14,7 @@ from tests.fakes.fleet import PASSWORD, Fleet, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "test-output" / "logs"
-READY_MS = 30_000
+READY_MS = 40_000
 LINES = 30_000
 MANY = 1_000_000
 BURST = 10_000  # what is written before the page is looked at again

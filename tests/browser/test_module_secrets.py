@@ -10,7 +10,7 @@ from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, pack
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_MS = 20_000
+READY_MS = 40_000
 SECRET = "hidden-value-81"
 
 

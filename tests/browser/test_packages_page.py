@@ -14,7 +14,7 @@ from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet
 from tests.fakes.packages import make_zip, service_json
 
-READY_MS = 20_000
+READY_MS = 40_000
 SLOW_BYTES_PER_S = 10_000_000
 
 

@@ -10,7 +10,7 @@ from tests.fakes.console import let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, until
 from tests.fakes.provisioning import Site
 
-READY_MS = 20_000
+READY_MS = 40_000
 CARD = {"mac": "00:1a:2b:3c:4d:06", "address": "10.0.0.6/24", "gateway": ""}
 SYSTEM = "S4EVNX0R100001"
 TABLE = """idc,sn,mac,os_type,os_version,hostname

@@ -16,7 +16,7 @@ from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_MS = 15_000
+READY_MS = 40_000
 CRASHER = """\
 #!/bin/sh
 echo "reading the ledger of $OPS_INSTANCE"

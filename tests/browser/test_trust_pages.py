@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.fakes.console import create_user, let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, PROGRAMS, Fleet
 
-READY_MS = 15_000
+READY_MS = 40_000
 STEP_S = 30
 NEW_PASSWORD = "another good password"
 

@@ -18,7 +18,7 @@ from tests.fakes.site import ADMIN, PAGE, SERVICE_PORT, Site, why_not
 NOT_HERE = why_not() or browsers.why_not()
 pytestmark = [pytest.mark.skipif(bool(NOT_HERE), reason=NOT_HERE), pytest.mark.timeout(600)]
 GROWTH_BYTES = 64 * MIB  # what growing the root and the first boot write themselves
-READY_MS, WRITES_MS = 20_000, 120_000
+READY_MS, WRITES_MS = 60_000, 120_000
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+PATIENCE_MS = 40_000
+"""How long something may take to be seen on a page: a computer with much else to do is slow, and no fault."""
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -34,8 +36,9 @@ def why_not() -> str:
 @contextlib.contextmanager
 def chromium() -> "Iterator[Browser]":
     """Start one without a window; elements are found by their `data-test`."""
-    from playwright.sync_api import sync_playwright  # not there where no browser is driven
+    from playwright.sync_api import expect, sync_playwright  # not there where no browser is driven
 
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         playwright.selectors.set_test_id_attribute("data-test")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -35,7 +35,7 @@ class ApiError(Exception):
         self.body = body
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, within_s: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail with `what` when none comes in time."""
     deadline = time.monotonic() + within_s
     while True:

@@ -25,6 +25,7 @@ if sys.platform != "win32":
 ID = f"i1-{os.getpid()}"  # markers are seen by the whole machine
 SH = "/bin/sh"
 PYTHON = sys.executable
+PATIENCE_S = 60.0  # a computer with much else to do is slow, and no fault
 
 
 def make_spec(
@@ -112,7 +113,7 @@ class Rig:
     def reasons(self, instance_id=ID):
         return [event.reason.code for event in self.events if event.instance_id == instance_id and event.reason]
 
-    async def until(self, condition, within_s=20.0):
+    async def until(self, condition, within_s=PATIENCE_S):
         """Wait until `condition()` is true, looking each time something was said."""
         try:
             async with asyncio.timeout(within_s):
@@ -122,7 +123,7 @@ class Rig:
         except TimeoutError:
             raise AssertionError(f"not reached; latest: {self.latest}; events: {self.events}") from None
 
-    async def until_state(self, state, instance_id=ID, within_s=20.0):
+    async def until_state(self, state, instance_id=ID, within_s=PATIENCE_S):
         await self.until(lambda: instance_id in self.latest and self.latest[instance_id].state is state, within_s)
         return self.latest[instance_id]
 
@@ -209,7 +210,7 @@ def reap_keepers():
         os.waitpid(pid, os.WNOHANG)
 
 
-async def until_true(condition, within_s=30.0):
+async def until_true(condition, within_s=PATIENCE_S):
     """Wait for a fact outside the supervisor, such as a file; looked at every 5 ms."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - nothing tells of facts outside this process
