@@ -8,7 +8,7 @@ of it later, in order (P4, P12). Nothing new is begun then.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -21,6 +21,7 @@ from ops_system.model.machines import Machine
 from ops_system.model.tasks import Task, TaskStatus
 from ops_system.protocol.agent import (
     LEASE_TTL_S,
+    NOT_ACTIVE,
     BeginCall,
     CompleteCall,
     InstallCompleteCall,
@@ -29,14 +30,13 @@ from ops_system.protocol.agent import (
     Report,
     ReportAnswer,
 )
-from ops_system.provision import rules
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import UNMATCHED
-from ops_system.regional.fenced import NOT_ACTIVE, not_active
+from ops_system.regional.fenced import not_active
 from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
-from ops_system.regional.progress import ProgressBatches, applied
+from ops_system.regional.progress import CallBatches, applied
 from ops_system.regional.sessions import Sessions, make_token
 from ops_system.runtime.clock import Clock
 
@@ -58,12 +58,12 @@ class Desk:
     """The agents' side of the region."""
 
     def __init__(self, stores: Stores, lead: Leadership, mirror: Mirror, journal: Journal, clock: Clock) -> None:
-        self.idc = idc = mirror.idc
+        self.idc = mirror.idc
         self._store, self._plain, self._lead, self._clock = stores.fenced, stores.plain, lead, clock
         self.book = AgentBook(stores.fenced, clock)
         self.mirror, self.journal = mirror, journal
-        self.sessions = Sessions(idc, mirror, clock)
-        self.batches = ProgressBatches(stores.fenced, mirror, clock, lambda call: self.book.progress(idc, call))
+        self.sessions = Sessions(self.idc, mirror, clock)
+        self.batches = CallBatches(stores.fenced, mirror, clock, self._alone)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_entries = asyncio.Event()
         self._epoch = 0
@@ -87,7 +87,7 @@ class Desk:
             task = self.mirror.task(entry.sn)
             if task is not None:
                 with contextlib.suppress(OpsError):
-                    self.mirror.set_local(_apply(entry.read(), task, entry.at))
+                    self.mirror.set_local(applied(task, entry.read(), entry.at)[0])
         if len(self.journal):
             self._has_entries.set()
 
@@ -162,19 +162,19 @@ class Desk:
 
     async def begin(self, call: BeginCall) -> None:
         """Record an intent; only when this returns may the disk be touched (P3)."""
-        await self._do(call, lambda: self.book.begin(self.idc, call))
+        await self._do(call)
 
     async def progress(self, call: ProgressCall) -> None:
         """Keep how far a step is."""
-        await self._do(call, lambda: self.batches.tell(call))
+        await self._do(call)
 
     async def complete(self, call: CompleteCall) -> None:
         """Close a step."""
-        await self._do(call, lambda: self.book.complete(self.idc, call))
+        await self._do(call)
 
     async def finish(self, call: InstallCompleteCall) -> None:
         """End the installation: the gate flips with this very write (P7)."""
-        await self._do(call, lambda: self.book.finish(self.idc, call))
+        await self._do(call)
 
     async def note_boot(self, sn: str) -> None:
         """The machine asked for its boot file. Nothing waits for it: a store that is away stops no boot."""
@@ -192,6 +192,16 @@ class Desk:
             await self.refresh(sn)
         self.on_step()
         return task
+
+    async def give_installer_key(self, task: Task) -> str:
+        """Return a new key for the installer of a task; the store keeps its hash. Raises Unavailable while cut off."""
+        self.check_leads()
+        key, digest = make_token()
+        async with self._calm(task.sn), asyncio.timeout(STORE_WITHIN_S):
+            await self.book.give_installer_key(self.idc, task.sn, task.fence, digest)
+            await self.refresh(task.sn)
+        self.on_step()
+        return key
 
     async def report_again(self, sn: str, seat: Seat) -> None:
         """A task began anew under an agent that waits: what it told at its start still holds."""
@@ -217,7 +227,7 @@ class Desk:
             )
 
     # --- inside -----------------------------------------------------------------------------------------------------
-    async def _do(self, call: Call, direct: Callable[[], Awaitable[object]]) -> None:
+    async def _do(self, call: Call) -> None:
         name = type(call).__name__
         self.counts[name] = self.counts.get(name, 0) + 1
         self.check_serves()
@@ -225,22 +235,23 @@ class Desk:
             if self._lead.standing is Standing.ACTIVE and not self.journal.has(call.sn):
                 try:
                     async with asyncio.timeout(STORE_WITHIN_S):
-                        await direct()
-                        if not isinstance(call, ProgressCall):
-                            await self._note_step(call.sn)
+                        await self.batches.tell(call)
                 except STORE_AWAY as error:
                     _raise_unless_away(error)
                 else:
+                    if not isinstance(call, ProgressCall):
+                        self.on_step()  # onto the disk: should the store go away now, the picture is judged by
                     return
             await self._do_here(call)
 
-    async def _note_step(self, sn: str) -> None:
-        """See our own write at once, and have it on the disk: should the store go away now, the picture is judged by.
+    async def _alone(self, call: Call) -> None:
+        """Do one call by the task as the store has it, and see our own write at once.
 
         A look that fails sends the call into the journal too: told twice, it changes nothing.
         """
-        await self.refresh(sn)
-        self.on_step()
+        await _tell(self.book, self.idc, call)
+        if not isinstance(call, ProgressCall):
+            await self.refresh(call.sn)
 
     async def _do_here(self, call: Call) -> None:
         """Apply the rule to the picture, put the call on the disk, show the task as it is here."""
@@ -248,7 +259,7 @@ class Desk:
         if task is None or task.status is not TaskStatus.INSTALLING:
             raise Unavailable(f"{call.sn}: the store is away and nothing is being installed here; ask again")
         try:
-            after = _apply(call, task, at)
+            after, _ = applied(task, call, at)
         except OpsError as error:
             if self.mirror.revision:
                 raise
@@ -261,18 +272,9 @@ class Desk:
     async def _tell_store(self, entry: Entry) -> None:
         """Tell the store one event of the journal, with the time at which it was said."""
         book = AgentBook(self._plain, _Then(entry.at, self._clock))
-        call = entry.read()
         try:
             async with asyncio.timeout(2 * STORE_WITHIN_S):
-                match call:
-                    case BeginCall():
-                        await book.begin(self.idc, call)
-                    case ProgressCall():
-                        await book.progress(self.idc, call)
-                    case CompleteCall():
-                        await book.complete(self.idc, call)
-                    case InstallCompleteCall():
-                        await book.finish(self.idc, call)
+                await _tell(book, self.idc, entry.read())
         except STORE_AWAY:
             raise  # it has not heard it: what is shown here still counts
         except OpsError:
@@ -324,17 +326,16 @@ class _Then:
         return self._clock.monotonic_s()
 
 
-def _apply(call: Call, task: Task, at: datetime) -> Task:
-    """Return the task after a call: the same rules as in the store."""
+async def _tell(book: AgentBook, idc: str, call: Call) -> None:
     match call:
         case BeginCall():
-            return rules.begin_step(task, call, at)
-        case CompleteCall():
-            return rules.complete_step(task, call, at)
-        case InstallCompleteCall():
-            return rules.finish(task, call, at)
+            await book.begin(idc, call)
         case ProgressCall():
-            return applied(task, call, at)[0]
+            await book.progress(idc, call)
+        case CompleteCall():
+            await book.complete(idc, call)
+        case InstallCompleteCall():
+            await book.finish(idc, call)
 
 
 def _report_of(machine: Machine) -> Report:

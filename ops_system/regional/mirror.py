@@ -6,7 +6,7 @@ heard of it. Reading never waits.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec.structs import replace
@@ -15,11 +15,12 @@ from ops_system.kv.base import Event, KeyValue
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import BOOTS_AGENT, Task
 from ops_system.provision.keys import MachineKeys, place_of, region_key
-from ops_system.provision.regions import RegionSettings
+from ops_system.provision.regions import RegionClient, RegionSettings
 from ops_system.regional.boot.gate import Asks, Known
 
 _log = logging.getLogger(__name__)
 
+MAX_STANDBYS = 3
 _KINDS = frozenset({"meta", "task", "lease"})
 
 
@@ -31,8 +32,11 @@ class Seat(msgspec.Struct, frozen=True):
     revision: int = 0
 
 
+KEPT_TOGETHER = 200
+
+
 class Kept(msgspec.Struct, frozen=True):
-    """The picture as it lies on the disk, for a start while the store is away."""
+    """A part of the picture as it lies on the disk, for a start while the store is away."""
 
     tasks: tuple[Task, ...] = ()
     machines: tuple[Machine, ...] = ()
@@ -46,6 +50,7 @@ class Mirror:
     def __init__(self, idc: str) -> None:
         self.idc = idc
         self.settings = RegionSettings()
+        self.clients: dict[str, str] = {}  # who serves or stands by, and where
         self.revision = 0  # 0: the store has told nothing yet
         self.events = 0  # changes heard, for /metrics
         self._tasks: dict[str, Task] = {}
@@ -123,7 +128,8 @@ class Mirror:
 
     def see(self, kv: KeyValue, *, is_delete: bool = False) -> None:
         """Take one key as it stands, or stood: read or written by ourselves, or told by the watch."""
-        if kv.mod_revision < self._revisions.get(kv.key, 0):
+        known = self._revisions.get(kv.key)
+        if known is not None and kv.mod_revision <= known:
             return
         if is_delete:
             self._drop(kv.key, kv.mod_revision)
@@ -132,6 +138,15 @@ class Mirror:
         if place := self._place(kv.key):
             self._tell(place[0])
 
+    def see_task(self, task: Task, revision: int) -> None:
+        """Take a task as it was written by ourselves; what the watch tells of it then is no news."""
+        key = MachineKeys(self.idc, task.sn).task
+        if revision <= self._revisions.get(key, 0):
+            return
+        self._revisions[key], self._tasks[task.sn] = revision, task
+        self._index_task(task)
+        self._tell(task.sn)
+
     def set_settings(self, value: bytes | None) -> None:
         """Take the operators' settings of the data centre; None: there are none."""
         try:
@@ -139,6 +154,29 @@ class Mirror:
         except msgspec.MsgspecError as error:
             _log.error("settings of %s cannot be read (%s); the former ones stay", self.idc, error)
         self._tell()
+
+    def set_clients(self, values: Iterable[bytes]) -> None:
+        """Take the whole list of regional clients."""
+        self.clients = {}
+        for value in values:
+            self.set_client(value)
+
+    def set_client(self, value: bytes) -> None:
+        """Take where a regional client is."""
+        try:
+            client = msgspec.json.decode(value, type=RegionClient)
+        except msgspec.MsgspecError as error:
+            _log.error("a regional client of %s cannot be read (%s)", self.idc, error)
+            return
+        self.clients[client.client_id] = client.api_url
+
+    def drop_client(self, client_id: str) -> None:
+        """A regional client has gone."""
+        self.clients.pop(client_id, None)
+
+    def standbys(self, own_url: str) -> tuple[str, ...]:
+        """Return where the other regional clients of this data centre are: they may lead next."""
+        return tuple(sorted({url for url in self.clients.values() if url != own_url}))[:MAX_STANDBYS]
 
     # --- what is done here while the store is away ----------------------------------------------------------------
     def set_local(self, task: Task) -> None:
@@ -152,20 +190,26 @@ class Mirror:
             self._tell(sn)
 
     # --- the disk -------------------------------------------------------------------------------------------------
-    def keep(self) -> Kept:
-        """Return the picture for the disk: what boots an agent. Whoever is not in it starts from its disk anyway."""
-        tasks = [replace(task, logs=()) for task in self._tasks.values() if task.status in BOOTS_AGENT]
-        wanted = {task.sn for task in tasks}
-        machines = [machine for sn, machine in self._machines.items() if sn in wanted]
-        seats = {sn: seat for sn, seat in self._seats.items() if sn in wanted}
-        return Kept(tuple(tasks), tuple(machines), seats, self.settings)
+    def keep(self) -> Iterator[Kept]:
+        """Give the picture for the disk in parts: what boots an agent. Who is not in it starts from its disk anyway.
 
-    def load(self, kept: Kept) -> None:
+        Each machine is as it stands when its part is made. The settings are in the first part.
+        """
+        names, settings = list(self._tasks), self.settings
+        for start in range(0, max(1, len(names)), KEPT_TOGETHER):
+            tasks = [task for sn in names[start : start + KEPT_TOGETHER] if (task := self._tasks.get(sn))]
+            wanted = [replace(task, logs=()) for task in tasks if task.status in BOOTS_AGENT]
+            machines = [machine for task in wanted if (machine := self._machines.get(task.sn))]
+            seats = {task.sn: seat for task in wanted if (seat := self._seats.get(task.sn))}
+            yield Kept(tuple(wanted), tuple(machines), seats, settings)
+
+    def load(self, parts: Iterable[Kept]) -> None:
         """Begin with what was known before; the first list of the store replaces it."""
-        self._tasks = {task.sn: task for task in kept.tasks}
-        self._machines = {machine.sn: machine for machine in kept.machines}
-        self._seats = dict(kept.seats)
-        self.settings = kept.settings
+        kept = list(parts)
+        self._tasks = {task.sn: task for part in kept for task in part.tasks}
+        self._machines = {machine.sn: machine for part in kept for machine in part.machines}
+        self._seats = {sn: seat for part in kept for sn, seat in part.seats.items()}
+        self.settings = kept[0].settings if kept else RegionSettings()
         self._index()
         self._tell()
 

@@ -13,6 +13,7 @@ from ops_system.kv.base import Event, Store
 from ops_system.kv.follow import Listed, follow
 from ops_system.model.errors import OpsError
 from ops_system.provision.keys import machines_prefix, region_key
+from ops_system.provision.regions import client_of
 from ops_system.regional.mirror import Kept, Mirror, settings_key
 from ops_system.runtime.files import write_atomic
 from ops_system.runtime.tasks import spawn
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 5.0
 KEEP_SHARE = 100.0  # a large picture is kept more rarely: no more than 1 % of the time
+URGENT_SHARE = 20.0  # and what is worth more than that, no more than 5 %
 REFUSED_PAUSE_S = 5.0
 
 
@@ -37,7 +39,8 @@ class Watcher:
     def load(self) -> None:
         """Begin with the picture of the last run; without one, or with a damaged one, with nothing."""
         try:
-            self._mirror.load(msgspec.json.decode(self._picture.read_bytes(), type=Kept))
+            lines = self._picture.read_bytes().splitlines()
+            self._mirror.load([msgspec.json.decode(line, type=Kept) for line in lines])
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError) as error:
@@ -66,6 +69,7 @@ class Watcher:
                 if isinstance(each, Listed):
                     found = {kv.key: kv.value for kv in each.kvs}
                     self._mirror.set_settings(found.get(settings_key(idc)))
+                    self._mirror.set_clients([value for key, value in found.items() if client_of(idc, key)])
                     self._see_active(found.get(region_key(idc, "active")))
                 else:
                     for event in each.events:
@@ -77,6 +81,11 @@ class Watcher:
             self._mirror.set_settings(value)
         elif event.kv.key == region_key(self._mirror.idc, "active"):
             self._see_active(value)
+        elif client_id := client_of(self._mirror.idc, event.kv.key):
+            if value is None:
+                self._mirror.drop_client(client_id)
+            else:
+                self._mirror.set_client(value)
 
     def _see_active(self, value: bytes | None) -> None:
         if value is None:
@@ -87,6 +96,7 @@ class Watcher:
             await self._mirror.changed()
             self._is_urgent.clear()
             took_s = await self.keep()
+            await asyncio.sleep(URGENT_SHARE * took_s)
             try:
                 async with asyncio.timeout(max(KEEP_EVERY_S, KEEP_SHARE * took_s)):
                     await self._is_urgent.wait()
@@ -98,10 +108,17 @@ class Watcher:
         self._is_urgent.set()
 
     async def keep(self) -> float:
-        """Write the picture; return how long making it took, seconds. A full disk is said and stops nothing."""
-        began_s = time.perf_counter()
-        data = msgspec.json.encode(self._mirror.keep())
-        took_s = time.perf_counter() - began_s
+        """Write the picture, a part a line; return how long making it took, seconds.
+
+        Agents have their turn between parts. A full disk is said and stops nothing.
+        """
+        lines, took_s, began_s = [], 0.0, time.perf_counter()
+        for part in self._mirror.keep():
+            lines.append(msgspec.json.encode(part))
+            took_s += time.perf_counter() - began_s
+            await asyncio.sleep(0)
+            began_s = time.perf_counter()
+        data = b"\n".join(lines)
         if data == self._kept:
             return took_s
         try:

@@ -1,4 +1,4 @@
-"""Progress of many machines goes to the store together, and none is lost."""
+"""What many machines tell goes to the store together, and none of it is lost."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from msgspec.structs import replace
 from ops_system.kv.base import RangeRequest
 from ops_system.kv.embedded import Embedded
 from ops_system.kv.follow import list_all
-from ops_system.model.errors import Conflict, Unavailable
+from ops_system.model.errors import Conflict, NotAllowed, Unavailable
 from ops_system.model.tasks import TaskStatus
-from ops_system.protocol.agent import ProgressCall
+from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import machines_prefix, region_key
 from ops_system.regional.fenced import Fenced
 from ops_system.regional.mirror import Mirror
-from ops_system.regional.progress import ProgressBatches
+from ops_system.regional.progress import CallBatches
 from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.tasks import running
 from tests.fakes.provision import a_task
@@ -49,9 +49,14 @@ async def mirror(store, book):
 
 @pytest.fixture
 async def together(store, book, mirror):
-    together = ProgressBatches(store, mirror, SystemClock(), lambda call: book.progress(IDC, call))
+    together = CallBatches(store, mirror, SystemClock(), lambda call: alone(book, call))
     async with running(together.run(), "progress"):
         yield together
+
+
+async def alone(book, call):
+    calls = {BeginCall: book.begin, ProgressCall: book.progress, InstallCompleteCall: book.finish}
+    await calls[type(call)](IDC, call)
 
 
 def says(sn, percent, **changes):
@@ -81,6 +86,37 @@ async def test_an_update_that_others_overtook_is_done_by_itself_and_spoils_no_ot
     assert all(task.progress[0].percent == 50.0 for task in tasks.values())
 
 
+def steps_of(sn):
+    yield BeginCall(sn, a_task(sn).task_id, 0, "write", (), is_destructive=True)
+    yield says(sn, 100.0)
+    yield CompleteCall(sn, "write", success=True, fence=0)
+    yield InstallCompleteCall(sn, "completed", fence=0)
+
+
+async def test_whole_installations_side_by_side_need_few_transactions(book, together):
+    async def install(sn):
+        for call in steps_of(sn):
+            await together.tell(call)
+
+    async with asyncio.TaskGroup() as group:
+        for sn in NAMES:
+            group.create_task(install(sn))
+    assert together.transactions <= 16, "100 writes of one key, and 100 ends of three keys each"
+    tasks = await book.list_idc(IDC)
+    assert {task.status for task in tasks} == {TaskStatus.COMPLETED}
+    assert all([intent.done_at is not None for intent in task.intents] == [True] for task in tasks)
+    assert {server.status for server in (await book.servers(IDC)).values()} == {TaskStatus.COMPLETED}
+
+
+async def test_an_intent_that_is_said_again_is_answered_by_the_store(book, together):
+    begin = next(steps_of(NAMES[0]))
+    await together.tell(begin)
+    await book.change(IDC, NAMES[0], lambda task: replace(task, is_cancel_asked=True))
+    with pytest.raises(NotAllowed) as caught:
+        await together.tell(begin)
+    assert caught.value.details["reason"] == "cancel_asked"
+
+
 async def test_a_stale_fence_is_refused_alone(book, together):
     async with asyncio.TaskGroup() as group:
         good = [group.create_task(together.tell(says(sn, 5.0))) for sn in NAMES[1:20]]
@@ -93,7 +129,7 @@ async def test_a_stale_fence_is_refused_alone(book, together):
 
 async def test_who_does_not_lead_any_more_writes_nothing(store, book, mirror):
     fenced = Fenced(store, region_key(IDC, "active"), lambda: b"mine")
-    together = ProgressBatches(
+    together = CallBatches(
         fenced, mirror, SystemClock(), lambda call: AgentBook(fenced, SystemClock()).progress(IDC, call)
     )
     before = (await store.range(RangeRequest(machines_prefix(IDC)))).revision

@@ -8,8 +8,9 @@ from ops_system.kv.base import KeyValue
 from ops_system.model.machines import AgentLease, Machine
 from ops_system.model.tasks import TaskStatus
 from ops_system.provision.keys import MachineKeys
+from ops_system.provision.regions import RegionSettings
 from ops_system.regional.boot.gate import Asks
-from ops_system.regional.mirror import Mirror
+from ops_system.regional.mirror import KEPT_TOGETHER, Mirror
 from tests.fakes.provision import MAC, SN, a_task
 
 KEYS = MachineKeys("dc1", SN)
@@ -85,9 +86,33 @@ async def test_only_who_waits_for_a_machine_is_woken():
 
 def test_the_picture_on_the_disk_is_what_boots_an_agent():
     mirror = a_mirror()
-    kept = mirror.keep()
+    kept = list(mirror.keep())
     later = Mirror("dc1")
     later.load(kept)
     assert later.find(Asks(uuid="abc")).task.task_id == a_task().task_id
     mirror.see(kv(KEYS.task, msgspec.structs.replace(a_task(), status=TaskStatus.COMPLETED), 5))
-    assert mirror.keep().tasks == ()
+    assert [part.tasks for part in mirror.keep()] == [()]
+
+
+def test_a_large_picture_is_kept_in_parts():
+    mirror, later = Mirror("dc1"), Mirror("dc1")
+    names = [f"sn-{number}" for number in range(2 * KEPT_TOGETHER + 1)]
+    mirror.replace_all(1, [kv(MachineKeys("dc1", sn).task, a_task(sn)) for sn in names])
+    mirror.set_settings(msgspec.json.encode(RegionSettings(max_installs=7)))
+    parts = list(mirror.keep())
+    assert [len(part.tasks) for part in parts] == [KEPT_TOGETHER, KEPT_TOGETHER, 1]
+    later.load(parts)
+    assert {task.sn for task in later.tasks()} == set(names)
+    assert later.settings.max_installs == 7
+
+
+def test_an_own_write_is_no_news_when_the_watch_tells_it():
+    mirror = a_mirror()
+    moved = msgspec.structs.replace(a_task(), status=TaskStatus.BOOTING)
+    mirror.see_task(moved, 7)
+    news = mirror.news_of(SN)
+    mirror.see(kv(KEYS.task, moved, 7))
+    assert mirror.task(SN) is moved
+    assert not news.is_set()
+    mirror.see_task(a_task(), 6)
+    assert mirror.task(SN) is moved
