@@ -122,6 +122,44 @@ def test_a_complaint_of_the_server_stands_at_its_field(admin, fleet):
     expect(admin.locator(".fault")).to_have_count(0)
 
 
+def test_several_are_taken_at_once_and_a_silence_begins_later(admin, fleet, test_output):
+    condition = {"kind": "node_metric", "series": "mem_percent", "op": ">=", "fire_level": 0.1}
+    rules = [fleet.post("/alert-rules", {"name": name, "condition": condition})["id"] for name in ("One", "Two")]
+    admin.goto(f"{fleet.url}/alerts")
+    rows = admin.get_by_test_id("alert-row-w1")
+    expect(rows).to_have_count(2, timeout=READY_MS)
+    for row in rows.all():
+        row.locator("input[type=checkbox]").check()
+    expect(admin.get_by_test_id("alerts-chosen")).to_contain_text("2 alerts")
+    admin.screenshot(path=test_output / "alerts" / "chosen.png")
+    admin.get_by_test_id("alerts-ack").click()
+    expect(admin.get_by_test_id("alert-count")).to_have_count(0, timeout=READY_MS)
+    expect(admin.get_by_test_id("alerts-chosen")).to_have_count(0)
+
+    rows.first.locator("input[type=checkbox]").check()
+    admin.get_by_test_id("alerts-silence").click()
+    expect(admin.get_by_test_id("silence-matching")).to_contain_text("would quiet now: 1")
+    admin.get_by_test_id("silence-reason").fill("new disks")
+    admin.get_by_test_id("silence-starts").fill("2099-01-02T03:04")
+    expect(admin.get_by_test_id("silence-matching")).to_contain_text("before it begins")
+    admin.screenshot(path=test_output / "alerts" / "silence-later.png")
+    admin.get_by_test_id("silence-save").click()
+    row = admin.get_by_test_id("silence-row-new disks")
+    expect(row).to_contain_text("scheduled", timeout=READY_MS)
+    row.click()
+    expect(admin.get_by_test_id("silence-starts")).to_have_value("2099-01-02T03:04", timeout=READY_MS)
+    admin.get_by_test_id("silence-starts").fill("")
+    admin.get_by_test_id("silence-save").click()
+    expect(row).to_contain_text("active", timeout=READY_MS)
+
+    node = fleet.get("/nodes")["items"][0]
+    admin.goto(f"{fleet.url}/nodes/{node['id']}")
+    admin.get_by_test_id("node-silence").click()
+    expect(admin.get_by_test_id("silence-matching")).to_contain_text("would quiet now: 2", timeout=READY_MS)
+    for rule in rules:
+        fleet.call("DELETE", f"/alert-rules/{rule}")
+
+
 def test_what_happened_to_a_node_is_told_live(admin, fleet):
     node = until(lambda: fleet.get("/nodes")["items"], "the node")[0]
     admin.goto(f"{fleet.url}/nodes/{node['id']}?tab=events")

@@ -75,6 +75,14 @@ def test_many_nodes_are_named_before_and_each_answers(admin, fleet, test_output)
     assert admin.url == before
 
 
+def test_nodes_ticked_in_their_list_are_those_of_the_form(admin, fleet):
+    admin.goto(f"{fleet.url}/nodes")
+    for node in fleet.get("/nodes")["items"]:
+        admin.get_by_test_id(f"node-row-{node['id']}").locator("input[type=checkbox]").check()
+    admin.get_by_test_id("nodes-command").click()
+    expect(admin.get_by_test_id("command-struck")).to_contain_text("n1, n2", timeout=READY_MS)
+
+
 def test_what_a_node_says_is_seen_while_it_says_it_and_a_cancel_keeps_it(admin, fleet):
     node_id = next(node["id"] for node in fleet.get("/nodes")["items"] if node["name"] == "n1")
     admin.goto(f"{fleet.url}/nodes/{node_id}")
@@ -128,6 +136,13 @@ def test_a_command_is_kept_taken_renamed_and_forgotten(admin, fleet):
     admin.get_by_test_id("saved-rename-save").click()
     renamed = admin.get_by_test_id("saved-since when")
     expect(renamed).to_contain_text("uptime -s")
+    admin.goto(f"{fleet.url}/")
+    admin.get_by_test_id("fleet-grid").wait_for()
+    admin.keyboard.press("Control+k")
+    admin.get_by_test_id("palette-input").fill("run since")
+    admin.get_by_text("Run: since when").wait_for()
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_test_id("command-line")).to_have_value("uptime -s", timeout=READY_MS)
     renamed.get_by_test_id("saved-remove").click()
     admin.get_by_test_id("confirm-ok").click()
     expect(renamed).to_have_count(0)
