@@ -7,9 +7,10 @@ certainly was not done; when that cannot be known, `TimedOut` says so and `chang
 import asyncio
 import contextlib
 import io
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -29,8 +30,9 @@ from ops_system.kv.base import (
     WatchRequest,
 )
 from ops_system.kv.errors import UNAUTHENTICATED, Denied, InvalidToken, StoreError
-from ops_system.kv.remote import RemoteWatch, known_refusal, spell
+from ops_system.kv.remote import RemoteWatch, is_tls_refusal, known_refusal, spell
 from ops_system.model.errors import Invalid, OpsError, TimedOut, Unavailable
+from ops_system.runtime.gone import notice_silence
 
 T = TypeVar("T")
 
@@ -141,25 +143,32 @@ class Client:
         """Open a watch on a connection of its own. Raises Denied, Unavailable; iterating raises Compacted too."""
         body = b'{"create_request":' + wire.write_request(request) + b"}"
         async with contextlib.AsyncExitStack() as stack:
-            answer = await self._open_stream(stack, "watch", body)
-            watch = RemoteWatch(answer)
-            await watch.begin()
+            shown = self._token
+            try:
+                watch = await self._begin_watch(stack, body)
+            except (Denied, InvalidToken):  # etcd before 3.4.22 says of a token that ran out: permission denied
+                if not self._forget(shown):
+                    raise
+                watch = await self._begin_watch(stack, body)
             yield watch
 
+    async def _begin_watch(self, stack: contextlib.AsyncExitStack, body: bytes) -> RemoteWatch:
+        watch = RemoteWatch(await self._open_stream(stack, "watch", body))
+        await watch.begin()
+        return watch
+
     async def _open_stream(self, stack: contextlib.AsyncExitStack, call: str, body: bytes) -> aiohttp.ClientResponse:
+        last: Exception | None = None
         for _ in range(len(self._endpoints) + 1):
             try:
                 sent = await self._send(call, body, aiohttp.ClientTimeout(None, sock_connect=CONNECT_WITHIN_S))
-            except (_NotDone, _Unknown):
+                if sent.status == 200:  # noqa: PLR2004 - HTTP's own number
+                    return await stack.enter_async_context(sent)
+                _judge(sent.status, await _read_all(sent))
+            except (_NotDone, _Unknown) as error:
                 self._turn()
-                continue
-            await stack.enter_async_context(sent)
-            if sent.status == 200:  # noqa: PLR2004 - HTTP's own number
-                return sent
-            error = _refusal(sent.status, await sent.read())
-            if not isinstance(error, InvalidToken) or not await self._may_log_in():
-                raise error
-        raise self._nobody_answers(call)
+                last = error
+        raise self._nobody_answers(call, last)
 
     # --- calls ------------------------------------------------------------------------------------------------------
     async def _call(
@@ -169,10 +178,11 @@ class Client:
         may_log_in = True
         last: Exception | None = None
         for _ in range(2 * len(self._endpoints)):
+            shown = self._token
             try:
                 return read(await self._ask(call, body))
             except InvalidToken:
-                if not may_log_in or not await self._may_log_in():
+                if not may_log_in or not self._forget(shown):
                     raise
                 may_log_in = False
             except _NotDone as error:
@@ -187,21 +197,15 @@ class Client:
                 last = error
             except msgspec.DecodeError as error:
                 raise Unavailable(f"{self._endpoint}: not an answer of a store: {error}") from error
-        raise self._nobody_answers(call) from last
+        raise self._nobody_answers(call, last) from last
 
     async def _ask(self, call: str, body: bytes) -> bytes:
-        async with await self._send(
-            call, body, aiohttp.ClientTimeout(self._within_s, sock_connect=CONNECT_WITHIN_S)
-        ) as sent:
-            try:
-                answer = await sent.read()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise _Unknown(spell(error)) from error
-        if sent.status == 200:  # noqa: PLR2004 - HTTP's own number
-            return answer
-        if sent.status >= _SERVER_ERROR:
-            raise _Unknown(f"HTTP {sent.status}: {answer[:200].decode(errors='replace')}")
-        raise _refusal(sent.status, answer)
+        limits = aiohttp.ClientTimeout(self._within_s, sock_connect=CONNECT_WITHIN_S)
+        sent = await self._send(call, body, limits)
+        answer = await _read_all(sent)
+        if sent.status != 200:  # noqa: PLR2004 - HTTP's own number
+            _judge(sent.status, answer)
+        return answer
 
     async def _send(self, call: str, body: bytes, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self._login.user and not self._token:
@@ -214,11 +218,12 @@ class Client:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _NotDone(spell(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _Unknown(spell(error)) from error
+            raise _lost(error) from error
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls if self._tls is not None else True)
+            tls = self._tls if self._tls is not None else True
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_make_socket)
             self._session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, read_bufsize=2**20, trust_env=False
             )
@@ -231,23 +236,23 @@ class Client:
     def _turn(self) -> None:
         self._at = (self._at + 1) % len(self._endpoints)
 
-    def _nobody_answers(self, call: str) -> Unavailable:
-        shown = ", ".join(self._endpoints)
-        return Unavailable(f"{call}: no store answers at {shown}; nothing was changed", endpoints=self._endpoints)
+    def _nobody_answers(self, call: str, last: Exception | None) -> Unavailable:
+        shown, why = ", ".join(self._endpoints), f" ({last})" if last else ""
+        return Unavailable(f"{call}: no store answers at {shown}{why}; nothing was changed", endpoints=self._endpoints)
 
     # --- login ------------------------------------------------------------------------------------------------------
-    async def _may_log_in(self) -> bool:
-        if not self._login.user:
+    def _forget(self, shown: str) -> bool:
+        """Whether to ask once more after the token `shown` was refused: it is let go, the next call logs in."""
+        if not shown or not self._login.user:
             return False
-        await self._log_in()
+        if self._token == shown:
+            self._token = ""
         return True
 
     async def _log_in(self) -> None:
-        before = self._token
         async with self._login_lock:
-            if self._token != before:
+            if self._token:
                 return  # somebody else did while we waited
-            self._token = ""
             body = msgspec.json.encode({"name": self._login.user, "password": self._login.password})
             timeout = aiohttp.ClientTimeout(self._within_s, sock_connect=CONNECT_WITHIN_S)
             url = f"{self._endpoint}/v3/auth/authenticate"
@@ -256,8 +261,10 @@ class Client:
                     answer = await sent.read()
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise _NotDone(spell(error)) from error
+            if sent.status >= _SERVER_ERROR:
+                raise _NotDone(f"HTTP {sent.status}: {answer[:200].decode(errors='replace')}")
             if sent.status != 200:  # noqa: PLR2004 - HTTP's own number
-                raise _login_refusal(self._login.user, sent.status, answer)
+                raise _login_refusal(self._login.user, answer)
             self._token = wire.read_answer(answer, _TokenAnswer).token
 
 
@@ -293,11 +300,43 @@ def _is_reading(request: TxnRequest) -> bool:
     return all(isinstance(op, RangeRequest) or (isinstance(op, TxnRequest) and _is_reading(op)) for op in ops)
 
 
-def _refusal(status: int, raw: bytes) -> OpsError:
+def _make_socket(found: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that notices when the store has gone without a word: a watch has nothing to ask."""
+    family, kind, protocol = found[:3]
+    made = socket.socket(family, kind, protocol)
+    notice_silence(made)
+    return made
+
+
+async def _read_all(sent: aiohttp.ClientResponse) -> bytes:
+    async with sent:
+        try:
+            return await sent.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _lost(error) from error
+
+
+def _lost(error: Exception) -> Exception:
+    """What a broken exchange means: who is refused by TLS was not heard."""
+    return _NotDone(spell(error)) if is_tls_refusal(error) else _Unknown(spell(error))
+
+
+def _judge(status: int, raw: bytes) -> NoReturn:
+    """Raise what an answer that is no success means."""
+    if status >= _SERVER_ERROR:
+        raise _Unknown(f"HTTP {status}: {raw[:200].decode(errors='replace')}")
+    raise _refusal(status, raw)
+
+
+def _told(raw: bytes) -> wire.ErrorWords:
     try:
-        words = wire.read_answer(raw, wire.ErrorWords)
+        return wire.read_answer(raw, wire.ErrorWords)
     except msgspec.DecodeError:
-        words = wire.ErrorWords(message=raw[:200].decode(errors="replace"))
+        return wire.ErrorWords(message=raw[:200].decode(errors="replace"))
+
+
+def _refusal(status: int, raw: bytes) -> OpsError:
+    words = _told(raw)
     told = words.error or words.message
     if (known := known_refusal(told)) is not None:
         return known
@@ -308,17 +347,24 @@ def _refusal(status: int, raw: bytes) -> OpsError:
     return StoreError(f"the store refused: {told} (HTTP {status})")
 
 
-def _login_refusal(user: str, status: int, raw: bytes) -> OpsError:
-    told = raw[:200].decode(errors="replace")
-    return InvalidToken(f"the store does not let {user} in (HTTP {status}: {told}); look at user and password")
+def _login_refusal(user: str, raw: bytes) -> OpsError:
+    words = _told(raw)
+    return InvalidToken(f"the store does not let {user} in: {words.error or words.message}; look at user and password")
 
 
 def tls_context(ca_file: str = "", cert_file: str = "", key_file: str = "") -> ssl.SSLContext:
     """Return how to reach a store by https: trust `ca_file` (empty: the system's), show `cert_file`.
 
-    Raises OSError and ssl.SSLError for files that cannot be used.
+    Raises OSError (of which ssl.SSLError is one) for files that cannot be used, with their names.
     """
-    context = ssl.create_default_context(cafile=ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise OSError(f"{ca_file}: {error}; it must hold the authority's certificate in PEM") from error
     if cert_file:
-        context.load_cert_chain(cert_file, key_file or None)
+        try:
+            context.load_cert_chain(cert_file, key_file or None)
+        except OSError as error:
+            named = f"{cert_file} and {key_file}" if key_file else cert_file
+            raise OSError(f"{named}: {error}; they must hold a certificate and its key in PEM") from error
     return context

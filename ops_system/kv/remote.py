@@ -1,6 +1,7 @@
 """One watch on an HTTP stream, and what a store's words of refusal mean. Used by `client`."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -13,6 +14,9 @@ from ops_system.model.errors import Invalid, OpsError, Unavailable
 
 OPEN_WITHIN_S = 15.0
 _MAX_LINE_BYTES = 64 * 1024 * 1024
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_WANTS_CERTIFICATE = re.compile("ALERT_(?:BAD_CERTIFICATE|CERTIFICATE_REQUIRED|UNKNOWN_CA|CERTIFICATE_UNKNOWN)")
+"""OpenSSL's names of what went wrong in a TLS handshake."""
 
 
 class RemoteWatch:
@@ -83,8 +87,24 @@ class RemoteWatch:
 
 
 def spell(error: Exception) -> str:
-    """Return an error in words."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """Return an error in words; what TLS refused says where to look."""
+    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if _UNTRUSTED in told:
+        return f"its certificate is not to be trusted: {_reason(error)}; look at the CA file and at the address"
+    if is_tls_refusal(error):
+        return f"it takes no client without a certificate of its authority: {_reason(error)}; look at the cert file"
+    return told
+
+
+def is_tls_refusal(error: Exception) -> bool:
+    """Whether the store ended the handshake over our certificate: nothing was asked then."""
+    return _WANTS_CERTIFICATE.search(str(error)) is not None
+
+
+def _reason(error: Exception) -> str:
+    """Return OpenSSL's sentence alone."""
+    found = re.search(r"\] (?P<told>[^(\[\]]+)", str(error))
+    return found["told"].strip() if found else str(error)
 
 
 def known_refusal(words: str) -> StoreError | None:

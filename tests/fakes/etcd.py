@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -27,12 +28,13 @@ class Member:
     client_port: int
     peer_port: int
     options: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None  # how to reach it by https; None: by http
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        return f"http://127.0.0.1:{self.client_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.client_port}"
 
     @property
     def peer_url(self) -> str:
@@ -61,7 +63,7 @@ class Member:
         until_s = time.monotonic() + READY_WITHIN_S
         while True:
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=READY_WITHIN_S):
+                with urllib.request.urlopen(f"{self.url}/health", timeout=READY_WITHIN_S, context=self.tls):
                     return
             except OSError:
                 if time.monotonic() > until_s:
@@ -69,9 +71,11 @@ class Member:
                 time.sleep(0.05)  # another program's start sends no event
 
 
-def make_members(folder: Path, count: int, options: tuple[str, ...] = ()) -> list[Member]:
+def make_members(
+    folder: Path, count: int, options: tuple[str, ...] = (), tls: ssl.SSLContext | None = None
+) -> list[Member]:
     """Return members that are not started yet, on fresh ports."""
-    return [Member(f"m{number}", folder, free_port(), free_port(), options) for number in range(count)]
+    return [Member(f"m{number}", folder, free_port(), free_port(), options, tls) for number in range(count)]
 
 
 def words_of(members: list[Member]) -> str:
@@ -80,9 +84,11 @@ def words_of(members: list[Member]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def run_etcd(folder: Path, members: int = 1, options: tuple[str, ...] = ()) -> AsyncIterator[list[Member]]:
-    """Run a cluster on fresh ports."""
-    cluster = make_members(folder, members, options)
+async def run_etcd(
+    folder: Path, members: int = 1, options: tuple[str, ...] = (), tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[Member]]:
+    """Run a cluster on fresh ports. With `tls` its clients come by https; `options` name its certificate."""
+    cluster = make_members(folder, members, options, tls)
     words = words_of(cluster)
     try:
         for member in cluster:
