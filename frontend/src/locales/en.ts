@@ -1532,7 +1532,7 @@ export default {
     wouldQuiet: 'Open alerts it would quiet now: {count}',
     chosen: '{count} alerts: {names}',
     quietChosen: 'Silence…',
-    wouldQuietThen: 'Alerts open now that fit; nothing is quiet before it begins: {count}',
+    wouldQuietThen: 'Open alerts that fit now: {count}; none is quiet before it begins.',
     matcher: {
       rule: 'rule',
       node: 'node',
