@@ -38,6 +38,7 @@ from ops_system.kv.wire import b64
 
 T = TypeVar("T")
 _MAX_DEPTH = 64
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
 _CAMEL = re.compile(rb'"([a-z]+[A-Z][A-Za-z]*)"(?=\s*:)')
 _HUMP = re.compile(rb"[A-Z]")
 _KEPT_CAMEL = frozenset({b"grantedTTL"})
@@ -164,7 +165,7 @@ def _name_filters(found: re.Match[bytes]) -> bytes:
 
 def _depth(raw: bytes) -> int:
     depth = deepest = 0
-    for byte in raw:  # text holds base64 and names only: a bracket in it can but overrate the depth
+    for byte in raw.translate(None, _NO_BRACKETS):  # text holds base64 and names: a bracket in it is a rare guest
         if byte in b"{[":
             depth += 1
             deepest = max(deepest, depth)
