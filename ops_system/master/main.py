@@ -9,7 +9,6 @@ master backup create [FILE] · backup list · backup restore FILE|s3:NAME|s3:lat
        … create and restore take [--passphrase-file FILE] [--artefacts 0]
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
 from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.loops import fast_loop
 from ops_system.service.autostart import make_unit
 from ops_system.service.local import local_services
 from ops_system.service.manager import Manager, with_manager
@@ -190,9 +190,9 @@ def run_master(parsed: Parsed) -> int:
     shows_browser = parsed.switch("open_browser", default=has_desktop(os.environ, sys.platform))
 
     def run_managed(manager: Manager) -> int:
-        is_again = tasks.run_role(_serve(config, manager, shows_browser=shows_browser), loop_factory=_fast_loop())
+        is_again = tasks.run_role(_serve(config, manager, shows_browser=shows_browser), loop_factory=fast_loop())
         while is_again:  # a backup was put in place: the same process serves the restored data
-            is_again = tasks.run_role(_serve(config, manager, shows_browser=False), loop_factory=_fast_loop())
+            is_again = tasks.run_role(_serve(config, manager, shows_browser=False), loop_factory=fast_loop())
         return EXIT_FINE
 
     return with_manager(run_managed)
@@ -240,19 +240,6 @@ async def _serve(config: MasterConfig, manager: Manager, *, shows_browser: bool)
     ):
         await master.run(on_ready, stop)
     return master.ground.turnover.is_done
-
-
-def _fast_loop() -> "type[asyncio.AbstractEventLoop] | None":
-    """Return uvloop (winloop on Windows), which halves the cost of a WebSocket message, or None where it is absent."""
-    try:
-        if sys.platform == "win32":
-            import winloop as fast
-        else:
-            import uvloop as fast
-    except ImportError:
-        return None
-    loop: type[asyncio.AbstractEventLoop] = fast.Loop
-    return loop
 
 
 def create_user(parsed: Parsed, config: MasterConfig) -> int:

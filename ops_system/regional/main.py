@@ -12,6 +12,7 @@ from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.argv import hide_in_argv
 from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.loops import fast_loop
 from ops_system.runtime.tasks import run_role as run_loop
 
 NAME = "ops-regional"
@@ -41,7 +42,7 @@ def run(argv: list[str]) -> int:
     logs.set_up(config.log)
     from ops_system.regional.app import run_app
 
-    run_loop(run_app(config, on_ready=lambda _app: calm_the_collector()))
+    run_loop(run_app(config, on_ready=lambda _app: calm_the_collector()), loop_factory=fast_loop())
     return EXIT_FINE
 
 
