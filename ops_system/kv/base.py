@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number of a request: etcd's are int64, and so is what SQLite keeps."""
 
 
 class KeyValue(msgspec.Struct, frozen=True, gc=False):
@@ -68,17 +71,17 @@ class RangeRequest(msgspec.Struct, frozen=True):
 
     key: bytes = b""
     range_end: bytes = b""
-    limit: int = 0
-    revision: int = 0
+    limit: Int64 = 0
+    revision: Int64 = 0
     sort_order: SortOrder = SortOrder.NONE
     sort_target: SortTarget = SortTarget.KEY
     serializable: bool = False
     keys_only: bool = False
     count_only: bool = False
-    min_mod_revision: int = 0
-    max_mod_revision: int = 0
-    min_create_revision: int = 0
-    max_create_revision: int = 0
+    min_mod_revision: Int64 = 0
+    max_mod_revision: Int64 = 0
+    min_create_revision: Int64 = 0
+    max_create_revision: Int64 = 0
 
 
 class PutRequest(msgspec.Struct, frozen=True):
@@ -86,7 +89,7 @@ class PutRequest(msgspec.Struct, frozen=True):
 
     key: bytes = b""
     value: bytes = b""
-    lease: int = 0
+    lease: Int64 = 0
     prev_kv: bool = False
     ignore_value: bool = False
     ignore_lease: bool = False
@@ -106,11 +109,11 @@ class Compare(msgspec.Struct, frozen=True):
     key: bytes = b""
     target: CompareTarget = CompareTarget.VERSION
     result: CompareResult = CompareResult.EQUAL
-    version: int = 0
-    create_revision: int = 0
-    mod_revision: int = 0
+    version: Int64 = 0
+    create_revision: Int64 = 0
+    mod_revision: Int64 = 0
     value: bytes = b""
-    lease: int = 0
+    lease: Int64 = 0
     range_end: bytes = b""
 
 
@@ -186,11 +189,11 @@ class WatchRequest(msgspec.Struct, frozen=True):
 
     key: bytes = b""
     range_end: bytes = b""
-    start_revision: int = 0
+    start_revision: Int64 = 0
     progress_notify: bool = False
     filters: tuple[WatchFilter, ...] = ()
     prev_kv: bool = False
-    watch_id: int = 0
+    watch_id: Int64 = 0
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from ops_system.kv.base import (
     DeleteRequest,
     DeleteResponse,
     Event,
+    Int64,
     KeyValue,
     Lease,
     Op,
@@ -67,21 +68,21 @@ class _Txn(msgspec.Struct, frozen=True):
 
 
 class _Revision(msgspec.Struct, frozen=True):
-    revision: int = 0
+    revision: Int64 = 0
 
 
 class LeaseWords(msgspec.Struct, frozen=True):
     """What the lease calls are asked."""
 
-    ID: int = 0
-    TTL: int = 0
+    ID: Int64 = 0
+    TTL: Int64 = 0
     keys: bool = False
 
 
 class CancelWords(msgspec.Struct, frozen=True):
     """Which watch shall end."""
 
-    watch_id: int = 0
+    watch_id: Int64 = 0
 
 
 class ProgressWords(msgspec.Struct, frozen=True):
@@ -134,7 +135,7 @@ def read_watch(raw: bytes) -> WatchWords:
 def _read(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(normalise(raw), type=kind, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: text that is none, endless numbers
         raise Malformed(f"not a request of etcd's JSON: {error}") from error
 
 

@@ -11,9 +11,10 @@ from ops_system.kv.gateway import MAX_BODY_BYTES
 from ops_system.master.provision_store.service import StoreDoor
 from ops_system.master.web.route import Call, Permission, Route
 from ops_system.model.errors import TooLarge
+from ops_system.runtime.gone import GONE_AFTER_S, notice_silence
 from ops_system.runtime.tasks import every, running
 
-_LOOK_S = 5.0
+LOOK_S = 5.0
 _ERROR_STATUSES = (400, 401, 403, 404, 405, 409, 412, 413, 415, 421, 422, 429, 500, 503, 504, 507)
 
 
@@ -108,6 +109,8 @@ async def _answer(door: StoreDoor, call: str, request: Call) -> web.Response:
 async def _watch(door: StoreDoor, call: Call) -> web.StreamResponse:
     door.check_here()
     request, task = call.request, asyncio.current_task()
+    if request.transport is not None:
+        notice_silence(request.transport.get_extra_info("socket"), GONE_AFTER_S)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
 
     async def send(line: bytes) -> None:
@@ -131,4 +134,4 @@ async def _end_when_gone(request: web.Request, task: "asyncio.Task[None] | None"
         if task is not None and (request.transport is None or request.transport.is_closing()):
             task.cancel()
 
-    await every(_LOOK_S, look, "peer of a store watch")
+    await every(LOOK_S, look, "peer of a store watch")

@@ -142,3 +142,23 @@ def test_a_stream_of_something_else_is_refused():
         Messages().feed(b"hello")
     with pytest.raises(RequestTooLarge):
         Messages().feed(b'{"' + b"a" * MAX_BODY_BYTES)
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "9" * 5000])
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (codec.read_range, '{"limit":"%s"}'),
+        (codec.read_range, '{"min_mod_revision":%s}'),
+        (codec.read_put, '{"key":"YQ==","lease":"%s"}'),
+        (codec.read_txn, '{"compare":[{"key":"YQ==","version":"%s"}]}'),
+        (codec.read_compaction, '{"revision":"%s"}'),
+        (codec.read_lease, '{"ID":"%s","TTL":"10"}'),
+        (codec.read_watch, '{"create_request":{"key":"YQ==","start_revision":"%s"}}'),
+        (codec.read_watch, '{"create_request":{"key":"YQ==","filters":[%s]}}'),
+        (codec.read_watch, '{"cancel_request":{"watch_id":"%s"}}'),
+    ],
+)
+def test_a_number_beyond_64_bits_is_refused(read, text, number):
+    with pytest.raises(Malformed):
+        read((text % number).encode())
