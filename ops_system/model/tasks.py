@@ -208,6 +208,7 @@ class Task(msgspec.Struct, frozen=True):
     is_cancel_asked: bool = False  # an installing agent stops before its next step
     power: PowerWay = "manual"
     handed_over_at: datetime | None = None  # when the agent gave the machine to a distribution's installer
+    installer_sha256: str = ""  # of the key by which that installer reads its answers and says how far it is
 
 
 class Server(msgspec.Struct, frozen=True):

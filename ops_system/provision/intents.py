@@ -11,7 +11,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from ops_system.model.errors import NotAllowed
+from ops_system.model.errors import Conflict, NotAllowed
 from ops_system.model.tasks import Intent, Task, TaskStatus
 
 INSTALLER = "installer"
@@ -49,6 +49,18 @@ def handed_over(task: Task, step: str, at: datetime) -> Task:
     if intent is None or intent.step != step:
         raise NotAllowed(f"task of {task.sn}: {step} was not begun", reason="not_begun")
     return replace(task, handed_over_at=task.handed_over_at or at)
+
+
+def with_installer_key(task: Task, fence: int, sha256: str) -> Task:
+    """Return the task whose installer will show the key with this hash; a former key is void.
+
+    Raises Conflict for an agent with an older fence, NotAllowed once an installer is at work.
+    """
+    if task.fence != fence:
+        raise Conflict(f"task of {task.sn}: another agent is at work", reason="stale_fence")
+    if task.status is not TaskStatus.INSTALLING or is_handed_over(task):
+        raise NotAllowed(f"task of {task.sn}: nothing is about to be handed to an installer", reason="not_installing")
+    return replace(task, installer_sha256=sha256)
 
 
 def _done(intent: Intent, at: datetime) -> Intent:

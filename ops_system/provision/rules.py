@@ -262,6 +262,7 @@ def retry(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
         intents=(),
         is_cancel_asked=False,
         handed_over_at=None,
+        installer_sha256="",
         enrolment_id="",
         node_id="",
         called_home_at=None,

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from ops_system.model.errors import NotFound, OpsError
 from ops_system.model.tasks import BOOTS_AGENT, ImageRef, InstallMethod, Task, TaskStatus
@@ -12,7 +13,7 @@ from ops_system.protocol.agent import INSTALLER_STAGES, Done, InstallCompleteCal
 from ops_system.provision.intents import INSTALLER, is_handed_over
 from ops_system.provision.templates import render
 from ops_system.regional.boot import menus
-from ops_system.regional.boot.answers import METHODS, check_served, meta_data, values_for
+from ops_system.regional.boot.answers import METHODS, check_served, is_installers, meta_data, values_for
 from ops_system.regional.boot.gate import Verdict, asks, decide
 from ops_system.regional.cache import ImageCache
 from ops_system.regional.desk import Desk
@@ -27,8 +28,13 @@ class BootPages:
     """The routes of network boot. Each asks the gate; a closed gate answers with the way to the disk."""
 
     def __init__(self, desk: Desk, cache: ImageCache, place: menus.Place, boot_root: Path) -> None:
-        self.desk, self._cache, self.place, self.root = desk, cache, place, boot_root.resolve()
+        self.desk, self._cache, self._place, self.root = desk, cache, place, boot_root.resolve()
         self.verdicts: dict[str, int] = {}
+
+    @property
+    def place(self) -> menus.Place:
+        """Where things are, with those who stand by now."""
+        return replace(self._place, standbys=self.desk.mirror.standbys(self._place.url))
 
     def add_routes(self, app: web.Application) -> None:
         """Put the routes in."""
@@ -38,15 +44,16 @@ class BootPages:
         get("/grub/grub.cfg", self._grub_first)
         get("/grub/{name}", self._grub)
         get("/pxelinux/{path:.+}", self._pxelinux)
-        get("/kickstart/{sn}", self._answers("kickstart"))
-        get("/preseed/{sn}", self._answers("preseed"))
-        get("/autoinstall/{sn}/user-data", self._answers("autoinstall"))
-        get("/autoinstall/{sn}/meta-data", self._meta_data)
-        get("/autoinstall/{sn}/vendor-data", self._vendor_data)
+        for key in ("", "/{key}"):
+            get(f"/kickstart/{{sn}}{key}", self._answers("kickstart"))
+            get(f"/preseed/{{sn}}{key}", self._answers("preseed"))
+            get(f"/autoinstall/{{sn}}{key}/user-data", self._answers("autoinstall"))
+            get(f"/autoinstall/{{sn}}{key}/meta-data", self._meta_data)
+            get(f"/autoinstall/{{sn}}{key}/vendor-data", self._vendor_data)
         get("/static/{path:.+}", self._static)
         get("/images/{sha256}", self._image)
-        app.router.add_post("/api/v1/installer/{sn}/{task_id}", self._installer_done)
-        app.router.add_post("/api/v1/installer/{sn}/{task_id}/{stage}", self._installer_stage)
+        app.router.add_post("/api/v1/installer/{sn}/{task_id}/{key}", self._installer_done)
+        app.router.add_post("/api/v1/installer/{sn}/{task_id}/{key}/{stage}", self._installer_stage)
 
     # --- scripts ------------------------------------------------------------------------------------------------------
     def verdict(self, mac: str, sn: str = "", uuid: str = "") -> Verdict:
@@ -156,7 +163,8 @@ class BootPages:
     def _answers(self, method: InstallMethod) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
             task = self._served(request, method)
-            values = values_for(task, self.desk.mirror.machine(task.sn), self.place.url)
+            key = request.match_info.get("key", "")
+            values = values_for(task, self.desk.mirror.machine(task.sn), self.place.url, key)
             return text(await asyncio.to_thread(render, task.install.template, values))
 
         return serve
@@ -171,11 +179,11 @@ class BootPages:
 
     def _served(self, request: web.Request, method: InstallMethod) -> Task:
         self.desk.check_serves()
-        sn = request.match_info["sn"]
-        return check_served(self.desk.mirror.task(sn), sn, method)
+        sn, key = request.match_info["sn"], request.match_info.get("key", "")
+        return check_served(self.desk.mirror.task(sn), sn, method, key)
 
     async def _installer_done(self, request: web.Request) -> web.Response:
-        """An installer is done: only for the very task whose agent gave the machine to one."""
+        """An installer is done: only the one that the task's agent gave the machine to, by the key it was given."""
         task = self._handed_over(request)
         await self.desk.finish(InstallCompleteCall(task.sn, "completed", fence=task.fence))
         return answer(Done())
@@ -193,6 +201,9 @@ class BootPages:
         self.desk.check_serves()
         sn, task = request.match_info["sn"], self.desk.mirror.task(request.match_info["sn"])
         if task is None or task.task_id != request.match_info["task_id"]:
+            raise NotFound(f"{sn}: no such installation")
+        if not is_installers(task, request.match_info["key"]):
+            _log.warning("%s: somebody without the installer's key asked in its place (%s)", sn, request.remote)
             raise NotFound(f"{sn}: no such installation")
         if task.install.method not in METHODS or not is_handed_over(task):
             raise NotFound(f"{sn}: no installer is at work")

@@ -10,7 +10,7 @@ from ops_system.model.errors import NotAllowed, NotFound
 from ops_system.model.tasks import BOOTS_AGENT, ImageRef, Task, TaskStatus
 from ops_system.protocol.agent import LONG_POLL_S, HardwareConfig, InstallConfig, NextData, NextOperation
 from ops_system.provision import rules
-from ops_system.regional.boot.answers import answer_url
+from ops_system.regional.boot.answers import METHODS, answer_url
 from ops_system.regional.desk import Desk
 from ops_system.regional.journal import STORE_AWAY
 from ops_system.regional.mirror import Seat
@@ -107,7 +107,7 @@ class Documents:
     """What an installing agent reads: hardware, system, the worker's files."""
 
     def __init__(self, desk: Desk, base_url: str, boot_root: Path) -> None:
-        self._desk, self._base_url = desk, base_url
+        self._desk, self.base_url = desk, base_url
         self._worker = boot_root / "worker.tar.gz"
         self._hashed: tuple[float, int, str] = (0.0, -1, "")
 
@@ -150,7 +150,7 @@ class Documents:
             inventory_hash=approval.inventory_hash,
             image=spec.image,
             image_url=self._image_url(spec.image),
-            kickstart_url=answer_url(self._base_url, task),
+            kickstart_url=await self._answer_url(task),
             kernel_url=self._image_url(spec.kernel),
             initrd_url=self._image_url(spec.initrd),
             kernel_args=spec.kernel_args,
@@ -158,7 +158,7 @@ class Documents:
             network=task.network or spec.network,
             packages=spec.packages,
             sealed_enrolment=task.sealed_enrolment,
-            worker_url=f"{self._base_url}/static/{self._worker.name}" if worker_sha256 else "",
+            worker_url=f"{self.base_url}/static/{self._worker.name}" if worker_sha256 else "",
             worker_sha256=worker_sha256,
             kernel_sha256=spec.kernel.sha256 if spec.kernel else "",
             initrd_sha256=spec.initrd.sha256 if spec.initrd else "",
@@ -168,6 +168,12 @@ class Documents:
             enrol=rules.gets_worker(task),
         )
 
+    async def _answer_url(self, task: Task) -> str:
+        """Return where the installer of a task reads its answers, with a key of its own; empty where there is none."""
+        if task.install.method not in METHODS:
+            return ""
+        return answer_url(self.base_url, task, await self._desk.give_installer_key(task))
+
     def _installing(self, sn: str) -> Task:
         task = self.task(sn)
         if task.status is not TaskStatus.INSTALLING:
@@ -175,7 +181,7 @@ class Documents:
         return task
 
     def _image_url(self, image: ImageRef | None) -> str:
-        return f"{self._base_url}/images/{image.sha256}" if image else ""
+        return f"{self.base_url}/images/{image.sha256}" if image else ""
 
     def _hash_worker(self) -> str:
         """Return the hash of the worker's files, read once for each version; empty where there are none."""

@@ -1,7 +1,9 @@
 """A regional client and its agents over HTTP, on the embedded store behind its gateway."""
 
 import asyncio
+from hashlib import sha256
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -180,16 +182,28 @@ async def test_nothing_but_what_is_needed_is_handed_out(book, region, agent, tmp
         assert (await refused(agent.ask("GET", path))).status == 404
     spec = replace(SPEC, method="kickstart", image=None, template="# {{ hostname }} {{ callback_url }}")
     await begins(book, agent, install=spec)
-    text = await agent.ask("GET", f"/kickstart/{SN}")
+    assert await agent.ask("GET", f"/kickstart/{SN}") == "# sn-001 "  # to look at; it says nobody when it is done
+    asks = {"sn": SN}
+    former = (await agent.ask("POST", "/api/v1/device/getOSInstallConfig", asks))["kickstart_url"]
+    answers = (await agent.ask("POST", "/api/v1/device/getOSInstallConfig", asks))["kickstart_url"]
+    path, key = answers.removeprefix(region.url), answers.rpartition("/")[2]
+    text = await agent.ask("GET", path)
     assert text.startswith("# sn-001 http://")
     assert agent.task_id in text
+    for wrong in (former.removeprefix(region.url), f"{path}x", f"/kickstart/{SN}/{'a' * 43}", f"/preseed/{SN}/{key}"):
+        assert (await refused(agent.ask("GET", wrong))).status == 404, wrong
+    kept = await book.get(IDC, SN)
+    assert kept.installer_sha256 == sha256(key.encode()).hexdigest()
+    assert key not in msgspec.json.encode(kept).decode()
     assert (await refused(agent.ask("GET", f"/preseed/{SN}"))).status == 404
     done = text.split()[2].removeprefix(region.url)
     assert (await refused(agent.ask("POST", done))).status == 404, "its agent is still at work"
     await agent.begin("start-installer", "DISK1")
     assert (await refused(agent.ask("POST", done))).status == 404
     await agent.complete("start-installer", hands_over=True)
-    assert (await refused(agent.ask("POST", f"{done}x"))).status == 404
+    for wrong in (f"{done}x", done.replace(key, former.rpartition("/")[2]), done.removesuffix(f"/{key}"), f"{done}é"):
+        assert (await refused(agent.ask("POST", wrong))).status == 404, wrong
+    assert (await refused(agent.ask("POST", "/api/v1/device/getOSInstallConfig", asks))).reason == "not_installing"
     assert (await refused(agent.ask("POST", f"{done}/wiped"))).status == 404
     await agent.ask("POST", f"{done}/started")
     shown = (await book.get(IDC, SN)).progress[-1]
@@ -198,7 +212,8 @@ async def test_nothing_but_what_is_needed_is_handed_out(book, region, agent, tmp
     task = await book.get(IDC, SN)
     assert (task.status, task.status_history[-1].by) == (TaskStatus.COMPLETED, f"installer:{SN}")
     assert task.intents[0].done_at is not None
-    assert (await refused(agent.ask("GET", f"/kickstart/{SN}"))).status == 404
+    for over in (f"/kickstart/{SN}", path):
+        assert (await refused(agent.ask("GET", over))).status == 404
     assert (await refused(agent.ask("POST", done))).status == 404
 
 
