@@ -147,6 +147,7 @@ class Agent:
                 continue
             break
         self._region.token, self._ttl_s = answer.session_token, answer.lease_ttl_s
+        self._region.learn(answer.regions)
         self._guard.renew(asked_at_s, answer.lease_ttl_s, answer.fence)
         self._reported_at_s = asked_at_s
         self._needs_report.clear()
@@ -180,7 +181,7 @@ class Agent:
             pause_s = self._ttl_s / _RENEWALS_A_LEASE
             try:
                 answer = self._region.call(
-                    "/api/v1/lease", LeaseCall(self._found.sn), LeaseAnswer, timeout_s=self._ttl_s / 2
+                    "/api/v1/lease", LeaseCall(self._found.sn), LeaseAnswer, timeout_s=self._patience_s()
                 )
             except Unavailable as problem:
                 _log.warning("the lease was not renewed: %s", problem.message)
@@ -190,6 +191,11 @@ class Agent:
                 self._needs_report.set()
             else:
                 self._guard.renew(asked_at_s, answer.ttl_s, answer.fence, is_cancel_asked=answer.is_cancel_asked)
+                self._region.learn(answer.regions)
+
+    def _patience_s(self) -> float:
+        """Return how long one address is waited for: the lease must outlive the way to the next one, and back."""
+        return self._ttl_s / (4 if len(self._region.addresses) > 1 else 2)
 
     def _next(self) -> NextOperation | None:
         """Ask what to do; None when the region is away or the session is no more."""

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from ops_system.installer.addresses import Address
 from ops_system.installer.guard import Halt
 from ops_system.installer.region import Region
-from ops_system.model.errors import Unavailable
+from ops_system.model.errors import RateLimited, Unavailable
 
 _log = logging.getLogger(__name__)
 PIECE_BYTES = 256 * 1024
@@ -16,19 +17,23 @@ TIMEOUT_S = 30.0
 PATIENCE_S = 300.0  # without one further byte
 _RETRY_S = 1.0
 _OK, _PARTIAL = 200, 206
+_MAX_REFUSAL_BYTES = 16 * 1024
 
 
 class Download:
-    """One file. `pieces` yields it from its beginning to its end, whatever happens to the connection meanwhile."""
+    """One file. `pieces` yields it from its beginning to its end, whatever happens to the connection meanwhile.
+
+    What any regional client serves is fetched from the one in use: another may have taken over since it was named.
+    """
 
     def __init__(
         self, region: Region, url: str, *, check: Callable[[], None], sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        parts = urlsplit(url if "://" in url else f"{region.url}{url}")
-        self._host, self._port = parts.hostname or region.host, parts.port or 80
+        parts = urlsplit(url)
         self._path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        is_own = (self._host, self._port) == (region.host, region.port)
-        self._headers = region.headers() if is_own else {}  # the session is told to the region alone
+        named = Address(parts.hostname, parts.port or 80) if parts.hostname else None
+        self._region = region
+        self._elsewhere = named if named and named not in region.addresses else None
         self._check, self._sleep = check, sleep
         self.url, self.total_bytes, self.done_bytes = url, 0, 0
 
@@ -43,7 +48,7 @@ class Download:
             before = self.done_bytes
             try:
                 yield from self._one_connection(buffer)
-            except (OSError, http.client.HTTPException, Unavailable) as problem:
+            except (OSError, http.client.HTTPException, Unavailable, RateLimited) as problem:
                 _log.warning("%s broke off at byte %d: %r", self.url, self.done_bytes, problem)
             if self.done_bytes != before:
                 heard_at_s = time.monotonic()
@@ -57,14 +62,15 @@ class Download:
             self._sleep(_RETRY_S)
 
     def _one_connection(self, buffer: memoryview) -> Iterator[memoryview]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        address = self._elsewhere or self._region.addresses.now
+        connection = self._connect(address)
         try:
-            headers = {**self._headers, "Connection": "close"}
+            headers = {"Connection": "close"} | ({} if self._elsewhere else self._region.headers())
             if self.done_bytes:
                 headers["Range"] = f"bytes={self.done_bytes}-"
             connection.request("GET", self._path, headers=headers)
             answer = connection.getresponse()
-            skip = self._place(answer)
+            skip = self._place(answer, address)
             while size := answer.readinto(buffer):
                 piece = buffer[min(skip, size) : size]
                 skip -= min(skip, size)
@@ -74,7 +80,14 @@ class Download:
         finally:
             connection.close()
 
-    def _place(self, answer: http.client.HTTPResponse) -> int:
+    def _connect(self, address: Address) -> http.client.HTTPConnection:
+        try:
+            return self._region.connect(address, TIMEOUT_S)
+        except OSError:
+            self._region.addresses.go_on_from(address)
+            raise
+
+    def _place(self, answer: http.client.HTTPResponse, address: Address) -> int:
         """Return how many bytes to skip, the whole file's length known. Raises Halt for what is not our file."""
         length = int(answer.headers.get("Content-Length") or 0)
         if answer.status == _OK:
@@ -89,7 +102,7 @@ class Download:
             self._know_total(int(total))
             return 0
         if answer.status >= http.client.INTERNAL_SERVER_ERROR or answer.status == http.client.TOO_MANY_REQUESTS:
-            raise Unavailable(f"{self.url} answered {answer.status}")
+            raise self._region.refusal(address, answer.status, answer.read(_MAX_REFUSAL_BYTES), self.url)
         raise Halt("download_failed", f"{self.url} answered {answer.status}; is the image in the catalogue?")
 
     def _know_total(self, total: int) -> None:

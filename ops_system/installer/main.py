@@ -1,6 +1,6 @@
 """The command line of `ops-agent`: the agent of this machine, or one that plays machines.
 
-install-agent [--regional-url URL] [--sn SN] [--mac MAC] [--mode install|report|rescue|simulate]
+install-agent [--regional-url URL,…] [--sn SN] [--mac MAC] [--mode install|report|rescue|simulate]
 Ends with 0 when the machine is to restart, with 10 when it is to be switched off.
 """
 
@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ops_system.cli import SIZE, TEXT, URL, Command, Flag, Parsed, Program, choice, integer, parse, run_role
+from ops_system.cli import LIST, SIZE, TEXT, Command, Flag, Parsed, Program, choice, integer, parse, run_role
 from ops_system.installer.agent import Agent
 from ops_system.installer.hands import RealHands
 from ops_system.installer.region import Region
@@ -31,7 +31,7 @@ PROGRAM = Program(
             (),
             "report this machine and do what its task says",
             flags=(
-                Flag("regional-url", URL, "the regional client", DEFAULT_URL),
+                Flag("regional-url", LIST, "the regional client, and those that stand by", DEFAULT_URL),
                 Flag("sn", TEXT, "serial number, where the firmware has none"),
                 Flag("mac", TEXT, "the card that counts, where there are several"),
                 Flag("mode", choice("install", "report", "rescue", "simulate"), "simulate plays a machine", "install"),
@@ -53,18 +53,19 @@ def run(argv: list[str]) -> int:
     """Be the agent. Raises UsageError, or Invalid on a machine without identity."""
     parsed = parse(PROGRAM, argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname).1s %(threadName)s: %(message)s")
-    url = str(parsed.read("regional-url", URL, DEFAULT_URL))
+    urls = parsed.read("regional-url", LIST, DEFAULT_URL)
+    assert isinstance(urls, tuple)
     sn = check_sn(parsed.text("sn")) if parsed.text("sn") else ""
     mac = normal_mac(parsed.text("mac")) if parsed.text("mac") else ""
     if parsed.text("mode") == "simulate":
-        return _play(parsed, url, sn or DEFAULT_SN, mac)
+        return _play(parsed, urls, sn or DEFAULT_SN, mac)
     for name in ("count", "disk-size", "work-dir"):
         if parsed.has(name):
             raise UsageError(f"-{name} belongs to --mode simulate")
-    return Agent(Region(url), RealHands(sn=sn, mac=mac), SCRATCH).run()
+    return Agent(Region(*urls), RealHands(sn=sn, mac=mac), SCRATCH).run()
 
 
-def _play(parsed: Parsed, url: str, sn: str, mac: str) -> int:
+def _play(parsed: Parsed, urls: tuple[str, ...], sn: str, mac: str) -> int:
     """Play machines until each has restarted."""
     count, size = int(parsed.text("count", "1")), parsed.read("disk-size", SIZE, "8GiB")
     if count > 1 and mac:
@@ -73,9 +74,9 @@ def _play(parsed: Parsed, url: str, sn: str, mac: str) -> int:
     with tempfile.TemporaryDirectory(prefix="ops-agent-") as made:
         folder = Path(parsed.text("work-dir") or made)
         names = [sn] if count == 1 else [f"{sn}-{number:03d}" for number in range(1, count + 1)]
+        hands = [SimulatedHands(name, folder / name, mac=mac, disk_bytes=size) for name in names]
         agents = [
-            Agent(Region(url), SimulatedHands(name, folder / name, mac=mac, disk_bytes=size), folder / name / "scratch")
-            for name in names
+            Agent(Region(*urls), hand, folder / name / "scratch") for name, hand in zip(names, hands, strict=True)
         ]
         threads = [threading.Thread(target=agent.run, name=name) for agent, name in zip(agents, names, strict=True)]
         for thread in threads:

@@ -25,6 +25,9 @@ LONG_POLL_S = 25.0
 MAX_REPORT_BYTES = 256 * 1024
 MAX_LOG_LINES = 200  # in one message
 
+NOT_ACTIVE = "not_active"
+"""The reason of a 503 of a regional client that stands by: another one serves."""
+
 Operation = Literal["wait", "install", "rescue", "reboot_local", "report_only", "power_off"]
 
 
@@ -49,6 +52,7 @@ class ReportAnswer(msgspec.Struct, frozen=True):
     fence: int = 0
     task_id: str = ""
     status: TaskStatus | None = None
+    regions: tuple[str, ...] = ()  # where the regional clients of this data centre are, the one that answers first
 
 
 class LeaseCall(msgspec.Struct, frozen=True):
@@ -63,6 +67,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
     ttl_s: float
     fence: int
     is_cancel_asked: bool = False
+    regions: tuple[str, ...] = ()  # as in `ReportAnswer`
 
 
 class ProgressCall(msgspec.Struct, frozen=True):
@@ -164,7 +169,7 @@ class BeginCall(msgspec.Struct, frozen=True):
 class CompleteCall(msgspec.Struct, frozen=True):
     """POST /api/v1/device/operationComplete. `hands_over`: the machine goes to an installer now, the intent stays open.
 
-    From then on no agent is expected; the installer itself says how far it is (`POST /api/v1/installer/SN/TASK_ID`).
+    From then on no agent is expected; the installer itself says how far it is (`POST CALLBACK_URL`).
     """
 
     sn: str
@@ -196,7 +201,7 @@ INSTALLER_STAGES: dict[str, Stage] = {
     "started": Stage(5.0, "the installer has read its answers"),
     "disks": Stage(10.0, "the installer writes the disks"),
 }
-"""Last part of `POST /api/v1/installer/SN/TASK_ID/STAGE`; without one the installer is done."""
+"""Last part of `POST CALLBACK_URL/STAGE`; without one the installer is done."""
 
 
 class Enrolment(msgspec.Struct, frozen=True):

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from ops_system.provision.keys import region_key
+
 
 class RegionInfo(msgspec.Struct, frozen=True):
     """`/os/region/{idc}/info`: the regional client that is active now, as it described itself."""
@@ -48,3 +50,24 @@ class RegionActive(msgspec.Struct, frozen=True):
     client_id: str
     epoch: int
     at: datetime
+
+
+class RegionClient(msgspec.Struct, frozen=True):
+    """`/os/region/{idc}/clients/{client_id}`: one that serves or stands by; attached to a lease of its own."""
+
+    client_id: str
+    api_url: str  # where agents reach it
+
+
+_CLIENTS = "clients/"
+
+
+def client_key(idc: str, client_id: str) -> bytes:
+    """Return where a regional client says that it is there."""
+    return region_key(idc, _CLIENTS + client_id)
+
+
+def client_of(idc: str, key: bytes) -> str:
+    """Return whose key this is; empty for another kind of key."""
+    prefix = region_key(idc, _CLIENTS)
+    return key.removeprefix(prefix).decode(errors="replace") if key.startswith(prefix) else ""

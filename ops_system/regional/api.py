@@ -35,6 +35,11 @@ class AgentApi:
     def __init__(self, desk: Desk, polling: Polling, documents: Documents) -> None:
         self._desk, self._polling, self._documents = desk, polling, documents
 
+    def _regions(self) -> tuple[str, ...]:
+        """Return where the regional clients are, this one first: what agents are told with each lease."""
+        own = self._documents.base_url
+        return (own, *self._desk.mirror.standbys(own))
+
     def add_routes(self, app: web.Application) -> None:
         """Put the routes in."""
         app.router.add_post("/api/v1/report", self._report)
@@ -57,11 +62,11 @@ class AgentApi:
         report = await read_body(request, Report)
         check_sn(report.sn)
         normal_mac(report.mac_address)
-        return answer(await self._desk.report(report))
+        return answer(replace(await self._desk.report(report), regions=self._regions()))
 
     async def _lease(self, request: web.Request) -> web.Response:
         call, seat = await self._call(request, LeaseCall)
-        return answer(await self._desk.renew(call.sn, seat))
+        return answer(replace(await self._desk.renew(call.sn, seat), regions=self._regions()))
 
     async def _progress(self, request: web.Request) -> web.Response:
         call, seat = await self._call(request, ProgressCall)
@@ -105,7 +110,7 @@ class AgentApi:
         sn = request.match_info["sn"]
         self._desk.check_serves()
         self._desk.sessions.check(bearer(request), sn)
-        return answer(replace(self._documents.task(sn), sealed_enrolment=""))
+        return answer(replace(self._documents.task(sn), sealed_enrolment="", installer_sha256=""))
 
     async def _call(self, request: web.Request, wanted: type[C]) -> tuple[C, Seat]:
         """Return the call and who makes it; the token is looked at before the body is judged."""

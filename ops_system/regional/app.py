@@ -21,7 +21,7 @@ from ops_system.model.errors import SafetyRefusal, UsageError
 from ops_system.model.tasks import TaskStatus
 from ops_system.protocol.agent import MAX_REPORT_BYTES
 from ops_system.provision.keys import region_key
-from ops_system.provision.regions import RegionHeartbeat, RegionInfo
+from ops_system.provision.regions import RegionClient, RegionHeartbeat, RegionInfo
 from ops_system.regional.api import AgentApi
 from ops_system.regional.boot.menus import Place
 from ops_system.regional.cache import ImageCache, Source
@@ -36,6 +36,7 @@ from ops_system.regional.mirror import Mirror
 from ops_system.regional.netboot import Answers, NetBoot, own_url
 from ops_system.regional.pages import BootPages
 from ops_system.regional.polling import Documents, Polling
+from ops_system.regional.presence import Presence
 from ops_system.regional.watcher import Watcher
 from ops_system.regional.web import make_middleware
 from ops_system.runtime.clock import SystemClock
@@ -66,6 +67,7 @@ class RegionalApp:
         self.url = own_url(region.api_url, region.listen, port, boot.interface, config.store.urls[0])
         self.mirror = Mirror(idc)
         self.lead = Leadership(store, Who(idc, _client_id(folder)), clock, folder / LEAD, region.lead_ttl_s)
+        self.presence = Presence(store, idc, RegionClient(self.lead.client_id, self.url))
         fenced = Fenced(store, region_key(idc, "active"), lambda: self.lead.value)
         self.journal = Journal(folder)
         self.desk = Desk(Stores(fenced, store), self.lead, self.mirror, self.journal, clock)
@@ -117,6 +119,7 @@ class RegionalApp:
         duties = Duties(self.desk.on_gain, self._info, self._heartbeat)
         return {
             "lead": lambda: self.lead.run(duties),
+            "presence": self.presence.run,
             "watcher": self.watcher.run,
             "replay": self.desk.run,
             "progress": self.desk.batches.run,
@@ -135,6 +138,7 @@ class RegionalApp:
             async with asyncio.timeout(2.0):
                 await self.watcher.keep()
                 await self.lead.resign()
+                await self.presence.leave()
         except TimeoutError:
             _log.info("the lead ends with its lease")
 

@@ -21,8 +21,7 @@ from ops_system.kv.base import (
     WatchRequest,
 )
 from ops_system.model.errors import Unavailable
-
-NOT_ACTIVE = "not_active"
+from ops_system.protocol.agent import NOT_ACTIVE
 
 
 class Fenced:

@@ -89,6 +89,25 @@ def test_a_minute_without_the_store_outlasts_every_lease(tmp_path):
     store_goes_away(tmp_path, 60.0)
 
 
+@pytest.mark.long
+def test_the_active_client_is_killed_where_each_has_an_address_of_its_own(tmp_path):
+    """The machine booted by the first one's address alone: of the second it hears while it is at work."""
+    with PlayedSite(tmp_path, is_shared=False) as site:
+        site.start("one", "two")
+        machine = site.approved("SN-TWO-HOSTS")
+        for vip in site.vips.values():
+            vip.bytes_per_s = SLOW
+        machine.wait_writing()
+        site.stop("one", signal.SIGKILL)
+        site.wait_role("active", name="two")
+        for vip in site.vips.values():
+            vip.bytes_per_s = 0
+        machine.wait("completed")
+        check_ended_right(machine)
+        until(machine.has_restarted, "the machine restarts by what the second one said", 30)
+        assert f"{site.vips['one'].url} is not heard: {site.vips['two'].url} is asked now" in site.log(machine.program)
+
+
 # --- the store is a cluster -------------------------------------------------------------------------------------------
 def leader_of(members):
     """Return the member that leads now."""

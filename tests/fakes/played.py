@@ -81,7 +81,7 @@ class PlayedMachine:
     def power_on(self, disk_size: str = "64MiB") -> None:
         """Start its agent."""
         self.boots += 1
-        words = ["--regional-url", self._site.vip.url, "--mode", "simulate", "--sn", self.sn]
+        words = ["--regional-url", self._site.agent_url, "--mode", "simulate", "--sn", self.sn]
         words += ["--work-dir", str(self.folder), "--disk-size", disk_size]
         words += ["--mac", self._mac] if self._mac else []
         trace = ("strace", *_TRACE, "-o", self._trace(self.boots))
@@ -161,14 +161,24 @@ class PlayedMachine:
 
 
 class PlayedSite(Fleet):
-    """The programs of a data centre. `etcd`: addresses of a cluster that keeps everything; else the master does."""
+    """The programs of a data centre. `etcd`: addresses of a cluster that keeps everything; else the master does.
 
-    def __init__(self, folder: Path, etcd: Sequence[str] = ()) -> None:
+    The regional clients share one address (`vip`); with `is_shared` False each has its own, and machines are told that
+    of the first alone when they boot.
+    """
+
+    def __init__(self, folder: Path, etcd: Sequence[str] = (), *, is_shared: bool = True) -> None:
         super().__init__(folder, settings={"OPS_REGIONAL_REGION_LEAD_TTL": f"{LEAD_TTL_S}s"})
-        self._etcd = etcd
+        self._etcd, self._is_shared = etcd, is_shared
         self.vip = Vip()
+        self.vips: dict[str, Vip] = {}
         self.regions: dict[str, int] = {}
         self._stack = ExitStack()
+
+    @property
+    def agent_url(self) -> str:
+        """The address of the boot line."""
+        return self.vip.url
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.vip)
@@ -193,7 +203,8 @@ class PlayedSite(Fleet):
         for name in regions or ("region",):
             self.start_region(name)
             self.wait_role("active", "standby", name=name)
-        self.vip.target = next(iter(self.regions.values()))
+        if self._is_shared:
+            self.vip.target = next(iter(self.regions.values()))
         until(self.is_heard, "the data centre is heard")
         self.call("PATCH", f"/idcs/{IDC}/settings", {"master_url": self.url})
 
@@ -204,14 +215,25 @@ class PlayedSite(Fleet):
     def start_region(self, name: str = "region") -> None:
         """Start (or start again) a regional client."""
         port = self.regions.setdefault(name, free_port())
+        vip = self._vip_of(name)
+        if not self._is_shared:
+            vip.target = port
         token = self.folder / "region.token"
         if not token.exists():
             token.write_text(self.post("/tokens", {"name": IDC, "role": "regional", "idc": IDC})["token"])
         words = ["--idc", IDC, "--store", ",".join(self._etcd) or self.url, "--master", self.url]
-        words += ["--token", f"@{token}", "--api-port", str(port), "--listen", "127.0.0.1", "--api-url", self.vip.url]
+        words += ["--token", f"@{token}", "--api-port", str(port), "--listen", "127.0.0.1", "--api-url", vip.url]
         words += ["--data_dir", str(self.folder / name), "--boot-root", str(self.folder / "boot")]
         self.run(name, [PROGRAMS / "ops-regional", *words])
         self.wait_ready(name, f"http://127.0.0.1:{port}")
+
+    def _vip_of(self, name: str) -> Vip:
+        """Return the address in front of a regional client; the first one's is `vip` in any case."""
+        if self._is_shared or not self.vips:
+            return self.vips.setdefault(name, self.vip)
+        if name not in self.vips:
+            self.vips[name] = self._stack.enter_context(Vip())
+        return self.vips[name]
 
     def run(self, name: str, command: list[Any]) -> None:
         """Start a program of the site."""

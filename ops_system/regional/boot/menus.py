@@ -28,10 +28,14 @@ _ARM = frozenset({"arm64", "aarch64"})
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where things are: `url` is how machines reach this client, `kernel_args` what an operator adds."""
+    """Where things are: `url` is how machines reach this client, `kernel_args` what an operator adds.
+
+    `standbys`: where the clients are that may take over while a machine is at work.
+    """
 
     url: str
     kernel_args: str = ""
+    standbys: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
@@ -52,6 +56,8 @@ def ramdisk_path(arch: str) -> str:
 def agent_words(place: Place, boots: Boots, mac: str, sn: str = "") -> str:
     """Return the agent's part of the kernel command line. Nothing secret ever stands here."""
     words = [f"ops.regional={place.url}", f"ops.mode={boots.value}"]
+    if place.standbys:
+        words.append(f"ops.standby={','.join(place.standbys)}")
     if mac:
         words.append(f"BOOTIF=01-{mac.replace(':', '-')}")
     if sn:

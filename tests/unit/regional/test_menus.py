@@ -29,6 +29,13 @@ def test_ipxe_boots_the_agent_with_everything_it_must_know():
     assert "/static/arm64/vmlinuz" in menus.ipxe(PLACE, AGENT, MAC, "arm64")
 
 
+def test_the_agent_is_told_who_stands_by():
+    place = menus.Place(PLACE.url, "", ("http://192.0.2.2:8081", "http://192.0.2.3:8081"))
+    for script in (menus.ipxe(place, AGENT, MAC), menus.grub(place, AGENT, MAC), menus.pxelinux(place, AGENT, MAC)):
+        assert "ops.standby=http://192.0.2.2:8081,http://192.0.2.3:8081" in script
+    assert "ops.standby" not in menus.ipxe(PLACE, AGENT, MAC)
+
+
 @pytest.mark.parametrize(
     "script",
     [menus.ipxe(PLACE, LOCAL, MAC), menus.grub(PLACE, LOCAL, MAC), menus.pxelinux(PLACE, LOCAL, MAC)],
