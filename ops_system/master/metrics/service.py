@@ -33,6 +33,7 @@ SWEEP_TURNS = 60  # each subject is written once in so many turns
 PIECE = 10  # subjects that are written in one go: a millisecond
 TRIM_TURNS = 600
 _SILENT_S = 3.0  # a sample may be this late before its second counts as unknown
+LOOK_S = 0.1
 MAX_NAME = 128
 _CORE_TEXT = b"[" + b",".join([b"%.7g"] * CORE) + b"]"
 FLEET = "metrics:fleet"
@@ -54,6 +55,8 @@ class MetricsBook:
         self._owner_of: Callable[[InstanceId], NodeId | None] | None = None
         self._is_node: Callable[[NodeId], bool] = lambda _node_id: True
         self._waiting: list[str] = []
+        self._ahead_s = 0.0  # the wall clock before the monotonic one
+        self._look_at_s = -math.inf  # when to compare them again
         self.dropped_samples = 0
         bus.subscribe(NodeRemoved, lambda event: self.forget_node(event.node_id))
 
@@ -118,19 +121,26 @@ class MetricsBook:
         """Take one second of a node. Nothing a worker sends raises."""
         if not math.isfinite(sample.at_s):
             return
-        self.dropped_samples += max(0, sample.dropped)
-        here, extra = self._shelf.node(node_id), sample.extra
-        second = here.base.second(sample.at_s, self._clock.now().timestamp())
-        if len(sample.node) != len(NODE_SERIES) or not self._shelf.put_row(
-            here, second, NODE_SERIES + tuple(extra), sample.node + tuple(extra.values())
-        ):
-            self._shelf.put_node(here, second, _values_of(sample))
+        if sample.dropped > 0:
+            self.dropped_samples += sample.dropped
+        shelf, extra, now_s = self._shelf, sample.extra, self._clock.monotonic_s()
+        here = shelf.nodes.get(node_id) or shelf.node(node_id)
+        second = here.base.second(sample.at_s, self._unix_s(now_s))
+        names, row = NODE_SERIES + tuple(extra), sample.node + tuple(extra.values())
+        if len(names) != len(row) or not shelf.put_row(here, second, names, row, now_s):
+            shelf.put_node(here, second, _values_of(sample))
         self._tell_node(node_id, here, second)
         for instance_id, row in sample.instances.items():
             kept = self._instance(node_id, instance_id)
             if kept is not None:
                 self._shelf.put_instance(kept, second, dict(zip(INSTANCE_SERIES, row, strict=False)))
-                self._tell_instance(instance_id, second)
+                self._tell_instance(instance_id, kept, second)
+
+    def _unix_s(self, now_s: float) -> float:
+        """Return the wall clock, looked at now and then only: thousands of samples come each second."""
+        if now_s >= self._look_at_s:
+            self._ahead_s, self._look_at_s = self._clock.now().timestamp() - now_s, now_s + LOOK_S
+        return now_s + self._ahead_s
 
     def _instance(self, node_id: NodeId, instance_id: InstanceId) -> Kept | None:
         if self._owner_of is not None and self._owner_of(instance_id) != node_id:
@@ -277,8 +287,7 @@ class MetricsBook:
         if self._watched(topic):
             self._put(topic, "", _second_of(kept, second))
 
-    def _tell_instance(self, instance_id: InstanceId, second: int) -> None:
-        kept = self._shelf.instances[instance_id]
+    def _tell_instance(self, instance_id: InstanceId, kept: Kept, second: int) -> None:
         if self._watched(FLEET):
             self._put(FLEET, f"instance:{instance_id}", self._instance_core(kept))
         topic = INSTANCE_TOPIC + instance_id

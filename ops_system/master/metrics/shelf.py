@@ -38,7 +38,16 @@ _NOTHING = Row((), {}, has_core=False)
 class Kept:
     """The rings of one node or instance, and its newest values."""
 
-    __slots__ = ("base", "heard_s", "node_id", "rings", "row", "saved", "shape", "was_refused")
+    __slots__ = (
+        "base",
+        "heard_s",
+        "node_id",
+        "rings",
+        "row",
+        "saved",
+        "shape",
+        "was_refused",
+    )
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
@@ -111,14 +120,14 @@ class Shelf:
         return kept
 
     # --- in -------------------------------------------------------------------------------------------------------
-    def put_row(self, kept: Kept, second: int, names: tuple[str, ...], row: tuple[float, ...]) -> bool:
+    def put_row(self, kept: Kept, second: int, names: tuple[str, ...], row: tuple[float, ...], now_s: float) -> bool:
         """Take one second of a node whose series are those of the last one; False: say it by `put_node`."""
         rings = kept.rings
         if not rings.put_row(second, names, row):
             return False
         if rings.lacks and self._is_worth_trying(kept, second) and any(math.isfinite(row[at]) for at in rings.lacks):
             return False
-        kept.row, kept.heard_s = row, self._clock.monotonic_s()
+        kept.row, kept.heard_s = row, now_s
         return True
 
     def _is_worth_trying(self, kept: Kept, second: int) -> bool:

@@ -1,9 +1,10 @@
 """What memory keeps of one node or instance: rings of seconds, rings of ten seconds, one time base per node. Pure.
 
 A ring holds float32 values by slot (`second % 900`, `tick % 360`), so times cost nothing. What is not known is NaN.
-Float32 is for gauges and rates (24 bits: 1 byte/s in 16 MB/s), never for counters. Rows of the ten seconds that are
-still open stand together in one small buffer; they go to the rings, series by series, when that tick ends or somebody
-looks: one write a row, in place of one into each of some thirty rings.
+Float32 is for gauges and rates (24 bits: 1 byte/s in 16 MB/s), never for counters. Rows of the minute that is open
+stand together in one small buffer, and so do its ticks; they go to the rings, series by series, when the minute is over
+or somebody looks. Of a large fleet nothing is in the processor's caches: a write into each of some thirty rings would
+wait for memory thirty times.
 """
 
 import math
@@ -16,6 +17,7 @@ from typing import NamedTuple
 WINDOW_S = 900
 TICK_S = 10
 TICKS = 360  # an hour
+BLOCK_S = 60  # what is open; rings hold a whole number of these, so a block is one stretch of a ring
 SERIES_BYTES = 4 * (WINDOW_S + 2 * TICKS)
 MAX_DRIFT_S = 2.0
 MAX_LATE_S = 60  # a second older than the newest by more than this means that a clock was set back
@@ -66,11 +68,13 @@ class Rings:
         self._row_names: tuple[str, ...] = ()
         self._pack: Callable[..., None] | None = None  # writes a row into the buffer; None: `_line_up` comes first
         self._stride = 0  # bytes of a row
-        self._buffer = _NONE  # ten rows of the tick that is open
-        self._open_tick = -1  # whose rows the buffer holds; -1: none
-        self._open_from = 0  # the place in that tick where they begin
-        self._columns: list[tuple[int, array[float]]] = []  # place in the row, ring
-        self._others: list[array[float]] = []  # rings that the row leaves out
+        self._buffer = _NONE  # the rows of the block that is open
+        self._open_block = -1  # which one that is; -1: none
+        self._open_from = 0  # the place in it where rows began
+        self._is_spilled = True  # the rings have all of it
+        self._means = self._tops = _NONE  # of the ticks that ended in it, by row
+        self._columns: list[tuple[int, str]] = []  # place in the row, series
+        self._others: list[str] = []  # series that the row leaves out
         self.lacks: tuple[int, ...] = ()  # places in the row without a ring
         self.newest_s: int | None = None
         self.start_s = 0  # where the rings began, or began anew
@@ -123,59 +127,86 @@ class Rings:
             return False
         if not math.hypot(*values) < _FLOAT32_MAX:  # some are unknown, endless or too large
             values = tuple(one if -_FLOAT32_MAX < one < _FLOAT32_MAX else math.nan for one in values)
-        if self.newest_s is None or self._pack is None or second // TICK_S != self._open_tick:
+        newest_s = self.newest_s
+        if newest_s is None or second // BLOCK_S != self._open_block:
             if not self._open(second):
                 self.put(second, zip(names, values, strict=True))
                 return True
-        elif second > self.newest_s:
+        elif second > newest_s:
+            if second // TICK_S != newest_s // TICK_S:
+                self._end_ticks(newest_s // TICK_S, second // TICK_S)
             self.newest_s = second
         assert self._pack is not None
-        self._pack(self._buffer, second % TICK_S * self._stride, *values)
+        self._is_spilled = False
+        self._pack(self._buffer, second % BLOCK_S * self._stride, *values)
         return True
 
-    # --- the open tick --------------------------------------------------------------------------------------------
+    # --- the open block -------------------------------------------------------------------------------------------
     def _open(self, second: int) -> bool:
-        """Make the buffer ready for the tick of `second`; False: it is over, the row is late."""
+        """Make the buffer ready for the block of `second`; False: it is over, the row is late."""
         self._settle()
         self._advance(second)
         assert self.newest_s is not None
-        tick = second // TICK_S
-        if tick != self.newest_s // TICK_S:
+        block = second // BLOCK_S
+        if block != self.newest_s // BLOCK_S:
             return False
         if self._pack is None:
             self._line_up()
         width = self._stride // _VALUE_BYTES
-        self._buffer = _NAN * (TICK_S * width)
-        self._open_tick, low, known = tick, tick * TICK_S % WINDOW_S, self.newest_s % TICK_S + 1
+        self._buffer, self._means, self._tops = _NAN * (BLOCK_S * width), array("f"), array("f")
+        self._open_block, low, known = block, block * BLOCK_S % WINDOW_S, self.newest_s % BLOCK_S + 1
         self._open_from = known
-        for place, ring in self._columns if known > 1 else ():
-            self._buffer[place : known * width : width] = ring[low : low + known]
+        for place, name in self._columns if known > 1 else ():
+            self._buffer[place : known * width : width] = self._rings[name][low : low + known]
         return True
 
     def _line_up(self) -> None:
-        """Find the rings of a row."""
+        """Find the places of the series in a row."""
         rings, names = self._rings, self._row_names
-        self._columns = [(place, rings[name]) for place, name in enumerate(names) if name in rings]
-        self._others = [ring for name, ring in rings.items() if name not in names]
+        self._columns = [(place, name) for place, name in enumerate(names) if name in rings]
+        self._others = [name for name in rings if name not in names]
         self.lacks = tuple(place for place, name in enumerate(names) if name not in rings)
         packer = _packer(len(names))
         self._stride, self._pack = packer.size, packer.pack_into
 
+    def _end_ticks(self, first: int, end: int) -> None:
+        """Work out ticks of the open block, `first` up to `end`, for all series of a row together."""
+        width = self._stride // _VALUE_BYTES
+        for tick in range(first, end):
+            low = tick * TICK_S % BLOCK_S * width
+            rows = self._buffer[low : low + TICK_S * width].tolist()
+            columns = [rows[place::width] for place in range(width)]
+            means, tops = [sum(values) / TICK_S for values in columns], [max(values) for values in columns]
+            if math.isnan(sum(means)):
+                means, tops = map(list, zip(*map(_sum_up, columns), strict=True))
+            self._means.extend(means)
+            self._tops.extend(tops)
+
     def _spill(self) -> None:
         """Bring the rings up to date with the buffer."""
-        if self._open_tick < 0 or self.newest_s is None:
+        if self._is_spilled or self.newest_s is None:
             return
-        width, known = self._stride // _VALUE_BYTES, self.newest_s % TICK_S + 1
-        low, end = self._open_tick * TICK_S % WINDOW_S, known * width
-        for place, ring in self._columns:
-            ring[low : low + known] = self._buffer[place:end:width]
-        for ring in self._others:
-            ring[low + self._open_from : low + known] = _NAN * (known - self._open_from)
+        self._is_spilled = True
+        width, known = self._stride // _VALUE_BYTES, self.newest_s % BLOCK_S + 1
+        low, end = self._open_block * BLOCK_S % WINDOW_S, known * width
+        ended = len(self._means) // width if width else 0
+        first = self.newest_s // TICK_S - ended
+        slot = first % TICKS
+        for place, name in self._columns:
+            self._rings[name][low : low + known] = self._buffer[place:end:width]
+            if ended:
+                ticks = self._ticks[name]
+                ticks[slot : slot + ended] = self._means[place::width]
+                ticks[TICKS + slot : TICKS + slot + ended] = self._tops[place::width]
+        for name in self._others:
+            self._rings[name][low + self._open_from : low + known] = _NAN * (known - self._open_from)
+            for tick in range(first, first + ended):
+                self._close(name, tick)
 
     def _settle(self) -> None:
         """End the use of the buffer."""
         self._spill()
-        self._open_tick = -1
+        self._open_block = -1
 
     def finish(self) -> None:
         """Complete the open tick: nothing more will come."""
@@ -188,7 +219,7 @@ class Rings:
         newest_s, ring = self.newest_s, self._rings.get(name)
         if ring is None or newest_s is None or not newest_s - WINDOW_S < second <= newest_s:
             return math.nan
-        if second // TICK_S == self._open_tick:
+        if second // BLOCK_S == self._open_block:
             self._spill()
         return ring[second % WINDOW_S]
 
@@ -232,6 +263,7 @@ class Rings:
         ring, count = self._ticks.get(name), (self.closed if end is None else end) - first
         if ring is None or count <= 0:
             return Rows(TICK_S, first, array("f"), array("f"))
+        self._spill()
         low, high = first % TICKS, first % TICKS + count
         means, tops = ring[low : min(high, TICKS)], ring[TICKS + low : TICKS + min(high, TICKS)]
         if high > TICKS:
@@ -250,7 +282,8 @@ class Rings:
         elif second > newest_s:
             for tick in range(newest_s // TICK_S, second // TICK_S):
                 self._clear(newest_s + 1, (tick + 1) * TICK_S)
-                self._close(tick)
+                for name in self._rings:
+                    self._close(name, tick)
                 newest_s = (tick + 1) * TICK_S - 1
             self._clear(newest_s + 1, second + 1)
             self.newest_s = second
@@ -269,18 +302,19 @@ class Rings:
             for ring in self._rings.values():
                 ring[slot] = math.nan
 
-    def _close(self, tick: int) -> None:
-        """Work out one tick of every series."""
-        low, slot = tick * TICK_S % WINDOW_S, tick % TICKS
-        for name, ring in self._rings.items():
-            values, ticks = ring[low : low + TICK_S], self._ticks[name]
-            total = sum(values)
-            if total == total:  # noqa: PLR0124 - only NaN differs from itself
-                ticks[slot], ticks[TICKS + slot] = total / TICK_S, max(values)
-                continue
-            known = [value for value in values if value == value]  # noqa: PLR0124
-            ticks[slot] = sum(known) / len(known) if known else math.nan
-            ticks[TICKS + slot] = max(known, default=math.nan)
+    def _close(self, name: str, tick: int) -> None:
+        """Work out one tick of a series."""
+        low, slot, ticks = tick * TICK_S % WINDOW_S, tick % TICKS, self._ticks[name]
+        ticks[slot], ticks[TICKS + slot] = _sum_up(self._rings[name][low : low + TICK_S])
+
+
+def _sum_up(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the largest of what is known."""
+    total = sum(values)
+    if total == total:  # noqa: PLR0124 - only NaN differs from itself
+        return total / len(values), max(values)
+    known = [value for value in values if value == value]  # noqa: PLR0124
+    return (sum(known) / len(known), max(known)) if known else (math.nan, math.nan)
 
 
 class TimeBase:
