@@ -11,6 +11,8 @@ Frame = FromWorker | FromMaster
 
 T = TypeVar("T")
 
+_A_WORKERS, _A_MASTERS = "a frame from the worker", "a frame from the master"
+
 _encoder = msgspec.msgpack.Encoder()
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 _from_master: msgspec.msgpack.Decoder[FromMaster] = msgspec.msgpack.Decoder(FromMaster)
@@ -28,12 +30,20 @@ def encode(frame: Frame) -> bytes:
 
 def decode_from_worker(data: bytes) -> FromWorker:
     """Return what a worker said. Raises `Invalid`."""
-    return _decode(_from_worker, data, "worker")
+    _check_size(len(data), _A_WORKERS)
+    try:
+        return _from_worker.decode(data)
+    except _UNDECODABLE as problem:
+        raise Invalid(f"undecodable frame from the worker: {problem}") from problem
 
 
 def decode_from_master(data: bytes) -> FromMaster:
     """Return what the master said. Raises `Invalid`."""
-    return _decode(_from_master, data, "master")
+    _check_size(len(data), _A_MASTERS)
+    try:
+        return _from_master.decode(data)
+    except _UNDECODABLE as problem:
+        raise Invalid(f"undecodable frame from the master: {problem}") from problem
 
 
 def tag_of(frame_type: type[Frame]) -> bytes:
@@ -53,15 +63,6 @@ def decode_body(body: msgspec.Raw, body_type: type[T]) -> T:
         return msgspec.msgpack.decode(body, type=body_type)
     except _UNDECODABLE as problem:
         raise Invalid(f"the body is no {body_type.__name__}: {problem}") from problem
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, sender: str) -> T:
-    if len(data) > MAX_FRAME_BYTES:
-        _check_size(len(data), f"a frame from the {sender}")
-    try:
-        return decoder.decode(data)
-    except _UNDECODABLE as problem:
-        raise Invalid(f"undecodable frame from the {sender}: {problem}") from problem
 
 
 def _check_size(size_bytes: int, what: str) -> None:

@@ -12,7 +12,6 @@ does not wait for the writer while nothing else does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
@@ -269,7 +268,7 @@ class Link:
                 if on_heard is None or not at_once:
                     await self._read_frames(silence, on_heard)
                     return
-                taker = Taker(tuple(map(tag_of, at_once)), silence, partial(self._hear_at_once, on_heard))
+                taker = Taker(tuple(map(tag_of, at_once)), silence, self._decode, on_heard, self._on_fault)
                 with taking(self._socket, taker):
                     await self._read_frames(silence, on_heard)
         except TimeoutError:
@@ -392,16 +391,10 @@ class Link:
             _log.exception("link ends: hearing %s failed", type(frame).__name__)
             self._stop(LinkEnd("internal", f"hearing {type(frame).__name__} failed"))
 
-    def _hear_at_once(self, on_heard: Callable[[Frame], bool], data: bytes) -> bool:
-        """Hear a frame before the reader would; nothing is raised here. What the reader is to refuse is left to it."""
-        try:
-            return on_heard(self._decode(data))
-        except Invalid:
-            return False
-        except Exception:  # noqa: BLE001 - one peer's frame may end its own link, not the role
-            _log.exception("link ends: hearing a frame failed")
-            self.close("internal", "hearing a frame failed")
-            return True
+    def _on_fault(self) -> None:
+        """One peer's frame may end its own link, not the role."""
+        _log.exception("link ends: hearing a frame failed")
+        self.close("internal", "hearing a frame failed")
 
     # --- the end --------------------------------------------------------------------------------------------------
     @property

@@ -8,12 +8,16 @@ message at once. What is not taken goes the usual way, in order, with the queue'
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from aiohttp import WSMessage, WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
+from ops_system.model.errors import Invalid
 from ops_system.runtime.silence import Silence
 from ops_system.runtime.sockets import Socket
+
+T = TypeVar("T")
 
 QUEUE_BYTES = 64 * 1024  # as aiohttp's own; twice that stops the reading
 TURN_BYTES = 64 * 1024  # so much of one peer is taken in one turn of the loop; the rest waits in the queue
@@ -48,14 +52,27 @@ def put_tap(socket: web.WebSocketResponse, request: web.Request, max_msg_bytes: 
 
 
 class Taker:
-    """Takes messages that begin with one of `tags` (behind their first byte), and counts them as heard."""
+    """Takes messages that begin with one of `tags` (behind their first byte), and counts them as heard.
 
-    __slots__ = ("_hear", "_left_bytes", "_silence", "_tags", "_turn_s")
+    `hear` gets what `decode` makes of them. What `decode` refuses is left to the reader, who says so; where anything
+    else fails, `on_fault` is called and the message is gone.
+    """
 
-    def __init__(self, tags: tuple[bytes, ...], silence: Silence, hear: Callable[[bytes], bool]) -> None:
+    __slots__ = ("_decode", "_hear", "_left_bytes", "_on_fault", "_silence", "_tags", "_turn_s")
+
+    def __init__(
+        self,
+        tags: tuple[bytes, ...],
+        silence: Silence,
+        decode: Callable[[bytes], T],
+        hear: Callable[[T], bool],
+        on_fault: Callable[[], None],
+    ) -> None:
         self._tags = tags
         self._silence = silence
-        self._hear = hear
+        self._decode: Callable[[bytes], Any] = decode
+        self._hear: Callable[[Any], bool] = hear
+        self._on_fault = on_fault
         self._turn_s = -1.0
         self._left_bytes = TURN_BYTES
 
@@ -67,7 +84,15 @@ class Taker:
         if now_s != self._turn_s:
             self._turn_s, self._left_bytes = now_s, TURN_BYTES
         self._left_bytes -= len(data)
-        return self._left_bytes >= 0 and self._hear(data)
+        if self._left_bytes < 0:
+            return False
+        try:
+            return self._hear(self._decode(data))
+        except Invalid:
+            return False
+        except Exception:  # noqa: BLE001 - aiohttp's reader, which calls this, must not meet a bug of ours
+            self._on_fault()
+            return True
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Moments:
 
 def test_what_is_taken_counts_as_heard_and_only_so_much_of_it_is_taken_in_one_turn():
     moments, taken = Moments(), []
-    taker = Taker((b"ab",), moments, lambda data: taken.append(data) or True)
+    taker = Taker((b"ab",), moments, bytes, lambda data: taken.append(data) or True, pytest.fail)
     assert taker.take(b"-ab" + bytes(TURN_BYTES - 3))
     assert not taker.take(b"-ab")
     assert not taker.take(b"-xy")
