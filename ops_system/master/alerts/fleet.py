@@ -79,6 +79,10 @@ class Fleet:
         node = self.nodes.get(node_id)
         return node is not None and node.status is not NodeStatus.ONLINE
 
+    def silent(self) -> frozenset[str]:
+        """Return the nodes that are on record and not heard as they should be."""
+        return frozenset(key for key, node in self.nodes.items() if node.status is not NodeStatus.ONLINE)
+
     def names(self, subject: str) -> Names:
         """Return how to name `node:ID`, `instance:ID`, `idc:NAME` or `certificate:…`."""
         kind, _, key = subject.partition(":")

@@ -5,7 +5,7 @@ not a case already is passed over at once. Windows of mean and share are read in
 A look is made of short pieces: links, browsers and the API wait for one piece, not for the whole fleet.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,8 +37,8 @@ class Series(Protocol):
         """Keep these series of every node."""
         ...
 
-    def fresh(self, subject: str, series: str, within_s: float) -> float | None:
-        """Return the newest value of `node:ID` or `instance:ID`; None where it is unknown or older."""
+    def fresh(self, subjects: Sequence[str], series: str, within_s: float) -> list[float | None]:
+        """Return the newest value of each `node:ID` or `instance:ID`; None where it is unknown or older."""
         ...
 
     def newest(self, subject: str) -> tuple[Mapping[str, float], float] | None:
@@ -106,6 +106,7 @@ class Watch:
         self._tick = 0
         self._plans: list[Plan] = []
         self._is_settled = False
+        self._silent: Collection[str] = ()  # nodes, as of this look
 
     def plan(self, rules: Iterable[StoredRule]) -> list[Plan]:
         """Find the subjects of the rules that are on; `look` goes by them until the next call."""
@@ -121,6 +122,7 @@ class Watch:
         """
         self._tick += 1
         self._is_settled = now_s >= self._settled_s
+        self._silent = self._fleet.silent()
         for plan in self._plans:
             if plan.rule.body.condition.kind in _FEW:
                 yield list(self._look_at_few(plan, cases.get(plan.rule.id, {})))
@@ -179,9 +181,10 @@ class Watch:
         breaches, wants_gaps = COMPARE[condition.op], rule.body.no_data == "firing"
         quick = condition.window_s == 0 or condition.mode == "every"
         turns = 1 if quick else max(1, condition.window_s // TURNS_PER_WINDOW)
-        fresh, may_speak = self._series.fresh, self._speaker(plan)
-        for number, subject in enumerate(plan.subjects):
-            value = fresh(subject, name, FRESH_S) if may_speak(subject) else None
+        silent = self._silent if condition.kind is ConditionKind.NODE_METRIC else ()
+        values = self._series.fresh(plan.subjects, name, FRESH_S)
+        for number, (subject, found) in enumerate(zip(plan.subjects, values, strict=True)):
+            value = None if silent and subject[5:] in silent else found  # what a silent node said last counts no more
             if value is None:
                 if wants_gaps or subject in cases:
                     yield Finding(rule, subject, self._gap(subject))
@@ -192,13 +195,6 @@ class Watch:
             elif (number + self._tick) % turns == 0:
                 samples = self._series.window(subject, name, condition.window_s)
                 yield Finding(rule, subject, *judge_window(condition, samples))
-
-    def _speaker(self, plan: Plan) -> Callable[[str], bool]:
-        """Return whether what a subject said last still counts: not that of a node that is silent."""
-        if plan.rule.body.condition.kind is not ConditionKind.NODE_METRIC:
-            return lambda _subject: True
-        silent = self._fleet.is_silent
-        return lambda subject: not silent(subject[5:])
 
     def _gap(self, subject: str) -> Reading:
         """What it means that there is no fresh value. A silent node says nothing of its own."""

@@ -5,7 +5,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -146,11 +146,9 @@ class MetricsBook:
         if self._owner_of is not None and self._owner_of(instance_id) != node_id:
             self._bus.publish(FalseClaim(node_id, instance_id, "metrics"))
             return None
-        instances = self._shelf.instances
-        kept = instances.get(instance_id)
+        kept = self._shelf.instances.get(instance_id)
         if kept is None or (kept.node_id != node_id and self._owner_of is not None):
-            self._shelf.forget(instances, instance_id)
-            kept = instances[instance_id] = Kept(node_id)
+            kept = self._shelf.new_instance(instance_id, node_id)
         return kept if kept.node_id == node_id else None
 
     # --- out ------------------------------------------------------------------------------------------------------
@@ -211,13 +209,16 @@ class MetricsBook:
             return None
         return value, self._clock.monotonic_s() - kept.heard_s
 
-    def fresh(self, subject: str, series: str, within_s: float) -> float | None:
-        """Return the newest value of `node:ID` or `instance:ID`; None where it is unknown, or not that new."""
-        kept = self._shelf.find(subject)
-        if kept is None or self._clock.monotonic_s() - kept.heard_s >= within_s:
-            return None
-        value = kept.value(series)
-        return value if value == value else None  # noqa: PLR0124 - only NaN differs from itself
+    def fresh(self, subjects: Sequence[str], series: str, within_s: float) -> list[float | None]:
+        """Return the newest value of each `node:ID` or `instance:ID`; None where it is unknown, or not that new."""
+        find, after_s = self._shelf.find, self._clock.monotonic_s() - within_s
+        values: list[float | None] = []
+        for subject in subjects:
+            kept, value = find(subject), None
+            if kept is not None and kept.heard_s > after_s and (place := kept.shape.places.get(series)) is not None:
+                value = kept.row[place]
+            values.append(value if value == value else None)  # noqa: PLR0124 - only NaN differs from itself
+        return values
 
     def newest(self, subject: str) -> tuple[Mapping[str, float], float] | None:
         """Return all newest values of `node:ID` or `instance:ID` and their age in seconds; None: none came."""

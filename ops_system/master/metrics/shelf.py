@@ -46,11 +46,13 @@ class Kept:
         "row",
         "saved",
         "shape",
+        "subject",
         "was_refused",
     )
 
-    def __init__(self, node_id: NodeId) -> None:
+    def __init__(self, node_id: NodeId, subject: str) -> None:
         self.node_id = node_id
+        self.subject = subject  # `node:ID` or `instance:ID`
         self.base = TimeBase()
         self.rings = Rings()
         self.shape = _NOTHING
@@ -88,6 +90,7 @@ class Shelf:
         self._shapes: dict[tuple[str, ...], Row] = {}
         self.nodes: dict[NodeId, Kept] = {}
         self.instances: dict[InstanceId, Kept] = {}
+        self._by_subject: dict[str, Kept] = {}
         self.is_watched: Callable[[NodeId], bool] = lambda _node_id: False
         self.refused_values = 0
 
@@ -102,21 +105,25 @@ class Shelf:
 
     def find(self, subject: str) -> Kept | None:
         """Return what is kept of `node:ID` or `instance:ID`."""
-        if subject.startswith("node:"):
-            return self.nodes.get(NodeId(subject[5:]))
-        if subject.startswith("instance:"):
-            return self.instances.get(InstanceId(subject[9:]))
-        return None
+        return self._by_subject.get(subject)
 
     def subjects(self) -> list[str]:
         """Return everything that is kept."""
-        return [f"node:{key}" for key in self.nodes] + [f"instance:{key}" for key in self.instances]
+        return list(self._by_subject)
 
     def node(self, node_id: NodeId) -> Kept:
         """Return the place of a node; it is made when there is none."""
         kept = self.nodes.get(node_id)
         if kept is None:
-            kept = self.nodes[node_id] = Kept(node_id)
+            kept = self.nodes[node_id] = Kept(node_id, f"node:{node_id}")
+            self._by_subject[kept.subject] = kept
+        return kept
+
+    def new_instance(self, instance_id: InstanceId, node_id: NodeId) -> Kept:
+        """Return an empty place for an instance; what was kept of it is dropped."""
+        self.forget(self.instances, instance_id)
+        kept = self.instances[instance_id] = Kept(node_id, f"instance:{instance_id}")
+        self._by_subject[kept.subject] = kept
         return kept
 
     # --- in -------------------------------------------------------------------------------------------------------
@@ -212,6 +219,7 @@ class Shelf:
         """Drop what is kept of a node or an instance; `book` is the one it stands in."""
         kept = book.pop(key, None)
         if kept is not None:
+            del self._by_subject[kept.subject]
             self._rings -= len(kept.rings)
 
     def forget_silent(self) -> None:

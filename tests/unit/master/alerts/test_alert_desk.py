@@ -81,8 +81,8 @@ class Site:
     def want(self, series):
         self.wanted = set(series)
 
-    def fresh(self, subject, series, _within_s):
-        return self.cpu.get(subject.removeprefix("node:")) if series == "cpu_percent" else None
+    def fresh(self, subjects, series, _within_s):
+        return [self.cpu.get(key.removeprefix("node:")) if series == "cpu_percent" else None for key in subjects]
 
     def newest(self, subject):
         value = self.cpu.get(subject.removeprefix("node:"))

@@ -251,12 +251,12 @@ async def test_rules_read_the_newest_value_a_window_and_the_history(rig):
 def test_rules_get_a_value_only_while_it_is_new(rig):
     rig.sample(value=4.0, extra={"disk:/:used_percent": math.nan})
     rig.clock.advance(9.0)
-    assert rig.book.fresh("node:n1", "cpu_percent", 10.0) == 4.0
-    assert rig.book.fresh("node:n1", "disk:/:used_percent", 10.0) is None
-    assert rig.book.fresh("node:n1", "nothing", 10.0) is None
-    assert rig.book.fresh("node:n2", "cpu_percent", 10.0) is None
+    assert rig.book.fresh(["node:n1"], "cpu_percent", 10.0) == [4.0]
+    assert rig.book.fresh(["node:n1"], "disk:/:used_percent", 10.0) == [None]
+    assert rig.book.fresh(["node:n1"], "nothing", 10.0) == [None]
+    assert rig.book.fresh(["node:n2"], "cpu_percent", 10.0) == [None]
     rig.clock.advance(1.0)
-    assert rig.book.fresh("node:n1", "cpu_percent", 10.0) is None
+    assert rig.book.fresh(["node:n1"], "cpu_percent", 10.0) == [None]
 
 
 def test_what_is_told_goes_past_the_bus_where_somebody_takes_it(rig):
