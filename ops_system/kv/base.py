@@ -1,6 +1,6 @@
 """The nouns of etcd's v3 model and what every store can do. Engine, client, gateway and their users meet here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import Annotated, Protocol
@@ -257,6 +257,10 @@ class Store(Protocol):
 
     async def keepalive(self, lease_id: int) -> int:
         """Renew a lease; seconds it has again, 0 when there is no such lease."""
+        ...
+
+    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
+        """Renew several leases in one call; of each what `keepalive` tells."""
         ...
 
     async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:

@@ -127,6 +127,14 @@ class Client:
         answer = await self._call("lease/keepalive", _LeaseWords(lease_id), _renewed, may_repeat=True)
         return answer.TTL
 
+    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
+        """Renew several leases in one call: a stream of requests, and an answer to each in their order."""
+        words = _LeaseStream(tuple([_LeaseWords(lease_id) for lease_id in lease_ids]))
+        renewed = await self._call("lease/keepalive", words, _all_renewed, may_repeat=True) if lease_ids else ()
+        if len(renewed) != len(lease_ids):
+            raise Unavailable(f"{self._endpoint}: {len(lease_ids)} leases to renew, {len(renewed)} answers")
+        return tuple([answer.TTL for answer in renewed])
+
     async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:
         """Tell what is left of a lease."""
         answer = await self._call("lease/timetolive", _LeaseWords(lease_id, keys=keys), _lease, may_repeat=True)
@@ -174,7 +182,7 @@ class Client:
     async def _call(
         self, call: str, request: msgspec.Struct, read: Callable[[bytes], T], *, may_repeat: bool = False
     ) -> T:
-        body = wire.write_request(request)
+        body = _body_of(request)
         may_log_in = True
         last: Exception | None = None
         for _ in range(2 * len(self._endpoints)):
@@ -279,6 +287,10 @@ class _LeaseWords(msgspec.Struct, frozen=True):
     keys: bool = False
 
 
+class _LeaseStream(msgspec.Struct, frozen=True):
+    requests: tuple[_LeaseWords, ...]
+
+
 class _TokenAnswer(msgspec.Struct, frozen=True):
     token: str
 
@@ -289,6 +301,16 @@ def _lease(raw: bytes) -> wire.LeaseAnswer:
 
 def _renewed(raw: bytes) -> wire.LeaseAnswer:
     return wire.read_answer(raw, wire.KeepaliveAnswer).result
+
+
+def _all_renewed(raw: bytes) -> tuple[wire.LeaseAnswer, ...]:
+    return tuple([_renewed(line) for line in raw.splitlines() if line])
+
+
+def _body_of(request: msgspec.Struct) -> bytes:
+    if isinstance(request, _LeaseStream):
+        return b"\n".join([wire.write_request(each) for each in request.requests])
+    return wire.write_request(request)
 
 
 def _leases(raw: bytes) -> wire.LeasesAnswer:

@@ -207,14 +207,22 @@ class Embedded:
 
     async def keepalive(self, lease_id: int) -> int:
         """Renew a lease; 0 when there is none. Written only when the disk would give it less after a crash."""
+        return (await self.keepalive_many((lease_id,)))[0]
+
+    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
+        """Renew several leases, under one commit."""
         self._check_open()
+        renewed = tuple([self._renew(lease_id) for lease_id in lease_ids])
+        await self._commits.settle()
+        return renewed
+
+    def _renew(self, lease_id: int) -> int:
         term = self._deadlines.renew(lease_id, self._clock.monotonic_s())
         if term is None:
             return 0
         if term.kept_s < term.ttl_s:
             term.kept_s = float(term.ttl_s)
             self._commits.writes.leases[lease_id] = LeaseRow(lease_id, term.ttl_s, term.kept_s, term.owner)
-        await self._commits.settle()
         return term.ttl_s
 
     async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:

@@ -101,9 +101,13 @@ class Gateway:
         return self._writer.header(self._store.revision)
 
     async def _keepalive(self, store: Scoped, raw: bytes) -> bytes:
-        lease_id = codec.read_lease(raw).ID
-        ttl_s = await store.keepalive(lease_id)
-        return codec.stream_line(self._writer.lease(self._store.revision, Lease(lease_id, ttl_s)))
+        """Renew one lease, or several: in etcd it is a stream, objects one after the other, answers one a line."""
+        requests = Messages().feed(raw) or [raw]
+        lease_ids = [codec.read_lease(request).ID for request in requests]
+        renewed = zip(lease_ids, await store.keepalive_many(lease_ids), strict=True)
+        revision = self._store.revision
+        lines = [codec.stream_line(self._writer.lease(revision, Lease(lease_id, ttl_s))) for lease_id, ttl_s in renewed]
+        return b"".join(lines)
 
     async def _time_to_live(self, store: Scoped, raw: bytes) -> bytes:
         words = codec.read_lease(raw)

@@ -1,5 +1,6 @@
 """The embedded store as one credential sees it: every call is checked against its keys and its own leases."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ops_system.kv import checks
@@ -67,9 +68,13 @@ class Scoped:
 
     async def keepalive(self, lease_id: int) -> int:
         """Renew a lease of one's own."""
-        if not self._is_there(lease_id):
-            return 0
-        return await self._store.keepalive(lease_id)
+        return (await self.keepalive_many((lease_id,)))[0]
+
+    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
+        """Renew leases of one's own; one of another's among them, and none is."""
+        for lease_id in lease_ids:
+            self._is_there(lease_id)
+        return await self._store.keepalive_many(lease_ids)
 
     async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:
         """Tell what is left of a lease of one's own."""

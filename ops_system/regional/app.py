@@ -123,6 +123,7 @@ class RegionalApp:
             "watcher": self.watcher.run,
             "replay": self.desk.run,
             "progress": self.desk.batches.run,
+            "renewals": self.desk.renewals.run,
             "images": self.cache.run,
             "prefetch": self._prefetch,
             **self.netboot.parts(),

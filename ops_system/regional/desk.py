@@ -37,6 +37,7 @@ from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
 from ops_system.regional.progress import CallBatches, applied
+from ops_system.regional.renewals import Renewals
 from ops_system.regional.sessions import Sessions, make_token
 from ops_system.runtime.clock import Clock
 
@@ -64,6 +65,7 @@ class Desk:
         self.mirror, self.journal = mirror, journal
         self.sessions = Sessions(self.idc, mirror, clock)
         self.batches = CallBatches(stores.fenced, mirror, clock, self._alone)
+        self.renewals = Renewals(stores.fenced)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._has_entries = asyncio.Event()
         self._epoch = 0
@@ -149,7 +151,7 @@ class Desk:
 
     async def _renew_stored(self, sn: str, seat: Seat) -> LeaseAnswer:
         """One call where all is well; where another agent claims the machine or the lease has gone, the whole look."""
-        if not seat.lease.rival_boot_id and await self._store.keepalive(seat.lease_id) > 0:
+        if not seat.lease.rival_boot_id and await self.renewals.renew(seat.lease_id) > 0:
             return self._lease_answer(sn, LEASE_TTL_S)
         done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
         return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)

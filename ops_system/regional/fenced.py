@@ -1,6 +1,6 @@
 """The store as only the active client may write it: every write also asks whether the lead is still ours (P6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ops_system.kv.base import (
@@ -75,6 +75,10 @@ class Fenced:
     async def keepalive(self, lease_id: int) -> int:
         """Renew a lease."""
         return await self._store.keepalive(lease_id)
+
+    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
+        """Renew several leases."""
+        return await self._store.keepalive_many(lease_ids)
 
     async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:
         """Tell what is left of a lease."""

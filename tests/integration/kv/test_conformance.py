@@ -317,6 +317,13 @@ async def test_leases(store):
     assert ([kv.key for kv in answer.kvs], answer.revision) == ([b"b", b"c"], revision + 1)
 
 
+async def test_several_leases_are_renewed_in_one_call(store):
+    for lease_id, ttl_s in ((11, 60), (12, 70)):
+        await store.grant(ttl_s, lease_id)
+    assert await store.keepalive_many((12, 99, 11, 12)) == (70, 0, 60, 70)
+    assert await store.keepalive_many(()) == ()
+
+
 async def test_a_lease_that_is_not_there(store):
     with pytest.raises(LeaseNotFound):
         await store.revoke(99)

@@ -257,6 +257,7 @@ async def test_a_region_uses_its_own_leases_only(tmp_path):
     for refused in (
         dc1.revoke(2),
         dc1.keepalive(2),
+        dc1.keepalive_many((1, 2)),
         dc1.time_to_live(2, keys=True),
         dc1.put(PutRequest(b"/os/dc1/a", lease=2)),
         dc1.txn(TxnRequest((), (), (PutRequest(b"/os/dc1/a", lease=2),))),
