@@ -21,6 +21,7 @@ from ops_system.master.packages.rules import PackageQuery, PackageUser
 from ops_system.master.packages.service import Packages
 from ops_system.master.provisioning.mirror import Mirror
 from ops_system.master.provisioning.rules import is_seen as is_machine_seen
+from ops_system.master.provisioning.rules import sees_idc as sees_whole_idc
 from ops_system.master.schedules.service import TOPIC as SCHEDULES
 from ops_system.master.schedules.service import Schedules
 from ops_system.master.systems.service import Systems
@@ -146,7 +147,38 @@ def register_operations(hub: Hub, operations: Operations) -> None:
 
 
 def register_provisioning(hub: Hub, mirror: Mirror) -> None:
-    """`tasks:{idc}` (without logs), `machines:{idc}`, and `idcs`, which names those that are to be read again."""
+    """Installations and machines: of a whole data centre, one by one for what a page shows, and the counts."""
+    _register_places(hub, mirror)
+    _register_single(hub, mirror)
+
+
+def _register_single(hub: Hub, mirror: Mirror) -> None:
+    """`task:{idc}/{sn}` (without its log) and `machine:{idc}/{sn}`."""
+
+    def sees(principal: Principal, _name: str, key: str) -> bool:
+        return is_machine_seen(principal.scope, *_key_of(key))
+
+    async def show_task(name: str, principal: Principal) -> Snapshot:
+        key = name.removeprefix("task:")
+        row = mirror.tasks.get(_key_of(key))
+        return [(key, row)] if row is not None and sees(principal, name, key) else []
+
+    async def show_machine(name: str, principal: Principal) -> Snapshot:
+        key = name.removeprefix("machine:")
+        view = mirror.machine_view(_key_of(key))
+        return [(key, view)] if view is not None and sees(principal, name, key) else []
+
+    hub.register(Topic("task:", Permission.VIEW, show_task, is_visible=sees, interval_s=TASKS_INTERVAL_S))
+    hub.register(Topic("machine:", Permission.VIEW, show_machine, is_visible=sees, interval_s=TASKS_INTERVAL_S))
+
+
+def _key_of(name: str) -> tuple[str, str]:
+    idc, _, sn = name.partition("/")
+    return idc, sn
+
+
+def _register_places(hub: Hub, mirror: Mirror) -> None:
+    """`tasks:{idc}` (without logs), `machines:{idc}`, `stats`, and `idcs`, which names those to be read again."""
 
     def sees(principal: Principal, name: str, key: str) -> bool:
         return is_machine_seen(principal.scope, name.partition(":")[2], key.rpartition("/")[2])
@@ -165,9 +197,16 @@ def register_provisioning(hub: Hub, mirror: Mirror) -> None:
     async def show_idcs(_name: str, principal: Principal) -> Snapshot:
         return [(idc, {"idc": idc}) for idc in mirror.idcs() if principal.scope.get("idc", idc) == idc]
 
+    async def show_stats(_name: str, principal: Principal) -> Snapshot:
+        return [(idc, mirror.stats(idc)) for idc in mirror.idcs() if counts_seen(principal, "", idc)]
+
     def sees_idc(principal: Principal, _name: str, key: str) -> bool:
         return principal.scope.get("idc", key) == key
 
+    def counts_seen(principal: Principal, _name: str, key: str) -> bool:
+        return sees_whole_idc(principal.scope, key)
+
+    hub.register(Topic("stats", Permission.VIEW, show_stats, is_visible=counts_seen, interval_s=TASKS_INTERVAL_S))
     hub.register(Topic("tasks:", Permission.VIEW, show_tasks, is_visible=sees, interval_s=TASKS_INTERVAL_S))
     hub.register(Topic("machines:", Permission.VIEW, show_machines, is_visible=sees, interval_s=TASKS_INTERVAL_S))
     hub.register(Topic("idcs", Permission.VIEW, show_idcs, is_visible=sees_idc, interval_s=TASKS_INTERVAL_S))

@@ -16,8 +16,8 @@ from ops_system.kv.base import Event, KeyValue, Store
 from ops_system.kv.errors import StoreError
 from ops_system.kv.follow import Listed, follow
 from ops_system.master.bus import Bus, Changed
-from ops_system.master.provisioning.rules import machine_view
-from ops_system.master.provisioning.shapes import ApprovalRule, TaskRow
+from ops_system.master.provisioning.rules import is_step_only, machine_view, stats_of
+from ops_system.master.provisioning.shapes import ApprovalRule, IdcStats, TaskRow
 from ops_system.model.errors import Unavailable
 from ops_system.model.machines import Machine
 from ops_system.model.tasks import Server, TaskStatus
@@ -55,7 +55,7 @@ class Sealing(msgspec.Struct, frozen=True):
 
 
 class Mirror:
-    """One per master. `on_change` is called with each machine of which something changed."""
+    """One per master. `on_change` is called with each machine of which something changed but how far a step is."""
 
     def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store, self._bus, self._clock = store, bus, clock
@@ -64,6 +64,8 @@ class Mirror:
         self.unmatched: dict[Key, Machine] = {}
         self.queue: dict[Key, Server] = {}
         self.counts: dict[str, Counter[TaskStatus]] = defaultdict(Counter)
+        self.machine_counts: Counter[str] = Counter()
+        self.unmatched_counts: Counter[str] = Counter()
         self.agents: set[Key] = set()  # who has a living agent
         self.gone: dict[Key, Gone] = {}  # whose agent is gone, while somebody asks
         self.unsealed: set[Key] = set()  # tasks whose enrolment must be sealed anew
@@ -138,6 +140,12 @@ class Mirror:
         placed = {idc for kind in (self.tasks, self.machines, self.unmatched) for idc, _ in kind}
         return sorted(placed | set(self.infos) | set(self.heard) | set(self.settings))
 
+    def stats(self, idc: str) -> IdcStats:
+        """Return the counts of a data centre."""
+        machines, unmatched = self.machine_counts[idc], self.unmatched_counts[idc]
+        counts = stats_of(self.counts.get(idc, {}), machines, unmatched)
+        return IdcStats(idc=idc, **msgspec.structs.asdict(counts))
+
     # --- what the store tells -----------------------------------------------------------------------------------------
     def _relist(self, listed: Listed) -> None:
         there = {kv.key for kv in listed.kvs}
@@ -169,14 +177,12 @@ class Mirror:
         self._known[kv.key] = kv.mod_revision
 
     def _put_document(self, place: Place, kv: KeyValue) -> None:
-        key, decode = (place.idc, place.sn), msgspec.json.decode
+        key, decode, has_news = (place.idc, place.sn), msgspec.json.decode, True
         match place.kind:
             case "task":
-                self._put_task(key, decode(kv.value, type=TaskRow), kv)
-            case "meta":
-                self.machines[key] = decode(kv.value, type=Machine)
-            case "unmatched":
-                self.unmatched[key] = decode(kv.value, type=Machine)
+                has_news = self._put_task(key, decode(kv.value, type=TaskRow), kv)
+            case "meta" | "unmatched":
+                self._put_machine(place.kind, key, decode(kv.value, type=Machine))
             case "lease":
                 self.agents.add(key)
                 self.gone.pop(key, None)
@@ -188,16 +194,27 @@ class Mirror:
                 self._put_heartbeat(place.idc, decode(kv.value, type=RegionHeartbeat), kv.mod_revision)
             case "settings":
                 self.settings[place.idc] = decode(kv.value, type=RegionSettings)
-        self._tell(place, key)
+        self._tell(place, key, has_news=has_news)
 
-    def _put_task(self, key: Key, row: TaskRow, kv: KeyValue) -> None:
+    def _put_task(self, key: Key, row: TaskRow, kv: KeyValue) -> bool:
+        """Take a task; whether more of it changed than how far a step is."""
         before, self.tasks[key] = self.tasks.get(key), row
+        was_unsealed = key in self.unsealed
         self.unsealed.discard(key)
         may_begin = row.status in {TaskStatus.APPROVED, TaskStatus.INSTALLING}
         if may_begin and row.enrolment_id and not msgspec.json.decode(kv.value, type=Sealing).sealed_enrolment:
             self.unsealed.add(key)
         for hear in self.on_task:
             hear(before, row)
+        return was_unsealed != (key in self.unsealed) or not is_step_only(before, row)
+
+    def _put_machine(self, kind: str, key: Key, machine: Machine | None) -> None:
+        is_matched = kind == "meta"
+        known, counts = (self.machines, self.machine_counts) if is_matched else (self.unmatched, self.unmatched_counts)
+        counts[key[0]] -= known.pop(key, None) is not None
+        if machine is not None:
+            counts[key[0]] += 1
+            known[key] = machine
 
     def _put_heartbeat(self, idc: str, beat: RegionHeartbeat, revision: int) -> None:
         before = self.heard.get(idc)
@@ -229,7 +246,7 @@ class Mirror:
             case "servers":
                 self._put_server(key, None)
             case "meta" | "unmatched":
-                (self.machines if place.kind == "meta" else self.unmatched).pop(key, None)
+                self._put_machine(place.kind, key, None)
             case kind:
                 self._remove_of_region(kind, place.idc)
         self._tell(place, key)
@@ -251,19 +268,29 @@ class Mirror:
                 self.settings.pop(idc, None)
 
     # --- who is told ------------------------------------------------------------------------------------------------
-    def _tell(self, place: Place, key: Key) -> None:
-        name = f"{place.idc}/{place.sn}"
+    def _tell(self, place: Place, key: Key, *, has_news: bool = True) -> None:
+        name, publish = f"{place.idc}/{place.sn}", self._bus.publish
         match place.kind:
             case "task":
-                self._bus.publish(Changed(f"tasks:{place.idc}", name, self.tasks.get(key)))
+                row = self.tasks.get(key)
+                publish(Changed(f"tasks:{place.idc}", name, row))
+                publish(Changed(f"task:{name}", name, row))
             case "meta" | "lease" | "unmatched":
-                self._bus.publish(Changed(f"machines:{place.idc}", name, self.machine_view(key)))
+                view = self.machine_view(key)
+                publish(Changed(f"machines:{place.idc}", name, view))
+                publish(Changed(f"machine:{name}", name, view))
+                if place.kind != "lease":
+                    publish(Changed("stats", place.idc, self.stats(place.idc)))
+            case "servers":
+                publish(Changed("stats", place.idc, self.stats(place.idc)))
+                return
             case "info" | "heartbeat" | "settings":
-                self._bus.publish(Changed("idcs", place.idc, {"idc": place.idc}))
+                publish(Changed("idcs", place.idc, {"idc": place.idc}))
             case _:
                 return
-        for hear in self.on_change:
-            hear(key)
+        if has_news:
+            for hear in self.on_change:
+                hear(key)
 
     def gone_since(self, key: Key) -> Gone:
         """Return since when a machine has no agent: since it lost it, or since it was first asked for."""

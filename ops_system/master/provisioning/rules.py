@@ -135,6 +135,18 @@ def select_tasks(rows: Iterable[TaskRow], query: TaskQuery, scope: Mapping[str, 
     return page_of(found, query.sort or "-created_at", query.offset, query.limit, _TASK_SORTS), len(found)
 
 
+def is_step_only(before: TaskRow | None, after: TaskRow) -> bool:
+    """Whether nothing changed by which something may become due: an agent told how far it is."""
+    return before is not None and _due_by(before) == _due_by(after)
+
+
+def _due_by(row: TaskRow) -> tuple[object, ...]:
+    return (
+        row.task_id, row.status, row.attempt, row.fence, row.reason, row.approval,
+        row.enrolment_id, row.node_id, row.is_cancel_asked, row.handed_over_at,
+    )  # fmt: skip
+
+
 def read_statuses(text: str) -> frozenset[TaskStatus]:
     """Return the statuses that were named. Raises Invalid."""
     try:

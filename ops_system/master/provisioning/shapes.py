@@ -231,6 +231,12 @@ class AllStats(Stats, frozen=True, kw_only=True):
     idcs: dict[str, Stats] = {}
 
 
+class IdcStats(Stats, frozen=True, kw_only=True):
+    """The counts of one data centre, as `/live` tells them."""
+
+    idc: str
+
+
 class IdcView(msgspec.Struct, frozen=True):
     """A data centre. `is_alive`: its regional client is heard."""
 

@@ -1,6 +1,5 @@
 """The story of data centres: regions and their settings, machines, the queue, counts."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -25,9 +24,6 @@ from ops_system.model.machines import Machine, check_idc
 from ops_system.provision.book import TaskBook
 from ops_system.provision.regions import RegionSettings
 
-Totals = tuple[Counter[str], Counter[str]]
-"""Machines and unmatched machines by data centre."""
-
 
 class Sites:
     """Data centres, as the API sees them."""
@@ -40,16 +36,16 @@ class Sites:
         """Return the data centres a principal sees something of."""
         await self._mirror.reach(self._book.revision)
         names = [name for name in self._mirror.idcs() if principal.scope.get("idc", name) == name]
-        totals, text = self._totals(), query.q.lower()
-        views = [view for name in names if text in f"{name} {(view := self._view(name, totals)).settings.name}".lower()]
+        text = query.q.lower()
+        views = [view for name in names if text in f"{name} {(view := self._view(name)).settings.name}".lower()]
         sorts = {"idc": lambda view: view.idc, "name": lambda view: view.settings.name}
         return Page(page_of(views, query.sort or "idc", query.offset, query.limit, sorts), len(views))
 
     def view(self, idc: str) -> IdcView:
         """Return a data centre; it is alive while the heartbeat of its regional client is there."""
-        return self._view(idc, self._totals())
+        return self._view(idc)
 
-    def _view(self, idc: str, totals: Totals) -> IdcView:
+    def _view(self, idc: str) -> IdcView:
         heard = self._mirror.heard.get(idc)
         return IdcView(
             idc=idc,
@@ -57,7 +53,7 @@ class Sites:
             info=self._mirror.infos.get(idc),
             heartbeat=heard.beat if heard else None,
             settings=self._mirror.settings.get(idc, RegionSettings()),
-            counts=self._stats_of(idc, totals),
+            counts=self._stats_of(idc),
         )
 
     async def change_settings(self, idc: str, body: SettingsPatch, actor: Principal) -> RegionSettings:
@@ -72,8 +68,7 @@ class Sites:
     async def all_stats(self, principal: Principal) -> AllStats:
         """Return the counts of all data centres, and of each."""
         await self._mirror.reach(self._book.revision)
-        totals = self._totals()
-        each = {idc: self._stats_of(idc, totals) for idc in self._mirror.idcs() if sees_idc(principal.scope, idc)}
+        each = {idc: self._stats_of(idc) for idc in self._mirror.idcs() if sees_idc(principal.scope, idc)}
         total = stats_of(
             summed(self._mirror.counts[idc] for idc in each),
             sum(one.machines for one in each.values()),
@@ -84,14 +79,11 @@ class Sites:
     async def stats(self, idc: str, principal: Principal) -> Stats:
         """Return the counts of one data centre. Raises NotFound."""
         await self._known(idc, principal)
-        return self._stats_of(idc, self._totals())
+        return self._stats_of(idc)
 
-    def _stats_of(self, idc: str, totals: Totals) -> Stats:
-        machines, unmatched = totals
-        return stats_of(self._mirror.counts.get(idc, {}), machines[idc], unmatched[idc])
-
-    def _totals(self) -> Totals:
-        return Counter(idc for idc, _ in self._mirror.machines), Counter(idc for idc, _ in self._mirror.unmatched)
+    def _stats_of(self, idc: str) -> Stats:
+        mirror = self._mirror
+        return stats_of(mirror.counts.get(idc, {}), mirror.machine_counts[idc], mirror.unmatched_counts[idc])
 
     # --- the queue and the machines -----------------------------------------------------------------------------------
     async def list_servers(self, idc: str, query: ListQuery, principal: Principal) -> Page[ServerView]:

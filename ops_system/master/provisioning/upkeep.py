@@ -29,6 +29,7 @@ TICK_S = 5.0
 SETTLE_S = 30.0  # after a region is heard again, until its agents may be called silent
 RESEAL_OTHERS_S = 10.0  # until a master seals anew what another one had sealed
 AT_ONCE = 16
+IN_ONE_GO = 200
 GATHER_S = 0.05  # thousands of machines tell something each second: they are looked at together
 _S = TaskStatus
 _WITH_AGENT = frozenset({_S.PENDING_APPROVAL, _S.APPROVED, _S.INSTALLING})
@@ -99,7 +100,12 @@ class Upkeep:
         """Do what is due for these machines, and take back the enrolments nobody may use any more."""
         rows = {key: self._mirror.tasks.get(key) for key in keys}
         enrolled = self._enrolled() if any(row and _may_call(row) for row in rows.values()) else {}
-        due = [act for key, row in rows.items() if (act := self._due(key, row, enrolled)) is not None]
+        due: list[Act] = []
+        for number, (key, row) in enumerate(rows.items(), 1):
+            if (act := self._due(key, row, enrolled)) is not None:
+                due.append(act)
+            if number % IN_ONE_GO == 0:
+                await asyncio.sleep(0)  # ten thousand in one go would be a pause for everybody
         for start in range(0, len(due), AT_ONCE):
             async with asyncio.TaskGroup() as group:
                 for act in due[start : start + AT_ONCE]:

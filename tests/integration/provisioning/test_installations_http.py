@@ -149,6 +149,36 @@ async def test_live_pages_hear_of_tasks_and_machines(master, api):
         assert seen == {f"tasks:{IDC}", f"machines:{IDC}"}
 
 
+async def test_a_page_hears_of_what_it_shows_and_how_many_there_are(master, api):
+    await api.post("/tasks", ORDER)
+    await api.post("/tasks", ORDER | {"sn": "sn-other", "mac": "00:1a:2b:3c:4d:7f"})
+    async with api.socket("/live") as socket:
+        shown = {f"task:{IDC}/{SN}", f"machine:{IDC}/{SN}", f"task:{IDC}/nobody", "stats"}
+        await socket.send_json({"subscribe": sorted(shown)})
+        frames = [await socket.receive_json() for _ in shown]
+        first = {frame["topic"]: frame["data"]["items"] for frame in frames}
+        assert {frame["type"] for frame in frames} == {"snapshot"}
+        assert [item["sn"] for item in first[f"task:{IDC}/{SN}"]] == [SN]
+        assert first[f"machine:{IDC}/{SN}"] == first[f"task:{IDC}/nobody"] == []
+        assert [(item["idc"], item["pending"], item["machines"]) for item in first["stats"]] == [(IDC, 2, 0)]
+
+        book = book_of(master)
+        await PlayedAgent(book, "sn-other", boot="boot-other").report()
+        told = await socket.receive_json()
+        assert told["topic"] == "stats", "of the other machine only that it is one more"
+        counts = told["data"]["items"][0]
+        assert (counts["pending"], counts["pending_approval"], counts["machines"]) == (1, 1, 1)
+
+        await PlayedAgent(book).report()
+        newest = {}
+        while len(newest) < 3:
+            frame = await socket.receive_json()
+            newest[frame["topic"]] = frame["data"]["items"][0]
+        assert newest[f"task:{IDC}/{SN}"]["status"] == "pending_approval"
+        assert newest[f"machine:{IDC}/{SN}"]["sn"] == SN
+        assert "logs" not in newest[f"task:{IDC}/{SN}"]
+
+
 @NEEDS_ETCD
 @pytest.mark.long
 async def test_the_limit_holds_on_an_etcd_whoever_asks(tmp_path):
