@@ -154,7 +154,6 @@ export default {
   eraseAndInstall: 'Erase and install',
   eraseDisk: 'Erase {name} ({id})',
   expiresAt: 'Good until',
-  faults: 'Faults',
   fence: 'Fence',
   file: 'Choose a file',
   firmware: 'Firmware',
