@@ -23,7 +23,7 @@ from ops_system.model.tasks import (
 )
 from ops_system.provision import rules
 from ops_system.provision.approvals import approve, approve_by_rule
-from ops_system.provision.intents import is_handed_over, open_intent
+from ops_system.provision.intents import is_handed_over, open_intent, with_installer_key
 from ops_system.provision.log_tail import with_lines
 from ops_system.provision.regions import RegionSettings
 from ops_system.provision.reports import after_report
@@ -243,6 +243,19 @@ def test_an_installer_has_time_and_its_end_closes_what_was_begun():
     assert (done.progress[-1].step, done.progress[-1].percent) == ("installer", 100.0)
     assert rules.finish(done, ends(done), later) is done
     assert not is_handed_over(done)
+
+
+def test_the_key_of_an_installer_is_given_before_the_machine_is_to_whoever_holds_the_fence():
+    task = _installing()
+    given = with_installer_key(task, task.fence, "ab")
+    assert with_installer_key(given, task.fence, "cd").installer_sha256 == "cd"
+    with pytest.raises(Conflict) as stale:
+        with_installer_key(task, task.fence - 1, "ab")
+    assert stale.value.details["reason"] == "stale_fence"
+    with pytest.raises(NotAllowed):
+        with_installer_key(_handed_over(), task.fence, "ab")
+    failed = rules.finish(given, ends(given, "failed"), AT)
+    assert rules.retry(failed, by="ann", at=AT).installer_sha256 == ""
 
 
 def test_an_installer_that_never_says_it_is_done_calls_an_operator():
