@@ -229,7 +229,8 @@ def _end_installer(task: Task, *, by: str, at: datetime) -> Task:
 # --- what people and clocks say ---------------------------------------------------------------------------------------
 def reject(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
     """Refuse the wipe."""
-    return move(task, _S.REJECTED, by=by, at=at, reason=Reason("rejected", why or f"rejected by {by}"))
+    reason = Reason("rejected", why) if why else Reason("rejected_by", f"rejected by {by}", {"by": by})
+    return move(task, _S.REJECTED, by=by, at=at, reason=reason)
 
 
 def ask_cancel(task: Task, *, by: str, at: datetime, why: str = "") -> Task:

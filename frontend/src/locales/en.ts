@@ -570,6 +570,7 @@ export default {
     inventory_changed: 'the machine reports other hardware than was approved',
     no_call_home: 'the new system did not call home in time',
     rejected: '{message}',
+    rejected_by: 'rejected by {by}',
     retried: '{message}',
     two_agents: 'two machines or agents report the same serial number at the same time',
     written: 'the machine booted again after disks were written',

@@ -559,6 +559,7 @@ const zh: typeof en = {
     inventory_changed: '机器上报的硬件与批准时不同',
     no_call_home: '新系统未按时回连',
     rejected: '{message}',
+    rejected_by: '{by} 已拒绝',
     retried: '{message}',
     two_agents: '两台机器或两个代理同时上报同一序列号',
     written: '磁盘写入后机器重新启动',
