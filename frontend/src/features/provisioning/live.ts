@@ -1,4 +1,4 @@
-/** What a data centre tells by itself: `tasks:{idc}` and `machines:{idc}`, for as many of them as a page shows. */
+/** What the server tells by itself of tasks and machines: of each that a page shows, and how many there are of which. */
 import {
   effectScope,
   onScopeDispose,
@@ -19,68 +19,91 @@ export interface Placed {
 
 export const keyOf = ({ idc, sn }: Placed): string => `${idc}/${sn}`
 
-interface Delta {
-  items?: Placed[]
+interface Delta<T> {
+  items?: T[]
   removed?: string[]
 }
 
-/** Hear the frames of `kind:idc` of every data centre that `idcs` names while the calling component lives. */
-function useFrames(kind: 'tasks' | 'machines', idcs: () => string[], hear: (frame: Frame) => void): void {
+/** Hear the frames of `kind:key` for every key that `keys` names while the calling component lives. */
+function useFrames(kind: 'task' | 'machine', keys: () => string[], hear: (frame: Frame) => void): void {
   const scopes = new Map<string, EffectScope>()
-  const follow = (wanted: string[]): void => {
-    for (const [idc, scope] of scopes) {
-      if (wanted.includes(idc)) continue
+  const follow = (wanted: Set<string>): void => {
+    for (const [key, scope] of scopes) {
+      if (wanted.has(key)) continue
       scope.stop()
-      scopes.delete(idc)
+      scopes.delete(key)
     }
-    for (const idc of wanted) {
-      if (scopes.has(idc)) continue
+    for (const key of wanted) {
+      if (scopes.has(key)) continue
       const scope = effectScope(true)
-      scope.run(() => useTopic(`${kind}:${idc}`, hear))
-      scopes.set(idc, scope)
+      scope.run(() => useTopic(`${kind}:${key}`, hear))
+      scopes.set(key, scope)
     }
   }
-  watch(idcs, (wanted) => follow([...new Set(wanted)].filter(Boolean)), { immediate: true })
-  onScopeDispose(() => follow([]))
+  watch(keys, (wanted) => follow(new Set(wanted)), { immediate: true })
+  onScopeDispose(() => follow(new Set()))
 }
 
 export interface Overlay<T> {
-  /** What the link told of each since the page stands; nothing of those it has not told of. */
+  /** What the link told of each row the page shows; nothing of those it has not told of. */
   told: ShallowRef<Map<string, Partial<T>>>
 }
 
-/** The newest of each row. `onStranger` is called when the link tells of one the page does not show, or takes one away. */
-export function useOverlay<T extends Placed>(
-  kind: 'tasks' | 'machines',
-  idcs: () => string[],
-  isShown: (key: string) => boolean,
-  onStranger: () => void,
-): Overlay<T> {
+/** The newest of each row of a page: ten thousand others may change meanwhile, the page does not hear of them. */
+export function useOverlay<T extends Placed>(kind: 'task' | 'machine', rows: () => T[]): Overlay<T> {
   const told = shallowRef(new Map<string, Partial<T>>())
-  useFrames(kind, idcs, (frame) => {
+  const keys = (): string[] => rows().map(keyOf)
+  useFrames(kind, keys, (frame) => {
     if (frame.type === 'error') return
-    const { items = [], removed = [] } = frame.data as Delta
-    for (const item of items) told.value.set(keyOf(item), item as unknown as Partial<T>)
+    for (const item of (frame.data as Delta<T>).items ?? []) told.value.set(keyOf(item), item)
     triggerRef(told)
-    const isNews = frame.type === 'change' && items.some((item) => !isShown(keyOf(item)))
-    if (isNews || removed.length > 0) onStranger()
+  })
+  watch(keys, (shown) => {
+    const kept = new Set(shown)
+    for (const key of told.value.keys()) if (!kept.has(key)) told.value.delete(key)
   })
   return { told }
+}
+
+/** One number a status, and how many machines there are, of one data centre. */
+export type IdcCounts = { idc: string } & Record<string, number | string>
+
+export interface Counts {
+  /** How many tasks have one of these statuses (divided by commas; none: all), in one data centre or in all. */
+  of: (statuses: string, idc: string) => number | undefined
+}
+
+/** Counts by status, live. `act` is called when they change: a task came, went on to another status, or is gone. */
+export function useCounts(act: () => void): Counts {
+  const byIdc = shallowRef<Map<string, IdcCounts> | null>(null)
+  useTopic('stats', (frame) => {
+    if (frame.type === 'error') return
+    const isFirst = byIdc.value === null
+    const isWhole = frame.type === 'snapshot' && frame.part === 0
+    const known = isWhole || byIdc.value === null ? new Map<string, IdcCounts>() : new Map(byIdc.value)
+    for (const item of (frame.data as Delta<IdcCounts>).items ?? []) known.set(item.idc, item)
+    byIdc.value = known
+    if (!isFirst) act() // also a new look after a break: nobody knows what was missed
+  })
+  const countOf = (counts: IdcCounts, statuses: string): number =>
+    (statuses || 'total').split(',').reduce((sum, name) => sum + Number(counts[name] ?? 0), 0)
+  const of = (statuses: string, idc: string): number | undefined => {
+    if (byIdc.value === null) return undefined
+    const wanted = [...byIdc.value.values()].filter((counts) => !idc || counts.idc === idc)
+    return wanted.reduce((sum, counts) => sum + countOf(counts, statuses), 0)
+  }
+  return { of }
 }
 
 /** Call `act` when settings, client or heartbeat of any data centre change. */
 export const useIdcNews = (act: () => void): void => useTopic('idcs', act)
 
 /** Call `act` when the link tells anything of one task or machine. */
-export function useNews(kind: 'tasks' | 'machines', { idc, sn }: Placed, act: () => void): void {
+export function useNews(kind: 'task' | 'machine', of: Placed, act: () => void): void {
   useFrames(
     kind,
-    () => [idc],
-    (frame) => {
-      if (frame.type !== 'change') return
-      const { items = [], removed = [] } = frame.data as Delta
-      if (items.some((item) => item.sn === sn) || removed.includes(keyOf({ idc, sn }))) act()
-    },
+    () => [keyOf(of)],
+    (frame) => void (frame.type === 'change' && act()),
   )
 }
 

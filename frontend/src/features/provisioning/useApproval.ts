@@ -51,7 +51,7 @@ function useMachine(of: Placed): {
   const found = useResource(() => getMachine(of))
   const shown = shallowRef<Machine | null>(null)
   useNews(
-    'machines',
+    'machine',
     of,
     useThrottle(() => void found.reload(), RELOAD_MS),
   )

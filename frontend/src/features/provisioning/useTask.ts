@@ -15,7 +15,7 @@ const RELOAD_MS = 700
 export function useTask(of: Placed): Resource<Task> {
   const found = useResource(() => getTask(of))
   useNews(
-    'tasks',
+    'task',
     of,
     useThrottle(() => void found.reload(), RELOAD_MS),
   )
