@@ -166,6 +166,17 @@ async def test_frames_go_both_ways_by_handler(stage):
     assert worker.heard == [Forget(InstanceId("i"))]
 
 
+async def test_samples_of_a_linked_node_wake_no_task(stage):
+    tasks = []
+    stage.rig.links.on_quick(Sample, lambda _node_id, _frame: tasks.append(asyncio.current_task()))
+    worker = await stage.join()
+    await stage.up(worker)
+    for at_s in (1.0, 2.0, 3.0):
+        worker.link.send(make_sample(at_s))
+        await until(lambda at_s=at_s: len(tasks) == at_s)
+    assert tasks[-1] is None
+
+
 async def test_ping_is_answered_and_tells_the_clocks_apart(stage):
     worker = await stage.join()
     await stage.up(worker)
