@@ -84,6 +84,10 @@ class Site:
         """Let the agent end."""
         self.order("finish", sn=sn, status=status, message=message, code=code)
 
+    def hand_over(self, sn: str) -> None:
+        """Let the agent give its machine to a distribution's installer."""
+        self.order("hand_over", sn=sn)
+
     def create(self, sn: str, mac: str, **more: Any) -> dict[str, Any]:
         """Create a task by the API."""
         body = {"idc": self.idc, "sn": sn, "mac": mac, "os_type": "Debian", "os_version": "12"} | more
@@ -162,6 +166,12 @@ class Told:
                 fence=task.fence,
             ),
         )
+
+    async def hand_over(self, order: dict[str, Any]) -> None:
+        """End the agent's part: what it began stays open."""
+        task = await self._book.get(self._idc, order["sn"])
+        call = CompleteCall(task.sn, "write-image", True, fence=task.fence, hands_over=True)
+        await self._book.complete(self._idc, call)
 
     async def finish(self, order: dict[str, Any]) -> None:
         """Close the step and the installation."""
