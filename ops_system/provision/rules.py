@@ -240,10 +240,11 @@ def ask_cancel(task: Task, *, by: str, at: datetime, why: str = "") -> Task:
     """
     if is_handed_over(task):
         words = f"{why or f'cancelled by {by}'}; the installer on the machine goes on until it is switched off"
-        return move(task, _S.CANCELLED, by=by, at=at, reason=Reason("cancelled", words))
+        return move(task, _S.CANCELLED, by=by, at=at, reason=Reason("cancelled_in_installer", words))
     if task.status is _S.INSTALLING and task.intents:
         return task if task.is_cancel_asked else replace(task, is_cancel_asked=True, updated_at=at)
-    return move(task, _S.CANCELLED, by=by, at=at, reason=Reason("cancelled", why or f"cancelled by {by}"))
+    reason = Reason("cancelled_why", why) if why else Reason("cancelled", f"cancelled by {by}")
+    return move(task, _S.CANCELLED, by=by, at=at, reason=reason)
 
 
 def retry(task: Task, *, by: str, at: datetime, why: str = "") -> Task:

@@ -571,6 +571,9 @@ export default {
     no_call_home: 'the new system did not call home in time',
     rejected: '{message}',
     rejected_by: 'rejected by {by}',
+    cancelled_why: '{message}',
+    cancelled_in_installer:
+      'cancelled; the installer on the machine goes on until the machine is switched off',
     retried: '{message}',
     two_agents: 'two machines or agents report the same serial number at the same time',
     written: 'the machine booted again after disks were written',

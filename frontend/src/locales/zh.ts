@@ -560,6 +560,8 @@ const zh: typeof en = {
     no_call_home: '新系统未按时回连',
     rejected: '{message}',
     rejected_by: '{by} 已拒绝',
+    cancelled_why: '{message}',
+    cancelled_in_installer: '已取消；机器上的安装程序仍会继续，直到该机器断电',
     retried: '{message}',
     two_agents: '两台机器或两个代理同时上报同一序列号',
     written: '磁盘写入后机器重新启动',

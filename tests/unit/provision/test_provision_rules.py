@@ -280,7 +280,7 @@ def test_a_machine_that_comes_back_from_its_installer_undone_calls_an_operator()
 
 def test_a_cancelled_installer_is_no_longer_waited_for():
     after = rules.ask_cancel(_handed_over(), by="ann", at=AT)
-    assert (after.status, after.reason.code) == (S.CANCELLED, "cancelled")
+    assert (after.status, after.reason.code) == (S.CANCELLED, "cancelled_in_installer")
     assert "until it is switched off" in after.reason.message
 
 
