@@ -174,6 +174,30 @@ def test_a_table_tells_every_fault_and_makes_all_or_none(admin, fleet, site, tes
     expect(admin.get_by_test_id("task-row-SN-T1")).to_be_visible(timeout=READY_MS)
 
 
+def test_a_list_follows_its_rows_and_counts_what_it_does_not_show(admin, fleet, site, test_output):
+    asked: list[str] = []
+    admin.on("websocket", lambda link: link.on("framesent", lambda sent: asked.append(str(sent))))
+    site.create("SN-L1", "00:1a:2b:3c:4f:01")
+    admin.goto(f"{fleet.url}/provisioning/tasks?status=pending_approval")
+    moving = admin.get_by_test_id("tasks-pending,booting,approved,installing")
+    expect(moving).to_contain_text(re.compile(r"[1-9]"), timeout=READY_MS)
+    expect(admin.get_by_test_id("task-row-SN-L1")).to_be_hidden()
+    site.report("SN-L1", "00:1a:2b:3c:4f:01")
+    row = admin.get_by_test_id("task-row-SN-L1")
+    expect(row).to_be_visible(timeout=READY_MS)
+    site.approve("SN-L1", [SYSTEM])
+    expect(row).to_be_hidden(timeout=READY_MS)
+    admin.goto(f"{fleet.url}/provisioning/tasks?q=SN-L1")
+    state = row.locator("[data-state]").first
+    expect(state).to_have_attribute("data-state", "approved", timeout=READY_MS)
+    site.install("SN-L1")
+    expect(state).to_have_attribute("data-state", "installing", timeout=READY_MS)
+    admin.screenshot(path=test_output / "provisioning" / "counts.png")
+    told = "".join(asked)
+    assert "task:dc1/SN-L1" in told
+    assert "tasks:dc1" not in told
+
+
 def test_an_unmatched_machine_becomes_a_task(admin, fleet, site):
     admin.goto(f"{fleet.url}/provisioning/unmatched")
     expect(admin.get_by_test_id("unmatched-empty")).to_be_visible(timeout=READY_MS)
