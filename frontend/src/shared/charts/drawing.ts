@@ -176,6 +176,7 @@ function drawLevels(chart: uPlot, levels: Level[]): void {
     const { left, width } = chart.bbox
     pen.font = `${11 * scale}px system-ui, sans-serif`
     pen.textAlign = 'right'
+    pen.textBaseline = 'bottom' // on its line, not across it
     for (const { value, tone, label } of levels) {
       const y = Math.round(chart.valToPos(value, 'y', true))
       pen.strokeStyle = pen.fillStyle = css(TONE_COLORS[tone])
@@ -185,7 +186,7 @@ function drawLevels(chart: uPlot, levels: Level[]): void {
       pen.moveTo(left, y)
       pen.lineTo(left + width, y)
       pen.stroke()
-      pen.fillText(label, left + width - 4 * scale, y - 3 * scale)
+      pen.fillText(label, left + width - 4 * scale, y - 2 * scale)
     }
   })
 }
