@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from ops_system.master.packages.download import ZIP, send_zip
+from ops_system.master.packages.parts import PIECE_BYTES
 from ops_system.master.packages.retention import Retention, RetentionPreview, RetentionView
 from ops_system.master.packages.rules import PackageDiff, PackagePatch, PackageQuery, PackageUsage, RetentionPolicy
 from ops_system.master.packages.service import Packages, UploadView
@@ -86,7 +87,10 @@ def _elsewhere(url: str) -> web.Response:
 
 
 def _chunks(call: Call) -> AsyncIterator[bytes]:
-    return call.request.content.iter_any().__aiter__()
+    """Return the body as it comes in. While a piece is written, the next whole one may come."""
+    content = call.request.content
+    content.set_read_chunk_size(PIECE_BYTES)
+    return content.iter_any().__aiter__()
 
 
 def routes(service: Packages) -> list[Route]:
