@@ -13,7 +13,7 @@ CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformanc
 SEED, EXAMPLES = 20, 8
 LIMIT_S = 240  # a run takes a fifth of it
 ENDS_THE_RUN = ("log_out", "delete_token", "remove_node", "revoke_session")
-# A watch never ends. It makes no zips (`security/test_attack_uploads.py` does), and reads `prefixItems` beside `items: false` wrongly.
+# A watch never ends (`kv/test_watch_stream.py` asks it). No zips (`security/test_attack_uploads.py` does); `prefixItems` are read wrongly.
 NOT_SPOKEN = ("store_watch", "upload_package", "get_node_metrics", "get_instance_metrics")
 
 
