@@ -193,7 +193,10 @@ async def measure(root: Path, given: argparse.Namespace, stack: contextlib.Async
         async with web.get(f"{url}/api/v1/stats/{IDC}") as answer:
             return bool((await answer.json())[TaskStatus.PENDING_APPROVAL] == given.count)
 
-    await until(all_wait, given.within_s, "all machines have reported")
+    try:
+        await until(all_wait, given.within_s, "all machines have reported")
+    except TimeoutError as error:
+        return {"failed": str(error), **last_line(log)}
     costs = {"master": Cost(MASTER), "region": Cost(REGION)}
     most = [0]
 

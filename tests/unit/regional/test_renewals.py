@@ -1,0 +1,63 @@
+"""Leases of agents that ask at about one time are renewed in one call, each for who asked."""
+
+import asyncio
+
+import pytest
+
+from ops_system.model.errors import Unavailable
+from ops_system.regional.renewals import Renewals
+from ops_system.runtime.tasks import running
+
+
+class Leases:
+    """Renews even numbers; away when it is told so."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.is_away = False
+
+    async def keepalive_many(self, lease_ids):
+        self.calls.append(list(lease_ids))
+        if self.is_away:
+            raise Unavailable("away")
+        return tuple(30 if lease_id % 2 == 0 else 0 for lease_id in lease_ids)
+
+
+@pytest.fixture
+def leases():
+    return Leases()
+
+
+@pytest.fixture
+async def renewals(leases):
+    made = Renewals(leases)
+    async with running(made.run(), "renewals"):
+        yield made
+
+
+async def test_who_asks_at_once_is_renewed_in_one_call(leases, renewals):
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        asked = [group.create_task(renewals.renew(number)) for number in range(1, 101)]
+    assert [task.result() for task in asked] == [0, 30] * 50
+    assert leases.calls == [list(range(1, 101))]
+
+
+async def test_a_store_that_is_away_is_told_to_all_and_asked_again_later(leases, renewals):
+    leases.is_away = True
+    async with asyncio.timeout(10):
+        asked = [renewals.renew(2), renewals.renew(4)]
+        for each in asked:
+            with pytest.raises(Unavailable):
+                await each
+        leases.is_away = False
+        assert await renewals.renew(2) == 30
+
+
+async def test_who_has_gone_is_not_renewed(leases, renewals):
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        gone = group.create_task(renewals.renew(2))
+        there = group.create_task(renewals.renew(4))
+        await asyncio.sleep(0)
+        gone.cancel()
+    assert there.result() == 30
+    assert leases.calls == [[4]]
