@@ -304,7 +304,7 @@ export default {
   removeRuleText: 'What it approved stays approved.',
   ruleText:
     'Machines that match are approved as soon as they report: the smallest disk that fits, none of another cluster.',
-  ruleWipes: 'Up to {count} machines are wiped without a person looking at them.',
+  ruleWipes: 'Machines wiped without a person looking at them: at most {count}.',
   ruleWide: 'Nothing narrows this rule: any machine that reports is one of them.',
   modelContains: 'Model contains',
   exactDisks: 'Number of disks',
