@@ -1,6 +1,7 @@
 """Routes of the embedded store: etcd's own paths, JSON and errors (docs/store.md)."""
 
 import asyncio
+import contextlib
 from functools import partial
 
 import msgspec
@@ -110,7 +111,8 @@ async def _watch(door: StoreDoor, call: Call) -> web.StreamResponse:
     door.check_here()
     request, task = call.request, asyncio.current_task()
     if request.transport is not None:
-        notice_silence(request.transport.get_extra_info("socket"), GONE_AFTER_S)
+        with contextlib.suppress(OSError):  # it has gone already
+            notice_silence(request.transport.get_extra_info("socket"), GONE_AFTER_S)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
 
     async def send(line: bytes) -> None:
