@@ -157,14 +157,16 @@ class AgentBook(TaskBook):
             raise lease_lost(sn)
         return _of_session(held, sn, session_sha256)
 
-    async def take_fence(self, idc: str, sn: str, boot_id: str, max_installs: int) -> Task:
+    async def take_fence(
+        self, idc: str, sn: str, boot_id: str, max_installs: int, *, known_fence: int | None = None
+    ) -> Task:
         """Let an agent install: its approval is used, the fence rises (P2, P4). At most `max_installs` at once (P8).
 
         Counted are the keys of what is installing; the transaction holds only when none was added since the count, so
         the limit stands however many ask, and no counter can go wrong. Those who ask here at once go together. Raises
         NotAllowed `max_installs`, and as `rules.take_fence`; Conflict when the agent's lease is not its own.
         """
-        return await self._fences.ask(idc, FenceWish(sn, boot_id, max_installs))
+        return await self._fences.ask(idc, FenceWish(sn, boot_id, max_installs, known_fence))
 
     async def _write_fences(self, idc: str, wishes: Sequence[FenceWish]) -> list[Task | Exception]:
         """Let several agents install at one instant; one that may not leaves the others as they are."""

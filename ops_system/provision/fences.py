@@ -24,11 +24,16 @@ MAX_BYTES = 1_000_000  # etcd takes 1.5 MiB
 
 
 class FenceWish(msgspec.Struct, frozen=True):
-    """An agent that wants to install. `max_installs`: how many may at once in its data centre."""
+    """An agent that wants to install. `max_installs`: how many may at once in its data centre.
+
+    `known_fence`: of the task when it asked. A newer one that this boot holds came from a try whose answer got lost:
+    it is the answer, and nothing is raised again, for the agent may be at work under it already.
+    """
 
     sn: str
     boot_id: str
     max_installs: int
+    known_fence: int | None = None
 
 
 class TooMuchAtOnce(Exception):
@@ -75,6 +80,9 @@ class FenceRound:
             raise lease_lost(wish.sn)
         if lease.rival_boot_id:
             raise two_agents(wish.sn)
+        is_newer = wish.known_fence is not None and task.fence > wish.known_fence
+        if is_newer and task.status is TaskStatus.INSTALLING and lease.fence == task.fence:
+            return task
         made = rules.take_fence(task, wish.boot_id, self._at)
         if task.status is TaskStatus.INSTALLING:
             return made

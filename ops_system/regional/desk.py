@@ -189,8 +189,10 @@ class Desk:
     async def take_fence(self, sn: str, seat: Seat) -> Task:
         """Let the agent install: approval used, fence raised. Only while we lead. Raises NotAllowed."""
         self.check_leads()
+        known, most = self.mirror.task(sn), self.mirror.settings.max_installs
+        fence = known.fence if known else 0
         async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
-            task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, self.mirror.settings.max_installs)
+            task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, most, known_fence=fence)
             await self.refresh(sn)
         self.on_step()
         return task

@@ -110,3 +110,11 @@ async def test_one_machine_that_is_asked_for_twice_has_the_newer_fence(book):
     assert sorted(task.result().fence for task in asked) == [1, 2, 3]
     assert (await book.agent(IDC, NAMES[0])).fence == 3
     assert await installing(book) == 1
+
+
+async def test_a_try_whose_answer_got_lost_is_answered_with_what_it_did(book):
+    await wait_for_their_turn(book)
+    sn, boot = NAMES[0], f"boot-{NAMES[0]}"
+    assert (await book.take_fence(IDC, sn, boot, 1, known_fence=0)).fence == 1
+    assert (await book.take_fence(IDC, sn, boot, 1, known_fence=0)).fence == 1, "the agent may be at work under it"
+    assert (await book.take_fence(IDC, sn, boot, 1, known_fence=1)).fence == 2
