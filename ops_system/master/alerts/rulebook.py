@@ -41,13 +41,16 @@ class Rulebook:
         self.on_change: Callable[[str], None] = lambda _rule_id: None
 
     async def load(self) -> None:
-        """Read the rules; write those to begin with when the data is new."""
-        now = self._clock.now()
+        """Read the rules; add the shipped ones that this data never had, unless somebody made one of that name."""
+        now, rules = self._clock.now(), await store.list_rules(self._database)
+        taken = {rule.builtin for rule in rules} | {rule.body.name for rule in rules}
         async with self._database.transaction() as tx:
-            if await store.claim_defaults(tx):
-                for builtin, body in DEFAULTS.items():
-                    await store.save_rule(tx, StoredRule(_new_id(), builtin, body, now, "ops-system", now))
-        self._rules = {rule.id: rule for rule in await store.list_rules(self._database)}
+            for builtin in await store.claim_defaults(tx, DEFAULTS):
+                body = DEFAULTS[builtin]
+                if taken.isdisjoint((builtin, body.name)):
+                    rules.append(StoredRule(_new_id(), builtin, body, now, "ops-system", now))
+                    await store.save_rule(tx, rules[-1])
+        self._rules = {rule.id: rule for rule in rules}
 
     def list_all(self) -> list[StoredRule]:
         """Return every rule, by name."""

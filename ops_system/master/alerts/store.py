@@ -1,6 +1,6 @@
 """The SQL of rules, alerts and silences. Used by the alerts services alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -61,12 +61,15 @@ async def delete_rule(tx: Transaction, rule_id: str) -> None:
     await tx.execute("DELETE FROM alert_rules WHERE id = ?", (rule_id,))
 
 
-async def claim_defaults(tx: Transaction) -> bool:
-    """Return True once in the life of the data: the rules to begin with are not written yet."""
-    row = await tx.fetch_one("SELECT 1 FROM meta WHERE key = 'alert_defaults'")
-    if row is None:
-        await tx.execute("INSERT INTO meta (key, value) VALUES ('alert_defaults', '1')")
-    return row is None
+async def claim_defaults(tx: Transaction, names: Collection[str]) -> list[str]:
+    """Return the shipped rules this data was not offered yet; they count as offered from now on."""
+    row = await tx.fetch_one("SELECT value FROM meta WHERE key = 'alert_defaults'")
+    offered = row["value"].split(",") if row is not None else []
+    new = [name for name in names if name not in offered]
+    if new:
+        value = ",".join(sorted({*offered, *new}))
+        await tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('alert_defaults', ?)", (value,))
+    return new
 
 
 # --- alerts ----------------------------------------------------------------------------------------------------------

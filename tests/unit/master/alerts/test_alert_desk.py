@@ -409,3 +409,25 @@ async def test_a_data_centre_that_falls_silent_is_told_of_and_one_that_is_gone_i
     site.idcs["dc3"] = False
     await site.pass_s(1)
     assert {alert.rule_name for alert in await site.open_alerts()} == {"away", "third"}
+
+
+async def test_a_rule_that_came_with_a_later_version_is_offered_once_and_a_deleted_one_not_again(site):
+    assert site.rulebook.list_all() == []
+    async with site.database.transaction() as tx:
+        await tx.execute("UPDATE meta SET value = replace(value, 'idc_silent,', '') WHERE key = 'alert_defaults'")
+    await site.restart(1)
+    (rule,) = site.rulebook.list_all()
+    assert (rule.builtin, rule.body.name) == ("idc_silent", "Data centre not heard")
+    await site.rulebook.delete(rule.id, ANN)
+    await site.restart(1)
+    assert site.rulebook.list_all() == []
+
+
+async def test_a_shipped_rule_leaves_a_rule_of_its_name_as_it_is(site):
+    mine = await site.rulebook.create(NewRule(name="Data centre not heard", condition=CPU), ANN)
+    async with site.database.transaction() as tx:
+        await tx.execute("DELETE FROM meta WHERE key = 'alert_defaults'")
+    await site.restart(1)
+    named = [rule for rule in site.rulebook.list_all() if rule.body.name == mine.body.name]
+    assert [rule.id for rule in named] == [mine.id]
+    assert len(site.rulebook.list_all()) > 1
