@@ -26,6 +26,7 @@ export type InstallSpec = Schemas['InstallView']
 export type Task = Schemas['TaskView']
 export type TaskLog = Schemas['TaskLogView']
 export type DryRun = Schemas['DryRun']
+export type DryStep = Schemas['DryStep']
 /** What is not said comes from the profile and the catalogue. */
 export type NewTask = Pick<Schemas['TaskOrder'], 'idc' | 'sn' | 'mac' | 'os_type'> &
   Partial<Schemas['TaskOrder']>
