@@ -20,7 +20,7 @@ STORE ?=
 REGIONAL ?= http://127.0.0.1:8081
 KERNEL ?= linux-image-cloud-amd64
 PYTEST_ARGS ?=
-PYTEST := $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder # the heavy files first; tests/conftest.py says what stays together
+PYTEST := $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder # tests/conftest.py says what goes first and what together
 
 STAMPS := $(VENV)/.stamps
 CONSOLE := ops_system/master/console/index.html

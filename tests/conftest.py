@@ -1,5 +1,6 @@
 """What every test shares: skips become failures in CI, and the folder for what a test leaves to look at."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,6 +22,20 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("OPS_FORBID_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and skips are failures here: {report.longrepr}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where several processes share the tests: the long files of end to end first, the others mixed.
+
+    So browsers, builds and mere waiting come side by side, and no long file is left for the end.
+    """
+    if config.getoption("--dist", "no") != "no":
+        items.sort(key=_place)
+
+
+def _place(item):
+    path = item.nodeid.partition("::")[0]
+    return not path.startswith("tests/e2e/"), hashlib.sha256(path.encode()).digest()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -22,11 +22,14 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """One headless Chromium for a file: while Playwright is open, no test of another folder can have an event loop."""
+def browser(request) -> Iterator[object]:
+    """One headless Chromium for a file: while Playwright is open, no test of another folder can have an event loop.
+
+    A file says `HAS_WEBGL = True` when its tests want WebGL.
+    """
     if reason := why_not():
         pytest.skip(reason)
-    with chromium() as started:
+    with chromium(has_webgl=getattr(request.module, "HAS_WEBGL", False)) as started:
         yield started
 
 

@@ -12,6 +12,7 @@ from tests.fakes.console import let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, until
 
 READY_MS = 40_000
+HAS_WEBGL = True
 ESCAPES = r"\033]0;<b>title</b>\007\033[c\033[6n\033[>c\033]52;c;ZXZpbA==\007\033]11;?\007\033[21t\033P$qm\033\\"
 
 
