@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config, items):
 
     So browsers, builds and mere waiting come side by side, and no long file is left for the end.
     """
-    if config.getoption("--dist", "no") != "no":
+    if hasattr(config, "workerinput"):
         items.sort(key=_place)
 
 
