@@ -1,5 +1,6 @@
 """Approvals, by people and by rules: one transaction over task, machine, settings and rule (P2)."""
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -22,6 +23,8 @@ from ops_system.provision.book import TaskBook
 from ops_system.provision.documents import decoded, encode, task_writes
 from ops_system.provision.keys import RULES, MachineKeys, region_key
 from ops_system.provision.regions import RegionSettings
+
+_log = logging.getLogger(__name__)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -71,8 +74,9 @@ class Approvals:
 
         try:
             return (await self._decide(key, decide, ACTOR, rule.id)).approval is not None
-        except OpsError:
-            return False  # somebody else decided, or no disk will do: the task waits for a person
+        except OpsError as error:  # somebody else decided, or no disk will do: the task waits for a person
+            _log.info("rule %s does not approve %s/%s: %s", rule.name, *key, error.message)
+            return False
 
     async def _decide(self, key: Key, decide: Decide, actor: Principal, rule_id: str) -> Task:
         found = await self._look(key, rule_id)

@@ -73,17 +73,19 @@ export interface Counts {
   of: (statuses: string, idc: string) => number | undefined
 }
 
-/** Counts by status, live. `act` is called when they change: a task came, went on to another status, or is gone. */
+/**
+ * Counts by status, live. `act` is called when they change (a task came, went on to another status, or is gone), and with
+ * the first word, also after a break: nobody knows what was missed since a list was read.
+ */
 export function useCounts(act: () => void): Counts {
   const byIdc = shallowRef<Map<string, IdcCounts> | null>(null)
   useTopic('stats', (frame) => {
     if (frame.type === 'error') return
-    const isFirst = byIdc.value === null
     const isWhole = frame.type === 'snapshot' && frame.part === 0
     const known = isWhole || byIdc.value === null ? new Map<string, IdcCounts>() : new Map(byIdc.value)
     for (const item of (frame.data as Delta<IdcCounts>).items ?? []) known.set(item.idc, item)
     byIdc.value = known
-    if (!isFirst) act() // also a new look after a break: nobody knows what was missed
+    act()
   })
   const countOf = (counts: IdcCounts, statuses: string): number =>
     (statuses || 'total').split(',').reduce((sum, name) => sum + Number(counts[name] ?? 0), 0)
@@ -98,12 +100,15 @@ export function useCounts(act: () => void): Counts {
 /** Call `act` when settings, client or heartbeat of any data centre change. */
 export const useIdcNews = (act: () => void): void => useTopic('idcs', act)
 
-/** Call `act` when the link tells anything of one task or machine. */
+/**
+ * Call `act` when the link tells anything of one task or machine; also when it begins to tell, and after a break:
+ * between what was read before and the first word nobody knows what was missed.
+ */
 export function useNews(kind: 'task' | 'machine', of: Placed, act: () => void): void {
   useFrames(
     kind,
     () => [keyOf(of)],
-    (frame) => void (frame.type === 'change' && act()),
+    (frame) => void (frame.type !== 'error' && act()),
   )
 }
 
