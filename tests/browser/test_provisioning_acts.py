@@ -11,7 +11,7 @@ from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet
 from tests.fakes.provisioning import SYSTEM, Site
 
-READY_MS = 20_000
+READY_MS = 40_000
 IS_UNCOVERED = """note => {
     const { x, y, height } = note.getBoundingClientRect()
     return note.contains(document.elementFromPoint(x + 20, y + height / 2))

@@ -3,13 +3,22 @@
 import contextlib
 import sqlite3
 
+import playwright.sync_api
+
 from tests.fakes.fleet import PASSWORD, Fleet
+
+SHOWN = 3000  # characters of a page
 
 
 def sign_in(page, fleet: Fleet, username: str, password: str = PASSWORD) -> None:
-    """Fill the login form and send it."""
+    """Fill the login form and send it; say what stood on the page when it was not there."""
     page.goto(f"{fleet.url}/login")
-    page.get_by_test_id("login-username").fill(username)
+    field = page.get_by_test_id("login-username")
+    try:
+        field.wait_for()
+    except playwright.sync_api.Error as error:
+        raise AssertionError(f"no form at {page.url}: {page.content()[:SHOWN]}") from error
+    field.fill(username)
     page.get_by_test_id("login-password").fill(password)
     page.get_by_test_id("login-submit").click()
 
