@@ -197,7 +197,7 @@ def new_context(browser, fleet):
     context = browser.new_context()
     page = context.new_page()
     sign_in(page, fleet, "admin")
-    expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
+    expect(page.get_by_test_id("link-state")).to_be_visible(timeout=40_000)
     kept = context.storage_state()
     context.close()
     return functools.partial(browser.new_context, storage_state=kept)
@@ -221,8 +221,8 @@ def test_every_page_fits_and_is_translated(fleet, new_context, test_output, grou
     folder.mkdir(exist_ok=True)
     for name, path in [*pages.items(), *further]:
         page.goto(fleet.url + path)
-        expect(page.get_by_test_id("link-state")).to_be_visible(timeout=15_000)
-        page.wait_for_load_state("networkidle", timeout=15_000)
+        expect(page.get_by_test_id("link-state")).to_be_visible(timeout=40_000)
+        page.wait_for_load_state("networkidle", timeout=40_000)
         page.screenshot(path=folder / f"{name}-{scheme}-{locale[:2]}-{width}.png")
         check_page(page, name, locale, width)
     assert errors == []

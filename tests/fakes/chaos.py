@@ -30,7 +30,7 @@ from tests.fakes.packages import make_zip, service_json
 from tests.fakes.ports import free_port
 from tests.fakes.worker import eventually, kill_marked
 
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 RUN = "import sys; from ops_system.worker.main import main; sys.exit(main())"
 # A line a start: who and which pid. Appended in one write, so that no two starts mix.
 NOTE = 'echo "$OPS_INSTANCE $$" >> "$EFFECTS"\n'

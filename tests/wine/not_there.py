@@ -49,6 +49,7 @@ _WHY = {
         "tests/unit/processes/test_oom.py",
         "tests/unit/processes/test_procfs.py::test_counters_and_traffic",
         "tests/unit/runtime/test_durable.py",
+        "tests/unit/runtime/test_gone.py",  # probes of TCP
         "tests/unit/runtime/test_tasks.py::test_serve_stops_on_sigterm_and_restores_the_handlers",
         "tests/unit/runtime/test_tasks.py::test_a_real_process_stops_on_sigint_with_code_0",
         "tests/unit/worker/test_worker_deploy.py::test_root_is_told_from_others",

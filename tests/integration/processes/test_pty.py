@@ -25,7 +25,7 @@ async def test_how_the_shell_ended_is_told(script, end):
     said, over = asyncio.Event(), asyncio.Event()
     pty = open_shell(said, script)
     pty._on_data = lambda data: None if data else over.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await over.wait()
     assert await pty.close() == end
     assert await pty.close() == end
@@ -34,7 +34,7 @@ async def test_how_the_shell_ended_is_told(script, end):
 async def test_a_shell_that_somebody_else_waited_for_has_an_unknown_end():
     said = asyncio.Event()
     pty = open_shell(said, "echo x; exec sleep 1000")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await said.wait()
     os.kill(pty.pid, signal.SIGKILL)
     await asyncio.to_thread(os.waitpid, pty.pid, 0)
@@ -47,7 +47,7 @@ async def test_a_job_in_the_background_does_not_keep_a_shell_alive_that_has_ende
     said, over = bytearray(), asyncio.Event()
     pty = open_shell(asyncio.Event(), f"trap '' HUP; {job} & echo last words; exit 5")
     pty._on_data = lambda data: said.extend(data) if data else over.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await over.wait()
     assert b"last words" in said
     assert await pty.close() == PtyEnd(code=5)
@@ -60,7 +60,7 @@ async def test_the_last_words_of_a_shell_are_kept_until_they_are_read():
     pty.pause()
     pty._on_data = lambda data: said.extend(data) if data else over.set()
     pty._watch.add(pty.pid, ended.set)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await ended.wait()
         pty.resume()
         await over.wait()
