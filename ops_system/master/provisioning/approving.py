@@ -75,7 +75,7 @@ class Approvals:
         try:
             return (await self._decide(key, decide, ACTOR, rule.id)).approval is not None
         except OpsError as error:  # somebody else decided, or no disk will do: the task waits for a person
-            _log.info("rule %s does not approve %s/%s: %s", rule.name, *key, error.message)
+            _log.debug("rule %s does not approve %s/%s: %s", rule.name, *key, error.message)
             return False
 
     async def _decide(self, key: Key, decide: Decide, actor: Principal, rule_id: str) -> Task:
