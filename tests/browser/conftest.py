@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Error
+from playwright.sync_api import Error, expect
 
 from tests.fakes.chromium import chromium, english_page, why_not
+from tests.fakes.console import sign_in
+from tests.fakes.provisioning import Site
 
 SHOWN = 2000  # characters
 
@@ -38,3 +40,19 @@ def page(browser):
     """A fresh English, light page; a script error or a failed console assertion fails the test."""
     with english_page(browser) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def site(fleet) -> Iterator[Site]:
+    """A data centre of the file's `fleet`, whose regional client is heard."""
+    with Site(fleet, "dc1") as running:
+        running.open()
+        yield running
+
+
+@pytest.fixture
+def admin(page, fleet):
+    """A page where the administrator is signed in."""
+    sign_in(page, fleet, "admin")
+    expect(page.get_by_test_id("nav-provisioning")).to_be_visible()
+    return page

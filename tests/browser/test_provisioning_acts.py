@@ -7,9 +7,8 @@ from playwright.sync_api import expect
 
 from tests.fakes.bmc import PASSWORD as BMC_PASSWORD
 from tests.fakes.bmc import USER, bmc_of
-from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet
-from tests.fakes.provisioning import SYSTEM, Site
+from tests.fakes.provisioning import SYSTEM
 
 READY_MS = 40_000
 IS_UNCOVERED = """note => {
@@ -41,22 +40,6 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         running.start_master()
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         yield running
-
-
-@pytest.fixture(scope="module")
-def site(fleet) -> Iterator[Site]:
-    """A data centre whose regional client is heard."""
-    with Site(fleet, "dc1") as running:
-        running.open()
-        yield running
-
-
-@pytest.fixture
-def admin(page, fleet):
-    """A page where the administrator is signed in."""
-    sign_in(page, fleet, "admin")
-    expect(page.get_by_test_id("nav-provisioning")).to_be_visible(timeout=READY_MS)
-    return page
 
 
 def orders(page, action: str, ends: str, power: str, *, is_asked: bool) -> None:

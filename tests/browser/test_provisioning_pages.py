@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 
 from tests.fakes.console import let_proofs_age, sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, until
-from tests.fakes.provisioning import Site
 
 READY_MS = 40_000
 CARD = {"mac": "00:1a:2b:3c:4d:06", "address": "10.0.0.6/24", "gateway": ""}
@@ -27,22 +26,6 @@ def fleet(tmp_path_factory) -> Iterator[Fleet]:
         running.start_master()
         running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
         yield running
-
-
-@pytest.fixture(scope="module")
-def site(fleet) -> Iterator[Site]:
-    """A data centre whose regional client is heard."""
-    with Site(fleet, "dc1") as running:
-        running.open()
-        yield running
-
-
-@pytest.fixture
-def admin(page, fleet):
-    """A page where the administrator is signed in."""
-    sign_in(page, fleet, "admin")
-    expect(page.get_by_test_id("nav-provisioning")).to_be_visible(timeout=READY_MS)
-    return page
 
 
 def erase(page, sn: str) -> None:
