@@ -8,7 +8,7 @@ import msgspec
 
 from ops_system.processes import holes
 from ops_system.processes.packs import BLOCK_BYTES, pread
-from ops_system.runtime.files import write_atomic
+from ops_system.runtime.files import stat_each, write_atomic
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def save(path: Path, state: LogState) -> None:
 
 def without_lost(state: LogState, path: Path) -> LogState:
     """Forget archives that have no name any more, and count what the newest holds as archived."""
-    inodes = {old.stat().st_ino for old in backups(path)}
+    inodes = {stat.st_ino for _, stat in stat_each(backups(path))}
     archives = tuple(item for item in state.archives if item.inode in inodes)
     if archives and archives[-1].end > state.start:
         state = msgspec.structs.replace(state, start=archives[-1].end, unmarked_bytes=0)

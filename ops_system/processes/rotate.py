@@ -42,7 +42,7 @@ from ops_system.processes.logstate import (
     without_lost,
 )
 from ops_system.processes.packs import BLOCK_BYTES, Packed, pread, read_pack, write_pack
-from ops_system.runtime.files import sync_dir
+from ops_system.runtime.files import stat_each, sync_dir
 
 _LEAST_BLOCKS = 4  # fewer are not worth a collapse, and could not be told from a cut within a block
 
@@ -171,10 +171,10 @@ class OutputLog:
     def _drop_old(self, rules: RotateRules) -> None:
         now_s = time.time()
         with self._lock:
-            for number, old in enumerate(backups(self.path), start=1):
-                is_old = rules.max_age_s > 0 and now_s - old.stat().st_mtime > rules.max_age_s
+            for number, (old, stat) in enumerate(stat_each(backups(self.path)), start=1):
+                is_old = rules.max_age_s > 0 and now_s - stat.st_mtime > rules.max_age_s
                 if is_old or number > rules.max_backups:
-                    old.unlink()
+                    old.unlink(missing_ok=True)
             self._state = without_lost(self._known(), self.path)
 
     def _drop(self, fd: int, state: LogState, least_bytes: int, rules: RotateRules) -> int:
@@ -273,7 +273,7 @@ class OutputLog:
     def _read_archive(self, offset: int, length: int) -> Piece:
         with self._lock:
             found = self._archive_at(offset)
-            names = {path.stat().st_ino: path for path in backups(self.path)}
+            names = {stat.st_ino: path for path, stat in stat_each(backups(self.path))}
             path = names.get(found.inode) if found else None
             fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if path else -1
             if path is None:

@@ -24,7 +24,7 @@ from ops_system.model.catalogue import image_text
 from ops_system.model.errors import Invalid, NotFound, OpsError, StorageFull, Unavailable
 from ops_system.model.packages import PublisherSignature
 from ops_system.model.tasks import ImageRef
-from ops_system.runtime.files import sync_dir
+from ops_system.runtime.files import stat_each, sync_dir
 from ops_system.runtime.signatures import is_by_publisher
 from ops_system.runtime.tasks import spawn
 
@@ -126,7 +126,7 @@ class ImageCache:
 
     def status(self) -> CacheStatus:
         """Return what is here. Blocking, and quick."""
-        sizes = [path.stat().st_size for path in self._images()]
+        sizes = [stat.st_size for _, stat in stat_each(self._images())]
         fetching = {
             sha: 100 * job.done_bytes // max(1, job.image.size_bytes)
             for sha, job in self._jobs.items()
@@ -226,7 +226,7 @@ class ImageCache:
     # --- room ---------------------------------------------------------------------------------------------------------
     def _make_room(self, wanted_bytes: int) -> None:
         """Let images go that nobody needs, the longest unused first. Raises StorageFull."""
-        used = {path: path.stat() for path in self._images()}
+        used = dict(stat_each(self._images()))
         total = sum(stat.st_size for stat in used.values())
         free = shutil.disk_usage(self._folder).free - SPARE_BYTES
         busy = set(self.in_use())

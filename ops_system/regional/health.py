@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 from aiohttp import web
@@ -17,6 +18,7 @@ from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.netboot import NetBoot
 from ops_system.regional.pages import BootPages
 from ops_system.regional.web import answer
+from ops_system.runtime.files import stat_each
 
 _MAX_FILES = 500
 
@@ -186,10 +188,9 @@ def list_files(root: Path) -> list[Served]:
     """Return the boot files, by name. Blocking."""
     found: list[Served] = []
     for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder) / name
-            if path.is_file() and len(found) < _MAX_FILES:
-                found.append(Served(str(path.relative_to(root)), path.stat().st_size))
+        for path, stat in stat_each(Path(folder) / name for name in names):
+            if S_ISREG(stat.st_mode) and len(found) < _MAX_FILES:
+                found.append(Served(str(path.relative_to(root)), stat.st_size))
     return sorted(found, key=lambda each: each.name)
 
 

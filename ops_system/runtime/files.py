@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -42,3 +43,13 @@ def sync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def stat_each(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield each path with its status, but for those that went since they were listed. Raises OSError otherwise."""
+    for path in paths:
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            continue
+        yield path, found

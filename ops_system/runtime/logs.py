@@ -20,6 +20,7 @@ import msgspec
 from ops_system.cli import BOOL, SIZE, TEXT, choice, duration, integer
 from ops_system.model.errors import UsageError
 from ops_system.runtime.config import Option
+from ops_system.runtime.files import stat_each
 
 Redact = Callable[[str], str]
 
@@ -128,9 +129,9 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
     def _drop_old(self) -> None:
         limit = time.time() - self._config.max_age_s if self._config.max_age_s else 0.0
         path = Path(self.baseFilename)
-        for old in path.parent.glob(f"{path.name}.*"):
+        for old, stat in stat_each(path.parent.glob(f"{path.name}.*")):
             number = old.name[len(path.name) + 1 :].removesuffix(".gz")
-            if number.isdigit() and (self._config.max_backups == 0 or old.stat().st_mtime < limit):
+            if number.isdigit() and (self._config.max_backups == 0 or stat.st_mtime < limit):
                 old.unlink(missing_ok=True)
 
 

@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
-from ops_system.runtime.files import write_atomic
+from ops_system.runtime.files import stat_each, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +112,5 @@ class DataFolder:
         """Copies of the database that lie in DATA, newest first."""
         beside = self.database.parent.glob(f"{self.database.name}.before-*")
         kept = self.backups.glob("*")
-        return sorted((p for p in (*beside, *kept) if p.is_file()), key=lambda p: p.stat().st_mtime, reverse=True)
+        files = [(stat.st_mtime, path) for path, stat in stat_each((*beside, *kept)) if S_ISREG(stat.st_mode)]
+        return [path for _, path in sorted(files, reverse=True)]

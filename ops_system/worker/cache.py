@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from ops_system.runtime.files import stat_each
+
 FRESH_S = 3600.0  # what was fetched or used so lately stays: a rollout fetches ahead of its start
 
 
@@ -77,16 +79,15 @@ class Cache:
         found = []
         for name_dir in folders(self._folder):
             for version_dir in folders(name_dir):
-                for path in folders(version_dir):
-                    found.append(Tree(path, self._size_of(path), path.stat().st_mtime))  # noqa: PERF401 - three levels
+                for path, stat in stat_each(folders(version_dir)):
+                    found.append(Tree(path, self._size_of(path), stat.st_mtime))
         return found
 
     def _size_of(self, tree: Path) -> int:
         """Trees never change: each is measured once."""
         if tree not in self._sizes:
-            self._sizes[tree] = sum(
-                (Path(root) / name).lstat().st_size for root, _, names in os.walk(tree) for name in names
-            )
+            files = (Path(root) / name for root, _, names in os.walk(tree) for name in names)
+            self._sizes[tree] = sum(stat.st_size for _, stat in stat_each(files))
         return self._sizes[tree]
 
 
@@ -97,7 +98,8 @@ def is_fresh(used_at_s: float) -> bool:
 
 def folders(parent: Path) -> list[Path]:
     """Return the folders in a folder but for those that begin with a dot: they are being unpacked."""
-    if not parent.is_dir():
+    try:
+        entries = [entry for entry in parent.iterdir() if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    entries = (entry for entry in parent.iterdir() if not entry.name.startswith("."))
     return [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]

@@ -21,6 +21,7 @@ from ops_system.model.packages import PackageRef, signed_text
 from ops_system.model.reasons import Reason
 from ops_system.processes.spec import PrepareFailed
 from ops_system.runtime import archives
+from ops_system.runtime.files import stat_each
 from ops_system.worker.cache import Cache, folders
 from ops_system.worker.config import PackagesConfig
 from ops_system.worker.throttle import Throttle
@@ -74,7 +75,10 @@ class PackageStore:
             async with self._slots:
                 part = await self._download(ref, step)
                 await self._unpack(ref, part, target, step)
-        await self.sweep()
+        try:
+            await self.sweep()
+        except OSError as problem:  # the package is here: what others left does not keep it from its start
+            _log.warning("the rests of downloads could not be removed: %s", problem)
         return target
 
     async def _download(self, ref: PackageRef, step: Step) -> Path:
@@ -148,7 +152,11 @@ class PackageStore:
     async def sweep(self) -> None:
         """Bring the cache below its limit: the longest unused go; and rests of downloads nobody needs."""
         await self._evict(0)
-        await asyncio.to_thread(self._sweep_parts, self._in_use())
+        for part in await asyncio.to_thread(self._find_rests, self._in_use()):
+            lock = self._locks[part.stem]
+            if not lock.locked():
+                async with lock:
+                    part.unlink(missing_ok=True)
 
     async def _evict(self, room_bytes: int) -> None:
         """Remove one after the other, each under its lock: nobody is just taking it into use."""
@@ -157,12 +165,10 @@ class PackageStore:
                 if tree.sha256 not in self._in_use():
                     await asyncio.to_thread(self._cache.remove, tree)
 
-    def _sweep_parts(self, in_use: frozenset[str]) -> None:
-        for part in self._downloads.glob("*.part"):
-            is_stale = time.time() - part.stat().st_mtime > _STALE_PART_S
-            is_busy = self._locks[part.stem].locked()
-            if is_stale or (part.stem not in in_use and not is_busy):
-                part.unlink(missing_ok=True)
+    def _find_rests(self, in_use: frozenset[str]) -> list[Path]:
+        """Return what arrived of packages that nobody needs, or so long ago that nobody waits for it."""
+        parts, now_s = stat_each(self._downloads.glob("*.part")), time.time()
+        return [part for part, stat in parts if part.stem not in in_use or now_s - stat.st_mtime > _STALE_PART_S]
 
 
 def verify_signature(ref: PackageRef, signing_public_key: str) -> None:

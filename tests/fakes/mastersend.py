@@ -162,10 +162,14 @@ class MastersEnd:
             self._runner = None
 
     async def until(self, is_true: Callable[[], object], timeout_s: float = 20.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not is_true():
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not is_true():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as problem:
+            told = [f"{one.instance_id} {one.generation} {one.state} {one.reason}" for one in self.reports.values()]
+            raise TimeoutError(f"not so within {timeout_s:g} s; the worker says: {told}") from problem
 
     def touch(self) -> None:
         self._changed.set()

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -20,7 +21,7 @@ from ops_system.master.backups.envelope import MAGIC, MAX_HEAD_BYTES, Head, is_e
 from ops_system.master.backups.rules import Backup, Contents, Place, backup_name, is_backup_name
 from ops_system.model.errors import Conflict, Invalid, NotFound
 from ops_system.runtime.archives import inspect_file
-from ops_system.runtime.files import sync_dir
+from ops_system.runtime.files import stat_each, sync_dir
 from ops_system.runtime.inflate import unpack_entry
 from ops_system.storage.blobs.base import BlobStore
 from ops_system.storage.blobs.incoming import os_errors
@@ -70,9 +71,9 @@ class LocalShelf:
 
     def _look(self) -> dict[tuple[str, int, int], Backup]:
         found: dict[tuple[str, int, int], Backup] = {}
-        for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if is_backup_name(path.name) and path.is_file():
-                stat = path.stat()
+        files = self._folder.iterdir() if self._folder.is_dir() else ()
+        for path, stat in stat_each(path for path in files if is_backup_name(path.name)):
+            if S_ISREG(stat.st_mode):
                 key = (path.name, stat.st_size, stat.st_mtime_ns)
                 looked = self._known.get(key) or look_at(path, self.place, self._master)
                 found[key] = msgspec.structs.replace(looked, name=path.name)

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from ops_system.model.errors import NotFound
-from ops_system.runtime.files import sync_dir
+from ops_system.runtime.files import stat_each, sync_dir
 from ops_system.storage.blobs.base import BlobInfo, check_match, check_sha256
 from ops_system.storage.blobs.incoming import RESERVE_BYTES, FileDraft, Incoming, translate
 
@@ -120,8 +120,8 @@ class LocalBlobs:
             sync_dir(folder)
 
     def _walk(self) -> Iterator[BlobInfo]:
-        for path in (self._folder / "sha256").glob("??/*"):
-            yield BlobInfo(path.name, path.stat().st_size)
+        for path, stat in stat_each((self._folder / "sha256").glob("??/*")):
+            yield BlobInfo(path.name, stat.st_size)
 
 
 async def _read_chunks(path: Path, offset: int) -> AsyncIterator[bytes]:

@@ -1,5 +1,7 @@
 import asyncio
+import errno
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -223,3 +225,36 @@ async def test_rests_of_downloads_go_when_nobody_needs_them(master: MastersEnd, 
     await packages.sweep()
     assert needed.exists()
     assert not orphan.exists()
+
+
+async def test_rests_that_come_and_go_while_they_are_listed_disturb_nobody(master: MastersEnd, tmp_path: Path) -> None:
+    packages, is_over = store(master, tmp_path), threading.Event()
+    (tmp_path / "downloads").mkdir()
+
+    def come_and_go() -> None:
+        others = [tmp_path / "downloads" / f"{number:064}.part" for number in range(50)]
+        while not is_over.is_set():
+            for part in others:
+                part.write_bytes(b"")
+            for part in others:
+                part.unlink(missing_ok=True)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(come_and_go))
+        try:
+            for _ in range(200):
+                await packages.sweep()
+        finally:
+            is_over.set()
+
+
+async def test_a_package_that_arrived_is_given_although_the_cache_cannot_be_swept(
+    master: MastersEnd, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def folder_that_fails() -> frozenset[str]:
+        raise PermissionError(errno.EACCES, "no")
+
+    ref = add(master)
+    packages = store(master, tmp_path, in_use=folder_that_fails)
+    assert await packages.ensure(ref, no_step) == packages.folder(ref)
+    assert "rests of downloads could not be removed" in caplog.text
