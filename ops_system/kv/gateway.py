@@ -16,6 +16,7 @@ from ops_system.kv.errors import (
     HTTP_STATUS,
     INTERNAL,
     Compacted,
+    Denied,
     Malformed,
     RequestTooLarge,
     StoreError,
@@ -36,6 +37,11 @@ _NO_ID = -1
 
 Send = Callable[[bytes], Awaitable[None]]
 Call = Callable[[Scoped, bytes], Awaitable[bytes]]
+OnDenied = Callable[[], Awaitable[None]]
+
+
+async def _no_note() -> None:
+    """Nobody wants to know what was denied."""
 
 
 class Gateway:
@@ -68,12 +74,16 @@ class Gateway:
             grpc = grpc_code(error)
             return HTTP_STATUS[grpc], store_error_body(error.message, grpc)
 
-    async def watch(self, incoming: AsyncIterator[bytes], send: Send, access: Access) -> None:
+    async def watch(
+        self, incoming: AsyncIterator[bytes], send: Send, access: Access, on_denied: OnDenied = _no_note
+    ) -> None:
         """Serve one stream of watches until the peer goes, the store closes, or nothing is left to tell.
 
-        Raises a `StoreError` when nothing was sent yet; later it is told on the stream.
+        `on_denied` is called for each watch beyond what may be read. Raises a `StoreError` when nothing was sent yet;
+        later it is told on the stream.
         """
-        stream = _Stream(Scoped(self._store, access), self._store, self._writer, send, self._progress_s)
+        scoped, progress_s = Scoped(self._store, access), self._progress_s
+        stream = _Stream(scoped, self._store, self._writer, send, progress_s=progress_s, on_denied=on_denied)
         await stream.serve(incoming)
 
     async def _range(self, store: Scoped, raw: bytes) -> bytes:
@@ -165,9 +175,18 @@ class Messages:
 class _Stream:
     """The watches of one connection."""
 
-    def __init__(self, store: Scoped, engine: Embedded, writer: codec.Writer, send: Send, progress_s: float) -> None:
+    def __init__(
+        self,
+        store: Scoped,
+        engine: Embedded,
+        writer: codec.Writer,
+        send: Send,
+        *,
+        progress_s: float,
+        on_denied: OnDenied,
+    ) -> None:
         self._store, self._engine, self._writer, self._send = store, engine, writer, send
-        self._progress_s = progress_s
+        self._progress_s, self._on_denied = progress_s, on_denied
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._next_id = 0
         self._has_told = False
@@ -213,6 +232,8 @@ class _Stream:
         try:
             opened = self._store.watch(request)
         except StoreError as error:
+            if isinstance(error, Denied):
+                await self._on_denied()
             reason = codec.quoted(error.message)
             await self._tell(watch_id, '"created":true', '"canceled":true', f'"cancel_reason":{reason}')
             return

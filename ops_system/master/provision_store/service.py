@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
 from typing import Any
 
 from ops_system.kv.access import EVERYTHING, NOTHING, Access, access_of_idc
@@ -34,13 +35,13 @@ class StoreDoor:
         return status, body
 
     async def watch(self, incoming: AsyncIterator[bytes], send: Send, principal: Principal) -> None:
-        """Serve a stream of watches until the peer goes or its token is revoked."""
+        """Serve a stream of watches until the peer goes or its token is revoked; a denied one is audited."""
         gateway, task = self._open(), asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served by a task")
         self._streams[task] = principal.id
         try:
-            await gateway.watch(incoming, send, access_of(principal))
+            await gateway.watch(incoming, send, access_of(principal), partial(self._tell_denied, principal, "watch"))
         finally:
             del self._streams[task]
 

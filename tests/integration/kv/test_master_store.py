@@ -62,6 +62,7 @@ async def test_an_administrators_token_does_all_and_a_regional_one_its_own(maste
     async with master.admin_client() as api:
         rows = (await api.get("/audit?outcome=denied"))["items"]
     assert [row["action"] for row in rows].count("store_kv/range") == 3
+    assert [row["action"] for row in rows].count("store_watch") == 1
 
 
 async def test_refusals_speak_as_etcd_does(master):
