@@ -10,11 +10,20 @@ import msgspec
 from ops_system.model.catalogue import find_release
 from ops_system.model.errors import Invalid, OpsError, TooLarge
 from ops_system.model.machines import check_idc, check_sn, normal_mac
+from ops_system.model.reasons import Reason
 
 COLUMNS = ("idc", "sn", "mac", "os_type", "os_version", "profile", "hostname", "tags")
 NEEDED = ("sn", "mac", "os_type")
 MAX_ROWS, MAX_BYTES = 5_000, 1024 * 1024
 _MAX_PROBLEMS = 500
+_WRONG = {
+    "idc": "wrong_idc",
+    "sn": "wrong_sn",
+    "mac": "wrong_mac",
+    "os_type": "wrong_os_type",
+    "hostname": "wrong_hostname",
+    "tags": "wrong_tags",
+}
 
 
 class BulkRow(msgspec.Struct, frozen=True):
@@ -32,11 +41,14 @@ class BulkRow(msgspec.Struct, frozen=True):
 
 
 class BulkProblem(msgspec.Struct, frozen=True):
-    """What is wrong in a line. `column` is empty where the line as a whole is meant."""
+    """What is wrong in a line. `column` is empty where the line as a whole is meant.
+
+    Codes: those of `_WRONG` (params may hold `nearest`), `beyond_columns` (`value`), `twin` (`value`, `line`).
+    """
 
     number: int
     column: str
-    message: str
+    reason: Reason
 
 
 class BulkTable(msgspec.Struct, frozen=True):
@@ -112,10 +124,13 @@ def _row(line: _Line, idc: str, problems: list[BulkProblem]) -> BulkRow | None:
         try:
             judge(value)
         except OpsError as error:
-            problems.append(BulkProblem(line.number, column, error.message.removeprefix(f"{column}: ")))
+            params = {"nearest": str(error.details["nearest"])} if "nearest" in error.details else {}
+            words = error.message.removeprefix(f"{column}: ")
+            problems.append(BulkProblem(line.number, column, Reason(_WRONG[column], words, params)))
 
     if "" in cells:
-        problems.append(BulkProblem(line.number, "", f"{cells['']!r} stands beyond the last column"))
+        words = f"{cells['']!r} stands beyond the last column"
+        problems.append(BulkProblem(line.number, "", Reason("beyond_columns", words, {"value": cells[""]})))
     where = cells.get("idc", "") or idc
     judged("idc", check_idc, where)
     judged("sn", check_sn, cells.get("sn", ""))
@@ -141,7 +156,9 @@ def _twins(lines: Iterable[_Line], idc: str) -> list[BulkProblem]:
         for column, key in (("sn", ("sn", where, cells.get("sn", ""))), ("mac", ("mac", mac))):
             first = seen.setdefault(key, number)
             if first != number and key[-1]:
-                problems.append(BulkProblem(number, column, f"{cells[column]} stands in line {first} already"))
+                params = {"value": cells[column], "line": first}
+                reason = Reason("twin", f"{cells[column]} stands in line {first} already", params)
+                problems.append(BulkProblem(number, column, reason))
     return problems
 
 

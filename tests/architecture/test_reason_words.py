@@ -26,6 +26,8 @@ COMPUTED = {
     "master/packages/retention.py",  # the code of an error
     "master/schedules/service.py",  # the code of an error, or the reason in it
     "master/power/service.py",  # the code of an error, or the reason in it
+    "master/provisioning/service.py",  # the code of an error, or the reason in it
+    "model/bulk.py",  # `_WRONG`
     "master/rollouts/service.py",  # the code of an error
     "master/updates/service.py",  # the code of an error
     "master/upgrades/driver.py",  # the code of an error, or of a worker's refusal
@@ -57,6 +59,7 @@ FURTHER = {
     *{"not_active", "lease_refused", "bad_plan", "disk_missing", "disk_ambiguous"},
     *{f"agent_{status}" for status in ("failed", "cancelled", "needs_operator")},
     *{"owner_gone", "unknown_kind", "nothing_to_restart"},
+    *{f"wrong_{column}" for column in ("idc", "sn", "mac", "os_type", "hostname", "tags")},
     *{"backoff", "exited", "failed", "storage_full", "storage_failed"},
     *{
         "conflict",
@@ -153,3 +156,13 @@ def test_sentences_name_only_parameters_that_are_there(language):
         if code in wanted and names is not None and wanted[code] - names
     ]
     assert lacking == []
+
+
+@pytest.mark.parametrize("language", LOCALES)
+def test_what_the_master_refuses_has_a_sentence(language):
+    shown = [
+        path for path in SOURCES if path.relative_to(ROOT / "ops_system").parts[0] in {"master", "model", "provision"}
+    ]
+    codes = {code for path in shown for code in refusals_in(path)}
+    assert len(codes) > 60, "refusals name their reason some other way now: look here"
+    assert sorted(codes - set(sentences(language))) == []

@@ -144,10 +144,17 @@ def test_a_table_tells_every_fault_and_makes_all_or_none(admin, fleet, site, tes
     admin.get_by_test_id("bulk-check").click()
     expect(admin.get_by_test_id("bulk-problems")).to_be_visible(timeout=READY_MS)
     table = admin.get_by_test_id("bulk-table")
-    for words in ("is no MAC address", "stands in line 2 already", "did you mean"):
+    for words in ("Six bytes as", "SN-T1 stands in line 2 already", "did you mean"):
         expect(table).to_contain_text(words)
     expect(admin.get_by_test_id("bulk-create")).to_be_disabled()
     admin.screenshot(path=test_output / "provisioning" / "bulk.png")
+    admin.get_by_test_id("language-menu").click()
+    admin.get_by_test_id("language-zh").click()
+    for words in ("六个字节", "SN-T1 在第 2 行已经出现", "最接近的是“Debian"):
+        expect(table).to_contain_text(words)
+    admin.screenshot(path=test_output / "provisioning" / "bulk-zh.png")
+    admin.get_by_test_id("language-menu").click()
+    admin.get_by_test_id("language-en").click()
     admin.get_by_test_id("bulk-text").fill("\n".join(TABLE.splitlines()[:2]))
     admin.get_by_test_id("bulk-check").click()
     expect(admin.get_by_test_id("bulk-fine")).to_be_visible(timeout=READY_MS)

@@ -5245,7 +5245,7 @@ export interface components {
     BulkFault: {
       row: number
       field: string
-      message: string
+      reason: components['schemas']['Reason']
     }
     /**
      * DryRun

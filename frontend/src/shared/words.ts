@@ -38,7 +38,7 @@ function readable(params: Params = {}): Params {
 }
 
 export function useWords(): Words {
-  const { t, te, tm } = useI18n()
+  const { t, te, tm, locale } = useI18n()
   /** The translation of a code, or what the server said in its own words. */
   const orElse = (key: string, fallback: string, params: Params = {}): string =>
     te(key) && isFilled(String(tm(key)), params) ? t(key, params) : fallback
@@ -54,8 +54,13 @@ export function useWords(): Words {
       return orElse(`error.${error.code}`, error.message, error.details as Params)
     },
     errorDetail: (error) => {
-      if (error instanceof ApiError && SAYS_ALL.includes(error.code)) return ''
-      return error instanceof Error ? error.message : String(error)
+      if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error)
+      if (SAYS_ALL.includes(error.code)) return ''
+      const told = { ...(error.details as Params), message: error.message }
+      const reason = error.details['reason']
+      // The server speaks English, and says more than a sentence without names and numbers.
+      const isSaid = locale.value === 'en' || typeof reason !== 'string'
+      return isSaid ? error.message : orElse(`reason.${reason}`, error.message, told)
     },
     state: (kind, state) => orElse(`state.${kind}.${state}`, state),
     operationKind,

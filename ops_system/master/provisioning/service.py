@@ -43,6 +43,7 @@ from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, Ops
 from ops_system.model.install_plan import Step, plan, wish_of
 from ops_system.model.layouts import DiskLayout, NetworkConfig
 from ops_system.model.machines import Machine
+from ops_system.model.reasons import Reason
 from ops_system.model.tasks import FINISHED, ApproveCall, InstallSpec, Task, TaskStatus
 from ops_system.provision import rules
 from ops_system.provision.approvals import disks_of, disks_wanted, obstacles
@@ -183,7 +184,7 @@ class Provisioning:
         """Make many tasks, or none: every fault of every row is told at once. A dry run makes none in any case."""
         table = parse_table(table_of(order), order.idc)
         shift = 0 if order.csv else 1  # rows of JSON are counted from 1, lines of a file with their heading
-        faults = [BulkFault(one.number - shift, one.column, one.message) for one in table.problems]
+        faults = [BulkFault(one.number - shift, one.column, one.reason) for one in table.problems]
         tasks: list[Task] = []
         for row in table.rows:
             try:
@@ -191,12 +192,12 @@ class Provisioning:
                 _check_free(self._mirror, task)
                 tasks.append(task)
             except OpsError as error:
-                faults.append(BulkFault(row.number - shift, str(error.details.get("field", "")), error.message))
+                faults.append(_fault(row.number - shift, error))
         faults.sort(key=lambda fault: fault.row)
         if order.dry_run:
             return BulkAnswer(len(tasks), faults)
         if faults:
-            problems = [f"row {fault.row}: {fault.field}: {fault.message}" for fault in faults]
+            problems = [f"row {fault.row}: {fault.field}: {fault.reason.message}" for fault in faults]
             raise Invalid(f"{len(faults)} rows cannot be taken; nothing was made", problems=problems)
         return await self._make_all(tasks, actor)
 
@@ -210,7 +211,7 @@ class Provisioning:
             try:
                 made.append((await self._book.create(task)).task_id)
             except OpsError as error:  # somebody made one meanwhile: the others are made all the same
-                faults.append(BulkFault(row, "sn", error.message))
+                faults.append(_fault(row, error))
 
         numbered = list(enumerate(tasks, 1))
         for start in range(0, len(tasks), AT_ONCE):
@@ -278,6 +279,13 @@ class Provisioning:
 
     async def _record(self, key: Key, act: str, actor: Principal, details: Mapping[str, Any]) -> None:
         await self._audit.record_alone(actor, f"task.{act}", f"task:{key[0]}/{key[1]}", "done", details)
+
+
+def _fault(row: int, error: OpsError) -> BulkFault:
+    """Return why a row was refused, by the code of its reason where there is one."""
+    params = {name: value for name, value in error.details.items() if isinstance(value, (str, int))}
+    reason = Reason(str(error.details.get("reason", error.code)), error.message, params)
+    return BulkFault(row, str(error.details.get("field", "")), reason)
 
 
 def _check_free(mirror: Mirror, task: Task) -> None:

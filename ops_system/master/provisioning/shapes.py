@@ -166,7 +166,7 @@ class BulkFault(msgspec.Struct, frozen=True):
 
     row: int
     field: str
-    message: str
+    reason: Reason
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):

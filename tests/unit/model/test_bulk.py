@@ -43,10 +43,10 @@ def test_every_fault_of_every_row_is_told_with_its_line():
         (4, "sn"),
         (4, "mac"),
     ]
-    told = {one.column: one.message for one in table.problems if one.number == 3}
+    told = {one.column: one.reason.message for one in table.problems if one.number == 3}
     assert "multicast" in told["mac"]
     assert "Ubuntu 22.04" in told["os_type"]
-    assert "line 2" in table.problems[-1].message
+    assert "line 2" in table.problems[-1].reason.message
 
 
 def test_one_serial_may_be_in_two_data_centres():
