@@ -2,7 +2,7 @@
 
 from ops_system.model.errors import OpsError
 from ops_system.model.reasons import Reason
-from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, RunSpec, may_pass
 from ops_system.processes.states import PrepareError, RemoveError
 from ops_system.processes.surroundings import Surroundings
 
@@ -16,7 +16,7 @@ async def prepare(around: Surroundings, spec: RunSpec) -> PreparedInstance | Pre
     except OpsError as error:
         return PrepareError(Reason("prepare_failed", error.message, {"error": error.code}), retry=False)
     except OSError as error:
-        return PrepareError(Reason("prepare_failed", f"preparing failed: {error}"), retry=False)
+        return PrepareError(Reason("prepare_failed", f"preparing failed: {error}"), may_pass(error))
 
 
 async def remove(around: Surroundings, spec: RunSpec) -> RemoveError | None:

@@ -3,6 +3,7 @@
 The worker resolves an `InstanceSpec` once and hands the `RunSpec` to the supervisor; nothing below reads strings again.
 """
 
+import errno
 import posixpath
 import shlex
 from collections.abc import Callable, Mapping
@@ -125,6 +126,18 @@ class PrepareFailed(Exception):
         super().__init__(reason.message)
         self.reason = reason
         self.retry = retry
+
+
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("EAGAIN", "EBUSY", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ENOSPC", "ESTALE")
+    if hasattr(errno, name)  # Windows has not all of them
+)
+
+
+def may_pass(problem: Exception) -> bool:
+    """Whether another try may succeed by itself: a full or failing disk, too many open files, no memory."""
+    return isinstance(problem, OSError) and problem.errno in _PASSING
 
 
 Progress = Callable[[PrepareProgress], None]

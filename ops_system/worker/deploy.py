@@ -21,7 +21,7 @@ from ops_system.model.ids import InstanceId
 from ops_system.model.instances import ConfigFile, InstanceSpec, PrepareProgress
 from ops_system.model.placeholders import expand
 from ops_system.model.reasons import Reason
-from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, resolve
+from ops_system.processes.spec import PreparedInstance, PrepareFailed, Progress, RunSpec, may_pass, resolve
 from ops_system.protocol.requests import FetchedPackage, FetchPackage
 from ops_system.worker.fetch import PackageStore
 from ops_system.worker.fingerprint.base import arch_name, os_name
@@ -104,7 +104,7 @@ class Deployer:
         try:
             return await asyncio.to_thread(_place, placement, spec, folder, config, step)
         except OSError as problem:
-            raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+            raise _unplaced(placement, problem) from problem
 
     async def fetch(self, body: FetchPackage) -> FetchedPackage:
         """Answer `packages.fetch`. Raises NotAllowed (this node's policy), Unavailable, with the reason's code."""
@@ -137,7 +137,7 @@ class Deployer:
         try:
             placement.make_folders()
         except OSError as problem:
-            raise PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}")) from problem
+            raise _unplaced(placement, problem) from problem
         start = (spec.entrypoint, *spec.args) if spec.entrypoint else ()
         stop = (spec.stop_entrypoint, *spec.stop_args) if spec.stop_entrypoint else ()
         home = takeover.work_dir if takeover is not None else service.external_work_dir
@@ -216,6 +216,10 @@ def _place(
         stop_argv=(_executable(placement, spec.stop_entrypoint), *spec.stop_args) if spec.stop_entrypoint else (),
         version=package.version,
     )
+
+
+def _unplaced(placement: Placement, problem: OSError) -> PrepareFailed:
+    return PrepareFailed(Reason("unpack_failed", f"{placement.dir}: {problem}"), retry=may_pass(problem))
 
 
 def _executable(placement: Placement, name: str) -> str:

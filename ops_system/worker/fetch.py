@@ -19,7 +19,7 @@ from pathlib import Path
 from ops_system.model.errors import OpsError
 from ops_system.model.packages import PackageRef, signed_text
 from ops_system.model.reasons import Reason
-from ops_system.processes.spec import PrepareFailed
+from ops_system.processes.spec import PrepareFailed, may_pass
 from ops_system.runtime import archives
 from ops_system.runtime.files import stat_each
 from ops_system.worker.cache import Cache, folders
@@ -139,7 +139,8 @@ class PackageStore:
         try:
             await asyncio.to_thread(archives.install_archive, part, ref.sha256, target, is_hashed=True)
         except (OpsError, OSError) as problem:
-            raise _failed("unpack_failed", f"{ref.name} {ref.version} cannot be unpacked: {problem}") from problem
+            words = f"{ref.name} {ref.version} cannot be unpacked: {problem}"
+            raise _failed("unpack_failed", words, retry=may_pass(problem)) from problem
         finally:
             part.unlink(missing_ok=True)
 

@@ -66,7 +66,7 @@ class FakePreparer:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.failures: list[PrepareFailed] = []
+        self.failures: list[PrepareFailed | OSError] = []
         self.prepared: list[str] = []
         self.removed: list[str] = []
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -296,6 +297,18 @@ async def test_prepare_that_may_be_retried_is_and_a_final_failure_is_final(tmp_p
         assert report.reason.code == "download_failed"
         report = await rig.until_state(State.FAILED)
         assert report.reason.code == "verify_failed"
+
+
+async def test_a_full_disk_or_too_many_open_files_are_waited_out_and_a_forbidden_folder_is_not(tmp_path):
+    async with running_rig(tmp_path) as rig:
+        rig.preparer.failures = [OSError(errno.ENOSPC, "no space"), OSError(errno.EMFILE, "too many")]
+        await rig.supervisor.apply(make_spec(restart=RestartRules(delay_s=1, max_delay_s=1)))
+        report = await rig.until_state(State.BACKOFF)
+        assert report.reason.code == "prepare_failed"
+        await rig.until_state(State.RUNNING)
+        rig.preparer.failures = [PermissionError(errno.EACCES, "no")]
+        await rig.supervisor.apply(make_spec(restart=RestartRules(delay_s=1, max_delay_s=1), instance_id="two"))
+        await rig.until_state(State.FAILED, "two")
 
 
 async def test_the_tcp_probe_gates_running_and_a_dead_listener_restarts(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from ops_system.model.packages import PackageRef
 from ops_system.processes.spec import PrepareFailed
+from ops_system.runtime import archives
 from ops_system.worker import cache, fetch
 from ops_system.worker.config import PackagesConfig
 from ops_system.worker.fetch import DEFAULTS, PackageStore
@@ -225,6 +226,20 @@ async def test_rests_of_downloads_go_when_nobody_needs_them(master: MastersEnd, 
     await packages.sweep()
     assert needed.exists()
     assert not orphan.exists()
+
+
+@pytest.mark.parametrize(("number", "is_final"), [(errno.ENOSPC, False), (errno.EACCES, True)])
+async def test_a_disk_that_fills_up_while_unpacking_is_tried_again(
+    master: MastersEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, is_final: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(archives, "install_archive", refuse)
+    with pytest.raises(PrepareFailed) as failed:
+        await store(master, tmp_path).ensure(add(master), no_step)
+    assert failed.value.reason.code == "unpack_failed"
+    assert failed.value.retry is not is_final
 
 
 async def test_rests_that_come_and_go_while_they_are_listed_disturb_nobody(master: MastersEnd, tmp_path: Path) -> None:
