@@ -10,7 +10,7 @@ import msgspec
 from ops_system.model.catalogue import find_release
 from ops_system.model.errors import Invalid, OpsError, TooLarge
 from ops_system.model.machines import check_idc, check_sn, normal_mac
-from ops_system.model.reasons import Reason
+from ops_system.model.reasons import Params, Reason
 
 COLUMNS = ("idc", "sn", "mac", "os_type", "os_version", "profile", "hostname", "tags")
 NEEDED = ("sn", "mac", "os_type")
@@ -124,7 +124,7 @@ def _row(line: _Line, idc: str, problems: list[BulkProblem]) -> BulkRow | None:
         try:
             judge(value)
         except OpsError as error:
-            params = {"nearest": str(error.details["nearest"])} if "nearest" in error.details else {}
+            params: Params = {"nearest": str(error.details["nearest"])} if "nearest" in error.details else {}
             words = error.message.removeprefix(f"{column}: ")
             problems.append(BulkProblem(line.number, column, Reason(_WRONG[column], words, params)))
 
@@ -156,7 +156,7 @@ def _twins(lines: Iterable[_Line], idc: str) -> list[BulkProblem]:
         for column, key in (("sn", ("sn", where, cells.get("sn", ""))), ("mac", ("mac", mac))):
             first = seen.setdefault(key, number)
             if first != number and key[-1]:
-                params = {"value": cells[column], "line": first}
+                params: Params = {"value": cells[column], "line": first}
                 reason = Reason("twin", f"{cells[column]} stands in line {first} already", params)
                 problems.append(BulkProblem(number, column, reason))
     return problems

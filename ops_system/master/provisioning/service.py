@@ -43,7 +43,7 @@ from ops_system.model.errors import Conflict, Invalid, NotAllowed, NotFound, Ops
 from ops_system.model.install_plan import Step, plan, wish_of
 from ops_system.model.layouts import DiskLayout, NetworkConfig
 from ops_system.model.machines import Machine
-from ops_system.model.reasons import Reason
+from ops_system.model.reasons import Params, Reason
 from ops_system.model.tasks import FINISHED, ApproveCall, InstallSpec, Task, TaskStatus
 from ops_system.provision import rules
 from ops_system.provision.approvals import disks_of, disks_wanted, obstacles
@@ -283,7 +283,7 @@ class Provisioning:
 
 def _fault(row: int, error: OpsError) -> BulkFault:
     """Return why a row was refused, by the code of its reason where there is one."""
-    params = {name: value for name, value in error.details.items() if isinstance(value, (str, int))}
+    params: Params = {name: value for name, value in error.details.items() if isinstance(value, (str, int))}
     reason = Reason(str(error.details.get("reason", error.code)), error.message, params)
     return BulkFault(row, str(error.details.get("field", "")), reason)
 
