@@ -2,7 +2,6 @@
 
 import msgspec
 
-
 Params = dict[str, str | int | float]
 
 
