@@ -9,6 +9,7 @@ Nothing is unpacked before size, SHA-256 and the master's signature (trust S14) 
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
 import shutil
 import time
@@ -157,7 +158,8 @@ class PackageStore:
             lock = self._locks[part.stem]
             if not lock.locked():
                 async with lock:
-                    part.unlink(missing_ok=True)
+                    with contextlib.suppress(PermissionError):  # Windows: somebody reads it; it goes another time
+                        part.unlink(missing_ok=True)
 
     async def _evict(self, room_bytes: int) -> None:
         """Remove one after the other, each under its lock: nobody is just taking it into use."""

@@ -112,7 +112,8 @@ def test_four_machines_at_once(site, lab, tmp_path):
             site.wait_status(metal, "completed", within_s=500)
         for number, metal in enumerate(four):
             written = metal.written_bytes(f"FOUR{number}")
-            assert site.image.content_bytes <= written < site.image.content_bytes + GROWTH_BYTES, metal.sn
+            # The first to be done has booted and writes its own while the last is waited for: the image once, not twice.
+            assert site.image.content_bytes <= written < 2 * site.image.content_bytes, metal.sn
             assert metal.written_bytes("KEEP") == 0
         nodes = [site.wait_home(metal) for metal in four]
         assert [node["name"] for node in nodes] == [metal.sn.lower() for metal in four]

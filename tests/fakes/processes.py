@@ -139,18 +139,20 @@ class Rig:
 async def running_rig(root: Path, *, leave=False, **options):
     """Run a supervisor; at the end kill what its instances left, unless `leave`."""
     reap_keepers()
-    rig = Rig(root, **options)
-    async with running(rig.supervisor.run(), "supervisor"):
-        try:
-            yield rig
-        finally:
-            keepers = keepers_of(os.getpid())
-    if not leave:
-        kill_marked(rig.latest)
-        for pid in keepers:
-            end_keeper(pid, 2.0)
-        if sys.platform != "win32":
-            Groups(root / "state", find_hierarchies(root / "state"))  # removes what is empty now
+    rig, keepers = Rig(root, **options), []
+    try:
+        async with running(rig.supervisor.run(), "supervisor"):
+            try:
+                yield rig
+            finally:
+                keepers = keepers_of(os.getpid())
+    finally:  # what a failed test leaves must not be found by the next one
+        if not leave:
+            kill_marked(rig.latest)
+            for pid in keepers:
+                end_keeper(pid, 2.0)
+            if sys.platform != "win32":
+                Groups(root / "state", find_hierarchies(root / "state"))  # removes what is empty now
 
 
 def marked_pids(instance_id):

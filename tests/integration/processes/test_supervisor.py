@@ -113,7 +113,7 @@ async def test_a_stubborn_tree_is_killed_after_the_grace(tmp_path):
         spec = make_spec(argv=(PYTHON, "-Ic", STUBBORN), stop=StopRules("SIGTERM", 0.1))
         await rig.supervisor.apply(spec)
         await rig.until_pid()
-        await until_true(lambda: "up" in rig.log())
+        await until_true(lambda: rig.log().count("up") == 4)
         assert len(marked_pids(ID)) == 4
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         report = await rig.until_state(State.STOPPED)
@@ -126,7 +126,7 @@ async def test_stop_now_skips_the_grace(tmp_path):
         spec = make_spec(argv=(PYTHON, "-Ic", STUBBORN), stop=StopRules("SIGTERM", 1000))
         await rig.supervisor.apply(spec)
         await rig.until_pid()
-        await until_true(lambda: "up" in rig.log())
+        await until_true(lambda: rig.log().count("up") == 4)
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED))
         await rig.until_state(State.STOPPING)
         await rig.supervisor.apply(rewish(spec, Desired.STOPPED, generation=3, stop_now=True))
