@@ -33,7 +33,7 @@ from ops_system.protocol.agent import (
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import UNMATCHED
 from ops_system.regional.fenced import not_active
-from ops_system.regional.journal import STORE_AWAY, Call, Entry, Journal
+from ops_system.regional.journal import STORE_AWAY, STORE_WITHIN_S, Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
 from ops_system.regional.progress import CallBatches, applied
@@ -43,7 +43,6 @@ from ops_system.runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-STORE_WITHIN_S = 5.0
 REPLAY_AGAIN_S = 1.0
 MAX_UNMATCHED = 10_000
 
@@ -140,8 +139,7 @@ class Desk:
         self.check_serves()
         if self._lead.standing is Standing.ACTIVE:
             try:
-                async with asyncio.timeout(STORE_WITHIN_S):
-                    return await self._renew_stored(sn, seat)
+                return await self._renew_stored(sn, seat)
             except (Conflict, NotAllowed):
                 self.sessions.close(sn)
                 raise
@@ -153,7 +151,8 @@ class Desk:
         """One call where all is well; where another agent claims the machine or the lease has gone, the whole look."""
         if not seat.lease.rival_boot_id and await self.renewals.renew(seat.lease_id) > 0:
             return self._lease_answer(sn, LEASE_TTL_S)
-        done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
+        async with asyncio.timeout(STORE_WITHIN_S):
+            done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
         return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)
 
     def _lease_answer(self, sn: str, ttl_s: float) -> LeaseAnswer:
@@ -238,8 +237,7 @@ class Desk:
         async with self._calm(call.sn):
             if self._lead.standing is Standing.ACTIVE and not self.journal.has(call.sn):
                 try:
-                    async with asyncio.timeout(STORE_WITHIN_S):
-                        await self.batches.tell(call)
+                    await self.batches.tell(call)
                 except STORE_AWAY as error:
                     _raise_unless_away(error)
                 else:

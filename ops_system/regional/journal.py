@@ -254,3 +254,5 @@ def _append_bounded(path: Path, line: bytes) -> None:
 
 
 STORE_AWAY = (Unavailable, TimedOut, TimeoutError)
+STORE_WITHIN_S = 5.0
+"""How long one call of the store may take. A wait for one's turn is not counted: it says only that there is much."""

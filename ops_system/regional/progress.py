@@ -18,7 +18,7 @@ from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCa
 from ops_system.provision import rules
 from ops_system.provision.documents import chunk_writes, task_writes
 from ops_system.provision.log_tail import with_lines
-from ops_system.regional.journal import Call
+from ops_system.regional.journal import STORE_AWAY, STORE_WITHIN_S, Call
 from ops_system.regional.mirror import Mirror
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import spawn
@@ -90,19 +90,27 @@ class CallBatches:
 
     async def run(self) -> None:
         """Tell the store, for ever."""
-        while True:
-            await self._wake.wait()
-            batch, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
-            if not self._waiting:
-                self._wake.clear()
-            try:
-                await self._tell_all([said for said in batch if not said.answer.done()])
-            except (OpsError, TimeoutError) as error:
-                for said in batch:
-                    said.done(error)
-            finally:
-                for said in batch:
-                    said.done(Unavailable("the regional client is stopping"))
+        try:
+            while True:
+                await self._wake.wait()
+                batch = self._take(MAX_TOGETHER)
+                try:
+                    await self._tell_all([said for said in batch if not said.answer.done()])
+                except STORE_AWAY as error:  # who waits would only meet the same
+                    _answer([*batch, *self._take(len(self._waiting))], error)
+                except OpsError as error:
+                    _answer(batch, error)
+                finally:
+                    _answer(batch, Unavailable("the regional client is stopping"))
+        finally:
+            _answer(self._take(len(self._waiting)), Unavailable("the regional client is stopping"))
+
+    def _take(self, count: int) -> list[_Said]:
+        """Return who waits longest."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._wake.clear()
+        return taken
 
     async def _tell_all(self, batch: list[_Said]) -> None:
         at = self._clock.now()
@@ -121,7 +129,8 @@ class CallBatches:
 
     async def _by_itself(self, said: _Said) -> None:
         try:
-            await self._alone(said.call)
+            async with asyncio.timeout(STORE_WITHIN_S):
+                await self._alone(said.call)
         except (OpsError, TimeoutError) as error:
             said.done(error)
         else:
@@ -142,12 +151,19 @@ class CallBatches:
     async def _in_one(self, changes: list[_Change]) -> bool:
         """Whether one transaction took them all."""
         writes = tuple([write for change in changes for write in change.writes])
-        done = await self._store.txn(TxnRequest(tuple([change.guard for change in changes]), writes))
+        async with asyncio.timeout(STORE_WITHIN_S):
+            done = await self._store.txn(TxnRequest(tuple([change.guard for change in changes]), writes))
         self.transactions += 1
         if done.succeeded:
             for change in changes:
                 self._mirror.see_task(change.after, done.revision)
         return done.succeeded
+
+
+def _answer(said: list[_Said], error: BaseException) -> None:
+    """Tell all who are not answered yet what went wrong."""
+    for each in said:
+        each.done(error)
 
 
 def _cut(changes: list[_Change]) -> list[list[_Change]]:

@@ -4,6 +4,7 @@ import asyncio
 
 from ops_system.kv.base import Store
 from ops_system.model.errors import OpsError, Unavailable
+from ops_system.regional.journal import STORE_AWAY, STORE_WITHIN_S
 
 GATHER_S = 0.05  # of a lease of 30 s
 MAX_TOGETHER = 500
@@ -29,21 +30,32 @@ class Renewals:
 
     async def run(self) -> None:
         """Renew, for ever."""
-        while True:
-            await self._wake.wait()
-            await asyncio.sleep(GATHER_S)
-            batch, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
-            if not self._waiting:
-                self._wake.clear()
-            try:
-                await self._renew_all([asked for asked in batch if not asked[1].done()])
-            except (OpsError, TimeoutError) as error:
-                _tell(batch, error)
-            finally:
-                _tell(batch, Unavailable("the regional client is stopping"))
+        try:
+            while True:
+                await self._wake.wait()
+                await asyncio.sleep(GATHER_S)
+                batch = self._take(MAX_TOGETHER)
+                try:
+                    await self._renew_all([asked for asked in batch if not asked[1].done()])
+                except STORE_AWAY as error:  # who waits would only meet the same
+                    _tell([*batch, *self._take(len(self._waiting))], error)
+                except OpsError as error:
+                    _tell(batch, error)
+                finally:
+                    _tell(batch, Unavailable("the regional client is stopping"))
+        finally:
+            _tell(self._take(len(self._waiting)), Unavailable("the regional client is stopping"))
+
+    def _take(self, count: int) -> list[_Asked]:
+        """Return who waits longest."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._wake.clear()
+        return taken
 
     async def _renew_all(self, batch: list[_Asked]) -> None:
-        renewed = await self._store.keepalive_many([lease_id for lease_id, _ in batch])
+        async with asyncio.timeout(STORE_WITHIN_S):
+            renewed = await self._store.keepalive_many([lease_id for lease_id, _ in batch])
         self.calls += 1
         for (_, answer), ttl_s in zip(batch, renewed, strict=True):
             if not answer.done():  # who asked has gone

@@ -13,6 +13,7 @@ from ops_system.model.tasks import TaskStatus
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import machines_prefix, region_key
+from ops_system.regional import progress
 from ops_system.regional.fenced import Fenced
 from ops_system.regional.mirror import Mirror
 from ops_system.regional.progress import CallBatches
@@ -138,3 +139,46 @@ async def test_who_does_not_lead_any_more_writes_nothing(store, book, mirror):
             await together.tell(says(NAMES[0], 5.0))
     assert caught.value.details["reason"] == "not_active"
     assert (await store.range(RangeRequest(machines_prefix(IDC)))).revision == before
+
+
+class Slow:
+    """The store, each of whose transactions takes its time."""
+
+    def __init__(self, store, takes_s):
+        self._store, self.takes_s = store, takes_s
+        self.asked = 0
+
+    async def txn(self, request):
+        self.asked += 1
+        await asyncio.sleep(self.takes_s)
+        return await self._store.txn(request)
+
+
+async def test_a_long_queue_is_no_store_that_is_away(store, book, mirror, monkeypatch):
+    monkeypatch.setattr(progress, "STORE_WITHIN_S", 0.5)
+    monkeypatch.setattr(progress, "MAX_TOGETHER", 5)
+    slow = Slow(store, 0.1)
+    together = CallBatches(slow, mirror, SystemClock(), lambda call: alone(book, call))
+    async with running(together.run(), "progress"):
+        await all_say(together, 40.0)  # the last of them waits for two seconds
+    assert slow.asked == COUNT // 5
+    assert all(task.progress[0].percent == 40.0 for task in await book.list_idc(IDC))
+
+
+async def test_who_waits_behind_a_store_that_is_away_is_told_at_once(store, book, mirror, monkeypatch):
+    monkeypatch.setattr(progress, "STORE_WITHIN_S", 0.2)
+    monkeypatch.setattr(progress, "MAX_TOGETHER", 5)
+    slow = Slow(store, 1000.0)
+    together = CallBatches(slow, mirror, SystemClock(), lambda call: alone(book, call))
+    async with running(together.run(), "progress"), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        asked = [group.create_task(is_away(together.tell(says(sn, 1.0)))) for sn in NAMES]
+    assert all(task.result() for task in asked)
+    assert slow.asked == 1
+
+
+async def is_away(asked):
+    try:
+        await asked
+    except TimeoutError:
+        return True
+    return False

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ops_system.model.errors import Unavailable
-from ops_system.regional.renewals import Renewals
+from ops_system.regional.renewals import MAX_TOGETHER, Renewals
 from ops_system.runtime.tasks import running
 
 
@@ -51,6 +51,27 @@ async def test_a_store_that_is_away_is_told_to_all_and_asked_again_later(leases,
                 await each
         leases.is_away = False
         assert await renewals.renew(2) == 30
+
+
+async def test_who_waits_behind_a_store_that_is_away_is_told_too_and_so_is_who_waits_at_the_end(leases, renewals):
+    leases.is_away = True
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        asked = [group.create_task(outcome(renewals.renew(number))) for number in range(3 * MAX_TOGETHER)]
+    assert {task.result() for task in asked} == {"unavailable"}
+    assert len(leases.calls) == 1, "one call of the store is enough to know"
+    other = Renewals(leases)
+    async with running(outcome(other.renew(2)), "waiting") as waiting:
+        async with running(other.run(), "renewals"):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            assert await waiting == "unavailable"
+
+
+async def outcome(asked):
+    try:
+        return await asked
+    except Unavailable as error:
+        return error.code
 
 
 async def test_who_has_gone_is_not_renewed(leases, renewals):
