@@ -24,6 +24,22 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"skipped, and skips are failures here: {report.longrepr}"
 
 
+def pytest_configure(config):
+    """Name a failed test at once: the list at the end of a long run comes late, or never when the run is cut off."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_TellAtOnce(config), "tell-at-once")
+
+
+class _TellAtOnce:
+    def __init__(self, config):
+        self._config = config
+
+    def pytest_runtest_logreport(self, report):
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\nfailed: {report.nodeid} ({report.when}, {report.duration:.0f} s)")
+
+
 def pytest_collection_modifyitems(config, items):
     """Where several processes share the tests: the long files of end to end first, the others mixed.
 
