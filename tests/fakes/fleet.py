@@ -6,6 +6,7 @@ with Fleet(folder) as fleet:
     fleet.get("/nodes")
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -169,10 +170,11 @@ class Fleet:
 
     def close(self) -> None:
         """Stop every service that was deployed and every program that runs."""
-        if "master" in self.programs and self.token:
-            self._destroy_instances()
-        for name in reversed(list(self.programs)):
-            self.stop(name)
+        with contextlib.ExitStack() as stack:  # a program that resists leaves no other one behind
+            for name in self.programs:
+                stack.callback(self.stop, name)
+            if "master" in self.programs and self.token:
+                self._destroy_instances()
 
     def _destroy_instances(self) -> None:
         try:

@@ -55,10 +55,12 @@ class WineFleet(Fleet):
         return run_wine(self._lane, *argv)[1]
 
     def close(self) -> None:
-        super().close()
-        self._lane.end_server()
-        for cat in self._cats:
-            cat.wait(10)
+        try:
+            super().close()
+        finally:
+            self._lane.end_server()
+            for cat in self._cats:
+                cat.wait(10)
 
     def crash(self, name: str) -> None:
         """End a worker as a power cut would, without a word; what it started stays."""

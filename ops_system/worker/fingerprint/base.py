@@ -1,10 +1,12 @@
 """The Protocol of a fingerprint probe, the choice of the right one, and what all systems share."""
 
+import contextlib
 import hashlib
 import platform
 import socket
 import sys
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import psutil
@@ -12,6 +14,7 @@ import psutil
 from ops_system.model.nodes import Disk, Fingerprint
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_LISTINGS = 5  # of the network interfaces, when they change while they are listed
 _DOCUMENTATION_ADDRESS = ("192.0.2.1", 9)  # RFC 5737: routed like any other, reaches nobody
 
 
@@ -109,10 +112,18 @@ def primary_ip(master_url: str) -> str:
     return ""
 
 
+def _interfaces() -> Mapping[str, Sequence[Any]]:
+    """Return the addresses of each network interface. Windows cannot list them while one comes or goes."""
+    for _ in range(_LISTINGS):
+        with contextlib.suppress(RuntimeError):
+            return psutil.net_if_addrs()
+    return psutil.net_if_addrs()
+
+
 def _ips(primary: str) -> tuple[str, ...]:
     found = [
         address.address.partition("%")[0]
-        for addresses in psutil.net_if_addrs().values()
+        for addresses in _interfaces().values()
         for address in addresses
         if address.family in (socket.AF_INET, socket.AF_INET6)
     ]
@@ -123,7 +134,7 @@ def _ips(primary: str) -> tuple[str, ...]:
 def _macs() -> tuple[str, ...]:
     found = {
         address.address.lower().replace("-", ":")
-        for name, addresses in psutil.net_if_addrs().items()
+        for name, addresses in _interfaces().items()
         for address in addresses
         if address.family == psutil.AF_LINK and not name.startswith(("veth", "docker", "br-", "ifb"))
     }

@@ -94,7 +94,10 @@ def _disk_io() -> dict[str, Traffic]:
 
 
 def _net_io() -> dict[str, Traffic]:
-    counters = psutil.net_io_counters(pernic=True)
+    try:
+        counters = psutil.net_io_counters(pernic=True)
+    except (OSError, RuntimeError):  # Windows: an interface came or went while they were listed
+        return {}
     return {
         name: (io.bytes_recv, io.bytes_sent, io.errin, io.errout)
         for name, io in counters.items()

@@ -84,13 +84,13 @@ class Sampler:
     async def _tick(self, interval_s: float) -> None:
         try:
             sample = self.sample(interval_s)
-        except OSError as problem:
-            _log.warning("no sample this second: %s", problem)
+        except Exception as problem:  # noqa: BLE001 - numbers that cannot be read must not end the care of services
+            _log.warning("no sample this second: %s: %s", type(problem).__name__, problem)
             return
         self._on_sample(sample)
 
     def sample(self, interval_s: float) -> Sample:
-        """Read everything once and return what it means since the last call. Raises OSError."""
+        """Read everything once and return what it means since the last call. Raises what a system's reader raises."""
         node, instances = self._counters.read(), self._read_instances()
         self._at_s = stamp_s(self._at_s, self._wall_s(), interval_s)
         elapsed_s = node.at_s - self._node.at_s if self._node else 0.0

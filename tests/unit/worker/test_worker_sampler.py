@@ -33,16 +33,16 @@ from ops_system.worker.metrics.sensors import read_temperatures
 
 
 class Script:
-    """Readings made beforehand; an OSError is raised."""
+    """Readings made beforehand; an error is raised."""
 
     pace = Pace()
 
-    def __init__(self, *readings: NodeCounters | OSError) -> None:
+    def __init__(self, *readings: NodeCounters | Exception) -> None:
         self.readings = list(readings)
 
     def read(self) -> NodeCounters:
         reading = self.readings.pop(0)
-        if isinstance(reading, OSError):
+        if isinstance(reading, Exception):
             raise reading
         return reading
 
@@ -54,9 +54,10 @@ def sampler(counters: Counters, samples: list[Sample], wall_s: Callable[[], floa
     return Sampler(counters, dict, samples.append, wall_s=wall_s)
 
 
-async def test_a_failed_reading_is_a_gap_and_no_end() -> None:
+@pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("GetAdaptersAddresses() syscall failed.")], ids=type)
+async def test_a_failed_reading_is_a_gap_and_no_end(failure: Exception) -> None:
     samples: list[Sample] = []
-    script = Script(NodeCounters(1.0), OSError("gone"), NodeCounters(3.0))
+    script = Script(NodeCounters(1.0), failure, NodeCounters(3.0))
     taker = sampler(script, samples)
     for _ in range(3):
         await taker._tick(1.0)
