@@ -10,3 +10,8 @@ declare module 'element-plus/es/locale/lang/en' {
   const language: Language
   export default language
 }
+
+interface Window {
+  /** Of public/whole.js: load this page, or that at `path`, again; false when that was done too often lately. */
+  opsLoadAgain?: (path?: string) => boolean
+}

@@ -43,4 +43,6 @@ async function start(): Promise<void> {
   app.mount('#app')
 }
 
-void start()
+start().catch((error: unknown) => {
+  if (!window.opsLoadAgain?.()) throw error
+})

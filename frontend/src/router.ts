@@ -33,5 +33,7 @@ export function makeRouter(features: Feature[], session: Session): Router {
     ],
   })
   router.beforeEach((to) => admit(to, session))
+  // A page's own files did not come: the network changed under it, or a new version of the console took its place.
+  router.onError((_error, to) => window.opsLoadAgain?.(to.fullPath))
   return router
 }

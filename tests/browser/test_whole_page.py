@@ -1,0 +1,64 @@
+"""A page of which a part does not come, as when the network changes under it, comes all the same."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.fakes.fleet import PASSWORD, Fleet
+
+READY_MS = 40_000
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("whole")) as running:
+        running.start_master()
+        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        yield running
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(locale="en-US")
+    yield context.new_page()
+    context.close()
+
+
+def parts_of(page, fleet):
+    """Return the scripts that the sign-in page fetches."""
+    found: list[str] = []
+    page.on("request", lambda request: found.append(request.url))
+    page.goto(f"{fleet.url}/login")
+    expect(page.get_by_test_id("login-username")).to_be_visible(timeout=READY_MS)
+    return sorted({url for url in found if "/assets/" in url and url.endswith(".js")})
+
+
+def test_any_script_that_fails_once_is_fetched_again(page, fleet, browser):
+    parts = parts_of(page, fleet)
+    failed: set[str] = set()
+
+    def once(route):
+        if route.request.url in failed:
+            route.continue_()
+        else:
+            failed.add(route.request.url)
+            route.abort("internetdisconnected")
+
+    for part in parts:
+        context = browser.new_context(locale="en-US")
+        other = context.new_page()
+        other.route(part, once)
+        other.goto(f"{fleet.url}/login")
+        expect(other.get_by_test_id("login-username"), part).to_be_visible(timeout=READY_MS)
+        context.close()
+    assert len(failed) > 3, "some are asked for only after the form is there"
+
+
+def test_what_never_comes_is_not_asked_for_without_end(page, fleet):
+    loads: list[str] = []
+    page.on("request", lambda request: loads.append(request.url) if request.is_navigation_request() else None)
+    page.route("**/assets/*.js", lambda route: route.abort("internetdisconnected"))
+    page.goto(f"{fleet.url}/login")
+    expect(page.locator("body")).to_contain_text("控制台未能加载", timeout=READY_MS)
+    assert len(loads) == 4, "once, and three times again"
