@@ -11,6 +11,9 @@ import type { useSession } from './stores/session'
 
 type Session = ReturnType<typeof useSession>
 
+/** What browsers, and Vite for a style, say of a file of a page that did not come; any other error is a bug of ours. */
+const NOT_FETCHED = /dynamically imported module|importing a module script failed|unable to preload css/i
+
 /** Where to go instead of `to`; true lets it pass. */
 async function admit(to: RouteLocationNormalized, session: Session): Promise<RouteLocationRaw | true> {
   try {
@@ -34,6 +37,8 @@ export function makeRouter(features: Feature[], session: Session): Router {
   })
   router.beforeEach((to) => admit(to, session))
   // A page's own files did not come: the network changed under it, or a new version of the console took its place.
-  router.onError((_error, to) => window.opsLoadAgain?.(to.fullPath))
+  router.onError((error, to) => {
+    if (NOT_FETCHED.test(String(error))) window.opsLoadAgain?.(to.fullPath)
+  })
   return router
 }
