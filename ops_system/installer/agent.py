@@ -22,7 +22,7 @@ import msgspec
 
 from ops_system import __version__
 from ops_system.installer.boxes import KEY_BYTES, BootKey
-from ops_system.installer.guard import Guard, Halt
+from ops_system.installer.guard import RENEWALS_A_LEASE, Guard, Halt
 from ops_system.installer.hands import Hands
 from ops_system.installer.region import Region
 from ops_system.installer.reporter import INTERVAL_S, Reporter
@@ -47,7 +47,6 @@ from ops_system.protocol.agent import (
 
 _log = logging.getLogger(__name__)
 EXIT_RESTART, EXIT_POWER_OFF = 0, 10
-_RENEWALS_A_LEASE = 3
 _AWAY_RETRY_S, _REFUSED_RETRY_S = 1.0, 5.0
 _REPORT_AGAIN_S = 60.0  # while it waits: a task may have been made meanwhile
 _END_PATIENCE_S = 120.0  # for saying how an installation ended
@@ -174,24 +173,29 @@ class Agent:
             return ""
 
     def _keep_lease(self) -> None:
-        """Renew the lease in time, until this boot ends."""
-        pause_s = self._ttl_s / _RENEWALS_A_LEASE
+        """Renew the lease in time, until this boot ends. What `Reporter` renews meanwhile is not asked again."""
+        pause_s = self._guard.due_in_s()
         while not self._ended.wait(pause_s):
-            asked_at_s = self._guard.now_s()
-            pause_s = self._ttl_s / _RENEWALS_A_LEASE
-            try:
-                answer = self._region.call(
-                    "/api/v1/lease", LeaseCall(self._found.sn), LeaseAnswer, timeout_s=self._patience_s()
-                )
-            except Unavailable as problem:
-                _log.warning("the lease was not renewed: %s", problem.message)
-                pause_s = min(_AWAY_RETRY_S, pause_s)
-            except OpsError as refusal:
-                self._guard.lose(str(refusal.details.get("reason") or "lease_refused"), refusal.message)
-                self._needs_report.set()
-            else:
-                self._guard.renew(asked_at_s, answer.ttl_s, answer.fence, is_cancel_asked=answer.is_cancel_asked)
-                self._region.learn(answer.regions)
+            if (pause_s := self._guard.due_in_s()) <= 0:
+                pause_s = self._renew_lease()
+
+    def _renew_lease(self) -> float:
+        """Ask for the lease; return in how many seconds to look again."""
+        asked_at_s, third_s = self._guard.now_s(), self._ttl_s / RENEWALS_A_LEASE
+        try:
+            answer = self._region.call(
+                "/api/v1/lease", LeaseCall(self._found.sn), LeaseAnswer, timeout_s=self._patience_s()
+            )
+        except Unavailable as problem:
+            _log.warning("the lease was not renewed: %s", problem.message)
+            return min(_AWAY_RETRY_S, third_s)
+        except OpsError as refusal:
+            self._guard.lose(str(refusal.details.get("reason") or "lease_refused"), refusal.message)
+            self._needs_report.set()
+            return third_s
+        self._guard.renew(asked_at_s, answer.ttl_s, answer.fence, is_cancel_asked=answer.is_cancel_asked)
+        self._region.learn(answer.regions)
+        return self._guard.due_in_s()
 
     def _patience_s(self) -> float:
         """Return how long one address is waited for: the lease must outlive the way to the next one, and back."""
@@ -233,7 +237,7 @@ class Agent:
         self._guard.begin(config.fence)
         self._scratch.mkdir(parents=True, exist_ok=True)
         with Reporter(
-            self._region, self._found.sn, config.task_id, config.fence, interval_s=self._interval_s
+            self._region, self._guard, self._found.sn, config.task_id, config.fence, interval_s=self._interval_s
         ) as reporter:
             work = Work(
                 self._hands, self._guard, self._region, reporter, config, wish_of_config(config, hardware), self._found,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 EndStatus = Literal["failed", "cancelled", "needs_operator"]
+RENEWALS_A_LEASE = 3
 
 
 class Halt(Exception):
@@ -26,7 +27,7 @@ class Guard:
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
-        self._good_until_s = 0.0
+        self._good_until_s = self._due_at_s = 0.0
         self._fence = 0
         self._lost: Halt | None = None
         self._is_cancel_asked = False
@@ -45,9 +46,15 @@ class Guard:
         """The region answered: the lease is good for `ttl_s` from when it was asked, by the monotonic clock."""
         with self._lock:
             self._good_until_s = max(self._good_until_s, asked_at_s + ttl_s)
+            self._due_at_s = max(self._due_at_s, asked_at_s + ttl_s / RENEWALS_A_LEASE)
             self._is_cancel_asked = self._is_cancel_asked or is_cancel_asked
             if self._fence and fence > self._fence and self._lost is None:
                 self._lost = Halt("stale_fence", f"fence {fence} counts now, this agent holds {self._fence}")
+
+    def due_in_s(self) -> float:
+        """Return in how many seconds the lease is to be renewed again; not above 0: now."""
+        with self._lock:
+            return self._due_at_s - self._monotonic_s()
 
     def lose(self, code: str, message: str) -> None:
         """The region refused: nothing more is written."""

@@ -1,5 +1,7 @@
 """Tells the region how far the work is: a thread that sends the newest progress and the log lines, once a second.
 
+What is told renews the lease along with it when that will be due soon: one call for both.
+
 A region that is away is waited for; lines beyond `MAX_KEPT` are dropped, oldest first, and counted.
 """
 
@@ -11,22 +13,26 @@ from typing import Self
 
 from msgspec.structs import replace
 
+from ops_system.installer.guard import Guard
 from ops_system.installer.region import Region
 from ops_system.model.errors import OpsError, Unavailable
-from ops_system.protocol.agent import MAX_LOG_LINES, Done, ProgressCall
+from ops_system.protocol.agent import MAX_LOG_LINES, ProgressAnswer, ProgressCall
 
 _log = logging.getLogger(__name__)
 MAX_KEPT = 5_000
 INTERVAL_S = 1.0
 ALIVE_S = 60.0  # a step that says nothing is said again so often: silence is taken for a hang
+RENEW_AHEAD_S = 6.0  # before the lease would be asked for by itself
 _LINE_CHARS = 2_000
 
 
 class Reporter:
     """`with Reporter(…)` while an installation goes on; what is left is sent at its end."""
 
-    def __init__(self, region: Region, sn: str, task_id: str, fence: int, *, interval_s: float = INTERVAL_S) -> None:
-        self._region, self._interval_s = region, interval_s
+    def __init__(
+        self, region: Region, guard: Guard, sn: str, task_id: str, fence: int, *, interval_s: float = INTERVAL_S
+    ) -> None:
+        self._region, self._guard, self._interval_s = region, guard, interval_s
         self._last = ProgressCall(sn, task_id, "begin", 0.0, fence=fence)
         self._is_new, self._said_at_s = False, time.monotonic()
         self._lock = threading.Lock()
@@ -68,13 +74,20 @@ class Reporter:
         """Send what is waiting now. A region that is away, or refuses, changes nothing here."""
         while (call := self._take()) is not None:
             try:
-                self._region.call("/api/v1/progress", call, Done)
+                self._send(call)
             except Unavailable:
                 self._give_back(call)
                 return
             except OpsError as refusal:
                 _log.warning("progress was refused: %s", refusal.message)
                 return
+
+    def _send(self, call: ProgressCall) -> None:
+        asked_at_s, renews = self._guard.now_s(), self._guard.due_in_s() <= RENEW_AHEAD_S
+        answer = self._region.call("/api/v1/progress", replace(call, renews=renews), ProgressAnswer)
+        if (lease := answer.lease) is not None:
+            self._guard.renew(asked_at_s, lease.ttl_s, lease.fence, is_cancel_asked=lease.is_cancel_asked)
+            self._region.learn(lease.regions)
 
     def _run(self) -> None:
         while not self._ended.wait(self._interval_s):

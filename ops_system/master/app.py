@@ -41,6 +41,7 @@ from ops_system.master.web.table import Table
 from ops_system.model.stamps import to_ms
 from ops_system.protocol.frames import PROTOCOL_VERSION
 from ops_system.runtime.clock import Clock, SystemClock
+from ops_system.runtime.collector import collect_in_time
 from ops_system.runtime.connection import bind
 from ops_system.runtime.tasks import StopRequest, every, serve
 from ops_system.storage.database import Database
@@ -143,6 +144,7 @@ def build_master(ground: Ground, auth: Auth, links: Links, plain: socket.socket)
     )
     report.document = functools.cache(lambda: msgspec.json.encode(build_document(ground.routes, __version__)))
     idempotency = Idempotency(ground.database, ground.trust, lambda: to_ms(ground.clock.now()))
+    ground.parts["collector"] = collect_in_time
     ground.parts["idempotency"] = lambda: every(_SWEEP_KEYS_S, idempotency.sweep, "sweep idempotency keys")
     front = Front(
         Parts(

@@ -40,7 +40,7 @@ from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
-from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.collector import MANY, calm_the_collector, collect_rarely
 from ops_system.runtime.loops import fast_loop
 from ops_system.service.autostart import make_unit
 from ops_system.service.local import local_services
@@ -182,7 +182,7 @@ def run_master(parsed: Parsed) -> int:
     config = settings.load(SCHEMA, parsed)
     if parsed.has("autostart"):
         return install_boot_service(parsed, config)
-    collect_rarely()
+    collect_rarely(MANY)
     sys.setswitchinterval(_THREAD_TURN_S)
     logs.set_up(config.log)
     from ops_system.master.welcome import has_desktop

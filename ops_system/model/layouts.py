@@ -7,7 +7,7 @@ import msgspec
 Filesystem = Literal["ext4", "xfs", "vfat", "swap", "bios_boot", "raid", "lvm"]
 
 
-class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Partition(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A partition of every disk named in the layout. `size`: "512MiB", "20GB", or "rest" for the last one."""
 
     name: str
@@ -16,7 +16,7 @@ class Partition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mount: str = ""
 
 
-class RaidArray(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RaidArray(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """An array of mdadm over the partitions `partition` of all disks."""
 
     name: str  # "md0"
@@ -26,7 +26,7 @@ class RaidArray(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mount: str = ""
 
 
-class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Volume(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A logical volume."""
 
     name: str
@@ -35,7 +35,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mount: str = ""
 
 
-class VolumeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class VolumeGroup(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A volume group of LVM over `members`: names of partitions or arrays."""
 
     name: str
@@ -43,7 +43,7 @@ class VolumeGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volumes: tuple[Volume, ...]
 
 
-class DiskLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DiskLayout(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What is made of the disks.
 
     `image`: the image is written over the first approved disk as it is. `plain`: partitions, file systems and then the
@@ -58,7 +58,7 @@ class DiskLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grow_root: bool = True  # `image`: the last partition and its file system grow to the disk's end
 
 
-class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Interface(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One card of the new system; found by its MAC. Without `address` it asks DHCP."""
 
     mac: str
@@ -66,7 +66,7 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: str = ""
 
 
-class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NetworkConfig(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Host name, cards and resolvers of the new system. Nothing given: DHCP on every card."""
 
     hostname: str = ""

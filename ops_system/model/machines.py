@@ -17,7 +17,7 @@ _MAC_DIGITS = re.compile(r"[0-9a-f]{12}")
 Firmware = Literal["bios", "uefi"]
 
 
-class DiskInfo(msgspec.Struct, frozen=True):
+class DiskInfo(msgspec.Struct, frozen=True, gc=False):
     """A whole block device. `serial` and `wwn` survive a reboot; `name` does not and never decides anything (P2)."""
 
     name: str
@@ -36,7 +36,7 @@ class DiskInfo(msgspec.Struct, frozen=True):
         return self.wwn or self.serial
 
 
-class NicInfo(msgspec.Struct, frozen=True):
+class NicInfo(msgspec.Struct, frozen=True, gc=False):
     """A network card."""
 
     name: str
@@ -46,7 +46,7 @@ class NicInfo(msgspec.Struct, frozen=True):
     has_link: bool = False
 
 
-class Hardware(msgspec.Struct, frozen=True):
+class Hardware(msgspec.Struct, frozen=True, gc=False):
     """The inventory: what the agent read of the machine it runs on."""
 
     firmware: Firmware = "bios"
@@ -64,7 +64,7 @@ class Hardware(msgspec.Struct, frozen=True):
     bmc_address: str = ""
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Machine(msgspec.Struct, frozen=True, gc=False):
     """What is known of a machine: the value of `/os/{idc}/machines/{sn}/meta`."""
 
     idc: str
@@ -81,7 +81,7 @@ class Machine(msgspec.Struct, frozen=True):
     last_fence: int = 0  # the highest fence of tasks that were removed: the next one begins above it
 
 
-class AgentLease(msgspec.Struct, frozen=True):
+class AgentLease(msgspec.Struct, frozen=True, gc=False):
     """Who works on the machine now: `/os/{idc}/machines/{sn}/lease`, attached to the lease of that agent (P4)."""
 
     boot_id: str

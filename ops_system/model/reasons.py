@@ -5,7 +5,7 @@ import msgspec
 Params = dict[str, str | int | float]
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A reason, e.g. `Reason("exited", "exited with code 7", {"exit_code": 7})`."""
 
     code: str

@@ -8,7 +8,7 @@
 
 An unfinished task may always move to `needs_operator`; `retry` brings failed, rejected, cancelled and needs_operator
 back to `pending` as the next attempt. `pending` may go straight to `pending_approval`: a machine may report before its
-task.
+task. No document here can be part of a cycle: `gc=False` keeps ten thousand of them out of the collector's rounds.
 """
 
 from datetime import datetime
@@ -78,7 +78,7 @@ InstallMethod = Literal["image", "debootstrap", "kickstart", "preseed", "autoins
 LOG_TAIL_LINES, LOG_TAIL_BYTES = 100, 16_384
 
 
-class StatusChange(msgspec.Struct, frozen=True):
+class StatusChange(msgspec.Struct, frozen=True, gc=False):
     """One move."""
 
     status: TaskStatus
@@ -87,7 +87,7 @@ class StatusChange(msgspec.Struct, frozen=True):
     reason: Reason | None = None
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True, gc=False):
     """How far one step is; a task keeps the newest of each step, in the order they began."""
 
     step: str
@@ -98,7 +98,7 @@ class Progress(msgspec.Struct, frozen=True):
     bytes_total: int | None = None
 
 
-class Intent(msgspec.Struct, frozen=True):
+class Intent(msgspec.Struct, frozen=True, gc=False):
     """Written before a destructive step and closed after it (P3). One left open after a reboot calls an operator."""
 
     step: str
@@ -108,7 +108,7 @@ class Intent(msgspec.Struct, frozen=True):
     done_at: datetime | None = None
 
 
-class Approval(msgspec.Struct, frozen=True):
+class Approval(msgspec.Struct, frozen=True, gc=False):
     """Who allowed what to be wiped (P2): bound to the inventory, to expire, to be used once."""
 
     by: str
@@ -123,7 +123,7 @@ class Approval(msgspec.Struct, frozen=True):
     used_at: datetime | None = None
 
 
-class ApproveCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ApproveCall(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What somebody says who allows a wipe. `disks`: serial or WWN of each disk that may be written.
 
     `inventory_hash`: of the inventory that was looked at; another one now is a conflict. `overwrite_foreign`: those of
@@ -137,7 +137,7 @@ class ApproveCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overwrite_foreign: tuple[str, ...] = ()
 
 
-class ImageRef(msgspec.Struct, frozen=True):
+class ImageRef(msgspec.Struct, frozen=True, gc=False):
     """What is written, as the catalogue knew it when the task was made: the bytes are named by their SHA-256."""
 
     name: str
@@ -152,7 +152,7 @@ class ImageRef(msgspec.Struct, frozen=True):
     public_key: str = ""  # base64 of that key
 
 
-class InstallSpec(msgspec.Struct, frozen=True):
+class InstallSpec(msgspec.Struct, frozen=True, gc=False):
     """Everything an installation needs, resolved from the catalogue when the task was made: no region asks further."""
 
     method: InstallMethod
@@ -173,7 +173,7 @@ class InstallSpec(msgspec.Struct, frozen=True):
     enrol: bool = True  # put a worker into the new system
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """The one document of an installation: `/os/{idc}/machines/{sn}/task`, changed only by compare-and-swap."""
 
     task_id: TaskId
@@ -211,7 +211,7 @@ class Task(msgspec.Struct, frozen=True):
     installer_sha256: str = ""  # of the key by which that installer reads its answers and says how far it is
 
 
-class Server(msgspec.Struct, frozen=True):
+class Server(msgspec.Struct, frozen=True, gc=False):
     """The machine's place in the queue: the value of `/os/{idc}/servers/{sn}`."""
 
     status: TaskStatus

@@ -2,7 +2,7 @@
 
     agent in RAM                              regional client
       | POST /api/v1/report   (once a boot) ---> |  session token, lease; 409 two_agents while another one is alive
-      | POST /api/v1/lease    (every 10 s) ----> |  nobody else renews it (P4)
+      | POST /api/v1/lease    (every 10 s) ----> |  nobody else renews it (P4); `renews` of a progress asks the same
       | POST /api/v1/device/getNextOperation --> |  answered when there is something to do, or after 25 s with `wait`
       | POST /api/v1/device/operationBegin ----> |  the intent is recorded before anything is destroyed (P3)
       | POST /api/v1/progress -----------------> |
@@ -71,7 +71,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
 
 
 class ProgressCall(msgspec.Struct, frozen=True):
-    """POST /api/v1/progress. `lines` go to the task's log."""
+    """POST /api/v1/progress. `lines` go to the task's log; with `renews` the agent asks for its lease as well."""
 
     sn: str
     task_id: str
@@ -82,12 +82,20 @@ class ProgressCall(msgspec.Struct, frozen=True):
     bytes_total: int | None = None
     lines: tuple[str, ...] = ()
     fence: int = 0
+    renews: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
     """An answer that says only that it was taken."""
 
     ok: bool = True
+
+
+class ProgressAnswer(msgspec.Struct, frozen=True):
+    """It was taken. `lease` is there when it was renewed along with it; else the agent asks by LeaseCall in time."""
+
+    ok: bool = True
+    lease: LeaseAnswer | None = None
 
 
 class DeviceCall(msgspec.Struct, frozen=True):

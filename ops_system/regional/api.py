@@ -18,6 +18,7 @@ from ops_system.protocol.agent import (
     InQueue,
     InstallCompleteCall,
     LeaseCall,
+    ProgressAnswer,
     ProgressCall,
     Report,
 )
@@ -72,8 +73,8 @@ class AgentApi:
         call, seat = await self._call(request, ProgressCall)
         if len(call.lines) > MAX_LINES:
             raise Invalid(f"more than {MAX_LINES} lines in one message", problems=["$.lines"])
-        await self._desk.progress(_fenced(call, seat))
-        return answer(Done())
+        lease = await self._desk.progress_of_agent(_fenced(call, seat), seat)
+        return answer(ProgressAnswer(lease=lease and replace(lease, regions=self._regions())))
 
     async def _begin(self, request: web.Request) -> web.Response:
         call, _seat = await self._call(request, BeginCall)

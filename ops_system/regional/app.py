@@ -40,6 +40,7 @@ from ops_system.regional.presence import Presence
 from ops_system.regional.watcher import Watcher
 from ops_system.regional.web import make_middleware
 from ops_system.runtime.clock import SystemClock
+from ops_system.runtime.collector import collect_in_time
 from ops_system.runtime.connection import Listener, bind
 from ops_system.runtime.files import write_atomic
 from ops_system.runtime.tasks import Part, StopRequest, serve
@@ -126,6 +127,7 @@ class RegionalApp:
             "renewals": self.desk.renewals.run,
             "images": self.cache.run,
             "prefetch": self._prefetch,
+            "collector": collect_in_time,
             **self.netboot.parts(),
         }
 

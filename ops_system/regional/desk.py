@@ -149,7 +149,7 @@ class Desk:
 
     async def _renew_stored(self, sn: str, seat: Seat) -> LeaseAnswer:
         """One call where all is well; where another agent claims the machine or the lease has gone, the whole look."""
-        if not seat.lease.rival_boot_id and await self.renewals.renew(seat.lease_id) > 0:
+        if not seat.lease.rival_boot_id and await self.renewals.ask(seat.lease_id) > 0:
             return self._lease_answer(sn, LEASE_TTL_S)
         async with asyncio.timeout(STORE_WITHIN_S):
             done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
@@ -168,6 +168,20 @@ class Desk:
     async def progress(self, call: ProgressCall) -> None:
         """Keep how far a step is."""
         await self._do(call)
+
+    async def progress_of_agent(self, call: ProgressCall, seat: Seat) -> LeaseAnswer | None:
+        """Keep how far a step is, and renew the lease of an agent that asks for it with the same call.
+
+        None: not renewed, for whatever reason. The agent asks alone then, and hears it.
+        """
+        may_renew = call.renews and self._lead.standing is Standing.ACTIVE and not seat.lease.rival_boot_id
+        renewal = self.renewals.ask(seat.lease_id) if may_renew else None
+        await self._do(call)
+        try:
+            ttl_s = await renewal if renewal else 0
+        except (OpsError, TimeoutError):
+            return None
+        return self._lease_answer(call.sn, ttl_s) if ttl_s > 0 else None
 
     async def complete(self, call: CompleteCall) -> None:
         """Close a step."""

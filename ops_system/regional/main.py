@@ -11,7 +11,7 @@ from ops_system.regional.config import RUN_FLAGS, SCHEMA
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.argv import hide_in_argv
-from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.collector import MANY, calm_the_collector, collect_rarely
 from ops_system.runtime.loops import fast_loop
 from ops_system.runtime.tasks import run_role as run_loop
 
@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
         hide_in_argv(secret.reveal())
     for key in _SECRETS:
         os.environ.pop(settings.environment_name(SCHEMA, key), None)
-    collect_rarely()
+    collect_rarely(MANY)
     logs.set_up(config.log)
     from ops_system.regional.app import run_app
 

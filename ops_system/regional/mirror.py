@@ -5,6 +5,7 @@ heard of it. Reading never waits.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator
 
@@ -58,6 +59,7 @@ class Mirror:
         self._seats: dict[str, Seat] = {}
         self._local: dict[str, Task] = {}
         self._revisions: dict[bytes, int] = {}
+        self._held: dict[bytes, tuple[KeyValue, bool] | None] = {}  # keys that we write: what the watch told last
         self._by_mac: dict[str, str] = {}
         self._by_uuid: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -131,6 +133,9 @@ class Mirror:
         known = self._revisions.get(kv.key)
         if known is not None and kv.mod_revision <= known:
             return
+        if kv.key in self._held:
+            self._held[kv.key] = kv, is_delete
+            return
         if is_delete:
             self._drop(kv.key, kv.mod_revision)
         else:
@@ -146,6 +151,18 @@ class Mirror:
         self._revisions[key], self._tasks[task.sn] = revision, task
         self._index_task(task)
         self._tell(task.sn)
+
+    @contextlib.contextmanager
+    def holding(self, keys: Iterable[bytes]) -> Iterator[None]:
+        """Hear of these keys only after our own write of them: what the watch tells of it need not be read then."""
+        held = list(keys)
+        self._held.update(dict.fromkeys(held))
+        try:
+            yield
+        finally:
+            for told in [self._held.pop(key, None) for key in held]:
+                if told is not None:
+                    self.see(told[0], is_delete=told[1])
 
     def set_settings(self, value: bytes | None) -> None:
         """Take the operators' settings of the data centre; None: there are none."""

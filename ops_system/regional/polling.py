@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 5.0
 _S = TaskStatus
+_SETTLED = frozenset({_S.PENDING_APPROVAL.value, _S.NEEDS_OPERATOR.value})  # until a person or a rule changes the task
 
 
 def wait(reason: str, task: Task | None = None, retry_after_s: float = 0.0) -> NextOperation:
@@ -52,7 +53,7 @@ class Polling:
             if answer.operation != "wait" or left_s <= 0:
                 return answer
             try:
-                async with asyncio.timeout(min(left_s, LOOK_AGAIN_S)):
+                async with asyncio.timeout(left_s if answer.data.reason in _SETTLED else min(left_s, LOOK_AGAIN_S)):
                     await news.wait()
             except TimeoutError:
                 continue

@@ -1,6 +1,6 @@
-"""What many installing machines tell in few transactions: what came in while the store was busy goes together.
+"""What many installing machines tell in few transactions: what comes in at about one time goes together.
 
-A call that comes alone goes at once. A transaction holds only when every task in it is still what the picture says;
+A transaction holds only when every task in it is still what the picture says;
 when one is not, each is done by itself, as any other change of a task. So are calls that the picture forbids, or by
 which nothing changes: about these the store is asked.
 """
@@ -12,17 +12,20 @@ from typing import NamedTuple
 
 from ops_system.kv.base import Compare, PutRequest, Store, TxnRequest
 from ops_system.kv.swap import Write, guard
-from ops_system.model.errors import OpsError, Unavailable
+from ops_system.model.errors import OpsError
 from ops_system.model.tasks import Progress, Task, TaskStatus
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
 from ops_system.provision import rules
 from ops_system.provision.documents import chunk_writes, task_writes
 from ops_system.provision.log_tail import with_lines
-from ops_system.regional.journal import STORE_AWAY, STORE_WITHIN_S, Call
+from ops_system.regional.gathering import Asked, Gathering
+from ops_system.regional.journal import STORE_WITHIN_S, Call
 from ops_system.regional.mirror import Mirror
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import spawn
 
+GATHER_S = 0.025  # a machine tells its progress every few seconds
+AT_ONCE = 3  # transactions
 MAX_TOGETHER, MAX_WRITES = 100, 120  # of the 128 that etcd takes
 MAX_BYTES = 1_000_000  # etcd takes 1.5 MiB
 
@@ -47,20 +50,7 @@ def _with_progress(task: Task, call: ProgressCall, at: datetime) -> tuple[Task, 
     return with_lines(rules.with_progress(task, shown, at), call.lines, at)
 
 
-class _Said:
-    """One call on its way."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(self, error: BaseException | None = None) -> None:
-        if self.answer.done():
-            return  # who asked has gone
-        if error is None:
-            self.answer.set_result(None)
-        else:
-            self.answer.set_exception(error)
+_Said = Asked[Call, None]
 
 
 class _Change(NamedTuple):
@@ -77,40 +67,16 @@ class CallBatches:
 
     def __init__(self, store: Store, mirror: Mirror, clock: Clock, alone: Callable[[Call], Awaitable[object]]) -> None:
         self._store, self._mirror, self._clock, self._alone = store, mirror, clock, alone
-        self._waiting: list[_Said] = []
-        self._wake = asyncio.Event()
+        self._gathering: Gathering[Call, None] = Gathering(self._tell_all, GATHER_S, MAX_TOGETHER, AT_ONCE)
         self.transactions = 0
 
     async def tell(self, call: Call) -> None:
         """Return when the store has it. Raises as `AgentBook` does. One call of a machine at a time."""
-        said = _Said(call)
-        self._waiting.append(said)
-        self._wake.set()
-        await said.answer
+        await self._gathering.ask(call)
 
     async def run(self) -> None:
         """Tell the store, for ever."""
-        try:
-            while True:
-                await self._wake.wait()
-                batch = self._take(MAX_TOGETHER)
-                try:
-                    await self._tell_all([said for said in batch if not said.answer.done()])
-                except STORE_AWAY as error:  # who waits would only meet the same
-                    _answer([*batch, *self._take(len(self._waiting))], error)
-                except OpsError as error:
-                    _answer(batch, error)
-                finally:
-                    _answer(batch, Unavailable("the regional client is stopping"))
-        finally:
-            _answer(self._take(len(self._waiting)), Unavailable("the regional client is stopping"))
-
-    def _take(self, count: int) -> list[_Said]:
-        """Return who waits longest."""
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        if not self._waiting:
-            self._wake.clear()
-        return taken
+        await self._gathering.run()
 
     async def _tell_all(self, batch: list[_Said]) -> None:
         at = self._clock.now()
@@ -120,29 +86,29 @@ class CallBatches:
         for piece in _cut(changes):
             if await self._in_one(piece):
                 for change in piece:
-                    change.said.done()
+                    change.said.tell(None)
             else:
                 alone += [change.said for change in piece]
         async with asyncio.TaskGroup() as group:
             for said in alone:
-                spawn(group, self._by_itself(said), f"call of {said.call.sn}")
+                spawn(group, self._by_itself(said), f"call of {said.question.sn}")
 
     async def _by_itself(self, said: _Said) -> None:
         try:
             async with asyncio.timeout(STORE_WITHIN_S):
-                await self._alone(said.call)
+                await self._alone(said.question)
         except (OpsError, TimeoutError) as error:
-            said.done(error)
+            said.fail(error)
         else:
-            said.done()
+            said.tell(None)
 
     def _change_of(self, said: _Said, at: datetime) -> _Change | None:
         """Return what a call changes; None for one that the picture cannot tell, or forbids: the store says why."""
-        kv, task = self._mirror.stored(said.call.sn)
+        kv, task = self._mirror.stored(said.question.sn)
         if kv is None or task is None:
             return None
         try:
-            after, spilled = applied(task, said.call, at)
+            after, spilled = applied(task, said.question, at)
         except OpsError:
             return None
         writes = [*task_writes(task, after), *chunk_writes(task, after, spilled)]
@@ -150,20 +116,16 @@ class CallBatches:
 
     async def _in_one(self, changes: list[_Change]) -> bool:
         """Whether one transaction took them all."""
+        guards = tuple([change.guard for change in changes])
         writes = tuple([write for change in changes for write in change.writes])
-        async with asyncio.timeout(STORE_WITHIN_S):
-            done = await self._store.txn(TxnRequest(tuple([change.guard for change in changes]), writes))
-        self.transactions += 1
-        if done.succeeded:
-            for change in changes:
-                self._mirror.see_task(change.after, done.revision)
+        with self._mirror.holding([guard.key for guard in guards]):
+            async with asyncio.timeout(STORE_WITHIN_S):
+                done = await self._store.txn(TxnRequest(guards, writes))
+            self.transactions += 1
+            if done.succeeded:
+                for change in changes:
+                    self._mirror.see_task(change.after, done.revision)
         return done.succeeded
-
-
-def _answer(said: list[_Said], error: BaseException) -> None:
-    """Tell all who are not answered yet what went wrong."""
-    for each in said:
-        each.done(error)
 
 
 def _cut(changes: list[_Change]) -> list[list[_Change]]:

@@ -55,7 +55,7 @@ async def read_body(request: web.Request, wanted: type[T]) -> T:
     if request.can_read_body and request.content_type != JSON_MEDIA:
         raise UnsupportedMedia(f"this route takes {JSON_MEDIA}; the request says {request.content_type}")
     try:
-        async with asyncio.timeout(BODY_WITHIN_S):
+        async with asyncio.timeout(None if request.content.is_eof() else BODY_WITHIN_S):
             raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge(f"the body is larger than {MAX_REPORT_BYTES} bytes", limit_bytes=MAX_REPORT_BYTES) from error

@@ -24,7 +24,7 @@ IDLE_BODY_TIMEOUT_S = 30.0
 KEEP_ALIVE_S = 60.0
 MAX_HEADER_BYTES = 16 * 1024
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
-_BACKLOG = 1024
+_BACKLOG = 4096  # connections that wait while the loop is busy: a fleet that comes back; asyncio's own number is 100
 
 
 class WatchedConnection(RequestHandler):
@@ -200,7 +200,9 @@ class Listener:
         limit_s = TLS_HANDSHAKE_TIMEOUT_S if tls else None
         self.port = int(sock.getsockname()[1])
         factory = self._factory(loop)
-        self._server = await loop.create_server(factory, sock=sock, ssl=tls, ssl_handshake_timeout=limit_s)
+        self._server = await loop.create_server(
+            factory, sock=sock, ssl=tls, ssl_handshake_timeout=limit_s, backlog=_BACKLOG
+        )
 
     def close(self) -> None:
         """Stop accepting. Connections that are open end with the runner."""

@@ -25,7 +25,7 @@ from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.argv import hide_in_argv
-from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.collector import FEW, calm_the_collector, collect_rarely
 from ops_system.runtime.tasks import StopRequest, running
 from ops_system.runtime.tasks import run_role as run_loop
 from ops_system.service.autostart import make_unit
@@ -100,7 +100,7 @@ def run_worker(parsed: Parsed, seat: Seat | None = None) -> int:
         return _say_how_to_join(config)
     hide_in_argv(config.connect.token.reveal())
     os.environ.pop(_TOKEN_VARIABLE, None)
-    collect_rarely()
+    collect_rarely(FEW)
     logs.set_up(config.log)
     if seat is not None and not is_held(config.work_dir() / LOCK_FILE):
         become_chosen(seat, config.work_dir())

@@ -28,7 +28,7 @@ from tests.fakes.etcd import run_etcd
 from tests.fakes.ports import free_port
 
 ROUNDS = 5
-SEQUENTIAL, AT_ONCE, EACH, WATCHED, WRITERS = 200, 64, 30, 100, 50
+SEQUENTIAL, AT_ONCE, EACH, WATCHED, WRITERS = 200, 64, 100, 100, 50
 VALUE = b"v" * 256
 READY_WITHIN_S = 60.0
 

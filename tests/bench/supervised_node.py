@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ops_system.model.instances import Desired
 from ops_system.processes.spec import RestartRules, RunSpec
-from ops_system.runtime.collector import calm_the_collector, collect_rarely
+from ops_system.runtime.collector import FEW, calm_the_collector, collect_rarely
 from ops_system.worker.metrics.sampler import Sampler, local_counters
 from tests.fakes.processes import Rig, make_spec, rewish
 
@@ -73,5 +73,5 @@ async def main(root: Path, count: int, program: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_rarely()
+    collect_rarely(FEW)
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -8,6 +8,7 @@ from playwright.sync_api import Error, expect
 
 from tests.fakes.chromium import chromium, english_page, why_not
 from tests.fakes.console import sign_in
+from tests.fakes.fleet import PASSWORD, Fleet
 from tests.fakes.provisioning import Site
 
 SHOWN = 2000  # characters
@@ -40,6 +41,15 @@ def page(browser):
     """A fresh English, light page; a script error or a failed console assertion fails the test."""
     with english_page(browser) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory) -> Iterator[Fleet]:
+    """A master with one administrator, and nothing else; a file that needs more has a fleet of its own."""
+    with Fleet(tmp_path_factory.mktemp("fleet")) as running:
+        running.start_master()
+        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
+        yield running
 
 
 @pytest.fixture(scope="module")

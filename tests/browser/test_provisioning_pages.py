@@ -1,13 +1,11 @@
 """Installations in Chromium: made by form and by table, approved with the disks in sight, followed live to their end."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.fakes.console import let_proofs_age, sign_in
-from tests.fakes.fleet import PASSWORD, Fleet, until
+from tests.fakes.fleet import PASSWORD, until
 
 READY_MS = 40_000
 CARD = {"mac": "00:1a:2b:3c:4d:06", "address": "10.0.0.6/24", "gateway": ""}
@@ -17,15 +15,6 @@ dc1,SN-T1,00:1a:2b:3c:4e:01,Debian,12,t1
 dc1,SN T2,00:1a:2b:3c:4e,Debian,12,t2
 dc1,SN-T1,00:1a:2b:3c:4e:03,Debain,12,t3
 """
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory) -> Iterator[Fleet]:
-    """A master with an administrator."""
-    with Fleet(tmp_path_factory.mktemp("provisioning")) as running:
-        running.start_master()
-        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
-        yield running
 
 
 def erase(page, sn: str) -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pyotp
 import pytest
@@ -14,15 +13,6 @@ from tests.fakes.fleet import PASSWORD, PROGRAMS, Fleet
 READY_MS = 40_000
 STEP_S = 30
 NEW_PASSWORD = "another good password"
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory) -> Iterator[Fleet]:
-    """A master with one administrator, and nothing else."""
-    with Fleet(tmp_path_factory.mktemp("trust-pages")) as running:
-        running.start_master()
-        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
-        yield running
 
 
 @pytest.fixture

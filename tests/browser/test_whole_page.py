@@ -1,21 +1,9 @@
 """A page of which a part does not come, as when the network changes under it, comes all the same."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.fakes.fleet import PASSWORD, Fleet
-
 READY_MS = 40_000
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory) -> Iterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("whole")) as running:
-        running.start_master()
-        running.master_command("user", "create", "admin", "--role", "admin", "--password-stdin", stdin=PASSWORD)
-        yield running
 
 
 @pytest.fixture

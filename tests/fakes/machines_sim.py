@@ -11,17 +11,19 @@ machine: what plays ten thousand machines must leave the processors to those tha
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import resource
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from ops_system.installer.reporter import RENEW_AHEAD_S
 from ops_system.model.machines import DiskInfo, Hardware, NicInfo
 from ops_system.protocol.agent import (
     LEASE_RENEW_S,
@@ -34,6 +36,7 @@ from ops_system.protocol.agent import (
     LeaseAnswer,
     LeaseCall,
     NextOperation,
+    ProgressAnswer,
     ProgressCall,
     Report,
     ReportAnswer,
@@ -87,7 +90,11 @@ class Numbers:
 
 
 class Refused(Exception):
-    """The region said no."""
+    """The region said no, and why: its code and reason."""
+
+    def __init__(self, raw: bytes) -> None:
+        words = msgspec.json.decode(raw)
+        super().__init__(f"{words['code']} {words['details'].get('reason', '')}")
 
 
 class Line(asyncio.Protocol):
@@ -171,15 +178,11 @@ class PlayedMachine:
         self._is_busy = False
         self._task_id, self._fence = "", 0
         self._disks = (f"DISK-{sn}",)
+        self._due_at_s = 0.0  # when the lease is to be renewed, by the loop's clock
 
     async def run(self, updates: int, interval_s: float) -> None:
         """Report, wait for the approval, install with so many updates of progress, end."""
-        hardware = Hardware(
-            disks=(DiskInfo("vda", 2 * IMAGE_BYTES, serial=self._disks[0]),), nics=(NicInfo("e", self._mac),)
-        )
-        report = Report(self.sn, self._mac, f"uuid-{self.sn}", hardware, boot_id=f"boot-{self.sn}")
-        answer = await self._persist(lambda: self._call("report", report, ReportAnswer))
-        self._token = answer.session_token
+        await self._report()
         async with running(self._keep_lease(), f"lease {self.sn}"):
             try:
                 how = await self._install(updates, interval_s)
@@ -188,6 +191,15 @@ class PlayedMachine:
         if self._line is not None:
             self._line.close()
         self._numbers.ended[how] = self._numbers.ended.get(how, 0) + 1
+
+    async def _report(self) -> None:
+        """Open the session of this boot."""
+        hardware = Hardware(
+            disks=(DiskInfo("vda", 2 * IMAGE_BYTES, serial=self._disks[0]),), nics=(NicInfo("e", self._mac),)
+        )
+        report = Report(self.sn, self._mac, f"uuid-{self.sn}", hardware, boot_id=f"boot-{self.sn}")
+        answer = await self._persist("report", report, ReportAnswer)
+        self._token = answer.session_token
 
     async def _install(self, updates: int, interval_s: float) -> str:
         order = await self._order()
@@ -209,18 +221,23 @@ class PlayedMachine:
     async def _take_steps(self, updates: int, interval_s: float) -> None:
         for step in STEPS:
             begin = BeginCall(self.sn, self._task_id, self._fence, step, self._disks, step in DESTRUCTIVE)
-            await self._persist(lambda begin=begin: self._call("device/operationBegin", begin, Done))
+            await self._persist("device/operationBegin", begin, Done)
             if step == "write-image":
                 await self._write(step, updates, interval_s)
             done = CompleteCall(self.sn, step, success=True, fence=self._fence)
-            await self._persist(lambda done=done: self._call("device/operationComplete", done, Done))
+            await self._persist("device/operationComplete", done, Done)
         end = InstallCompleteCall(self.sn, "completed", fence=self._fence)
-        await self._persist(lambda: self._call("device/installComplete", end, Done))
+        await self._persist("device/installComplete", end, Done)
 
     async def _order(self) -> NextOperation:
         call = DeviceCall(self.sn)
         while True:
-            order = await self._persist(lambda: self._call("device/getNextOperation", call, NextOperation))
+            try:
+                order = await self._persist("device/getNextOperation", call, NextOperation)
+            except Refused:  # the session is over
+                await asyncio.sleep(RETRY_S)
+                await self._report()
+                continue
             if order.operation != "wait":
                 return order
             await asyncio.sleep(order.data.retry_after_s)
@@ -239,27 +256,41 @@ class PlayedMachine:
                 IMAGE_BYTES,
                 (f"{done} bytes",),
                 self._fence,
+                self._is_due(RENEW_AHEAD_S),
             )
             began_s = time.perf_counter()
-            await self._persist(lambda call=call: self._call("progress", call, Done))
+            answer = await self._persist("progress", call, ProgressAnswer)
             took_s = time.perf_counter() - began_s
+            if answer.lease is not None:
+                self._is_renewed()
             self._numbers.progress_s.append(took_s)
             await asyncio.sleep(max(0.0, interval_s - took_s))
 
     async def _keep_lease(self) -> None:
-        await asyncio.sleep(random.uniform(0, LEASE_RENEW_S))
+        """Ask for the lease where no progress did."""
+        loop = asyncio.get_running_loop()
+        self._due_at_s = loop.time() + random.uniform(0, LEASE_RENEW_S)
         while True:
+            await asyncio.sleep(self._due_at_s - loop.time())
+            if not self._is_due(0.0):
+                continue
             with contextlib.suppress(Refused):
-                await self._persist(lambda: self._call("lease", LeaseCall(self.sn), LeaseAnswer))
-            await asyncio.sleep(LEASE_RENEW_S)
+                await self._persist("lease", LeaseCall(self.sn), LeaseAnswer)
+            self._is_renewed()
 
-    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+    def _is_due(self, ahead_s: float) -> bool:
+        return self._due_at_s - asyncio.get_running_loop().time() <= ahead_s
+
+    def _is_renewed(self) -> None:
+        self._due_at_s = asyncio.get_running_loop().time() + LEASE_RENEW_S
+
+    async def _persist(self, path: str, body: msgspec.Struct, answer: type[T]) -> T:
         while True:
             try:
-                return await ask()
+                return await self._call(path, body, answer)
             except (OSError, TimeoutError) as error:
                 self._numbers.retries += 1
-                why = str(error)[:120] or type(error).__name__
+                why = f"{path}: {str(error)[:120] or type(error).__name__}"
                 self._numbers.why[why] = self._numbers.why.get(why, 0) + 1
                 await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.5))
 
@@ -270,7 +301,7 @@ class PlayedMachine:
         if status >= 500 or status == 429:
             raise ConnectionError(f"{status} {raw[:80].decode(errors='replace')}")
         if status != 200:
-            raise Refused(raw.decode(errors="replace")[:200])
+            raise Refused(raw)
         return msgspec.json.decode(raw, type=answer)
 
     async def _send(self, request: bytes) -> tuple[int, bytes]:
@@ -336,9 +367,10 @@ async def play_aloud(given: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Play machines from the command line."""
+    """Play machines from the command line. Collections would show as waits that the region had no part in."""
     import uvloop
 
+    gc.disable()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--regional-url", required=True)
     parser.add_argument("--count", type=int, default=100)

@@ -21,6 +21,7 @@ from ops_system.protocol.agent import (
     LeaseAnswer,
     NextData,
     NextOperation,
+    ProgressAnswer,
     ProgressCall,
     Report,
     ReportAnswer,
@@ -45,6 +46,7 @@ class FakeRegion:
         self.files: dict[str, bytes] = {}
         self.ttl_s, self.fence, self.is_cancel_asked = 30.0, 1, False
         self.refuse_lease = ""
+        self.renews_along = False  # with progress that asks for it
         self.refuse_begin: dict[str, OpsError] = {}
         self.away_for = 0  # so many calls are dropped without an answer
         self.ranges: list[str] = []  # the Range of every download
@@ -117,9 +119,10 @@ class FakeRegion:
         self.ends.append(call)
         return {"ok": True}
 
-    def on_progress(self, body: bytes) -> dict[str, bool]:
-        self.progress.append(msgspec.json.decode(body, type=ProgressCall))
-        return {"ok": True}
+    def on_progress(self, body: bytes) -> ProgressAnswer:
+        call = msgspec.json.decode(body, type=ProgressCall)
+        self.progress.append(call)
+        return ProgressAnswer(lease=self.on_lease(b"") if call.renews and self.renews_along else None)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Clients that send half a request and wait, or more header than anybody needs (trust S20), over raw sockets."""
 
 import asyncio
+import contextlib
+import socket
 
 import aiohttp
 import pytest
@@ -12,6 +14,7 @@ from ops_system.runtime.connection import MAX_HEADER_BYTES, bind
 from tests.fakes.web import serve_table
 
 TOO_LONG_S = 20.0  # a test that waits this long has failed
+MANY = 500  # asyncio lets 100 wait, unless it is told another number
 
 
 async def read_all(call: Call) -> Nothing:
@@ -184,3 +187,12 @@ async def test_a_websocket_that_speaks_costs_no_timer(tmp_path):
         assert connections[0]._watch is None
         await socket.send_str("two")
         assert await socket.receive_str() == "two"
+
+
+async def test_connections_that_come_while_the_loop_is_busy_wait_for_their_turn(tmp_path):
+    async with serve_table(ROUTES, tmp_path / "data") as site:
+        with contextlib.ExitStack() as stack:
+            for _ in range(MANY):  # the loop does not turn meanwhile
+                stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=TOO_LONG_S))
+            async with site.client.get(f"{site.url}/api/v1/x") as answer:
+                assert answer.status == 200

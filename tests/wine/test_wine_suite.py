@@ -1,6 +1,7 @@
 """The suite of the shared floors, the worker and the pack tool under Windows' Python, but for what Wine cannot show."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,17 +30,23 @@ print('imported')
 
 
 def run(lane, *arguments):
-    done = subprocess.run(
+    """Return exit code and output. Wine's own services hold the pipe open long after the program's end: they end first."""
+    started = subprocess.Popen(
         lane.python_argv(*arguments),
         env=lane.make_environment({}),
         cwd=lane.ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=800,
     )
-    lane.end_server()
-    return done.returncode, done.stdout.decode(errors="replace")
+    with started as process, ThreadPoolExecutor(1) as reading:
+        said = reading.submit(process.stdout.read)
+        try:
+            code = process.wait(timeout=800)
+        finally:
+            process.kill()
+            lane.end_server()
+        return code, said.result().decode(errors="replace")
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -58,7 +58,7 @@ class InstallView(msgspec.Struct, frozen=True):
     enrol: bool = True
 
 
-class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A task without its log and templates: what lists show, and what is kept in memory of each (derived)."""
 
     task_id: TaskId
@@ -189,7 +189,7 @@ class ServerView(msgspec.Struct, frozen=True):
     os_version: str
 
 
-class MachineView(msgspec.Struct, frozen=True, kw_only=True):
+class MachineView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A machine as its agent reported it. `is_agent_alive`: an agent holds its lease now."""
 
     idc: str

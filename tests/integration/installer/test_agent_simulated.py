@@ -244,6 +244,22 @@ def test_a_lost_fence_stops_the_writer_in_the_middle(region, tmp_path, lose, cod
     assert not any(end.status == "completed" for end in region.ends)
 
 
+@pytest.mark.parametrize("renews_along", [True, False])
+def test_a_lease_that_progress_renews_is_not_asked_for_by_itself(region, tmp_path, renews_along):
+    region.ttl_s, region.slow_file, region.renews_along = 4.5, 0.05, renews_along  # a block each 0.8 s
+    machine = Machine(region, tmp_path, kind="raw")
+    thread = machine.start()
+    region.wait_for(lambda: any(call.step == "write-image" and call.bytes_done for call in region.progress))
+    told, asked = len(region.progress), region.calls.count("/api/v1/lease")
+    region.wait_for(lambda: len(region.progress) > told + 2 or region.ends)  # over 1.5 s, a third of the lease
+    assert not region.ends
+    assert (region.calls.count("/api/v1/lease") == asked) is renews_along
+    machine.agent._guard.check()
+    machine.agent._guard.lose("enough", "the test is over")
+    region.wait_for(lambda: region.ends)
+    machine.stop(thread)
+
+
 def test_a_region_away_longer_than_the_lease_stops_the_writer(region, tmp_path):
     region.ttl_s, region.slow_file = 0.5, 0.02
     machine = Machine(region, tmp_path, kind="raw")

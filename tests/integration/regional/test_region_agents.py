@@ -149,6 +149,26 @@ async def test_a_second_agent_waits_and_both_are_quarantined_when_the_first_stil
         assert "starts from its disk" in await rival.ask("GET", "/boot/00-1a-2b-3c-4d-5e.ipxe")
 
 
+async def test_progress_renews_the_lease_of_an_agent_that_asks_for_it_and_no_other(store, book, region, agent):
+    await begins(book, agent)
+    renewals, lease_id = region.app.desk.renewals, region.app.mirror.seat(SN).lease_id
+    before = renewals.calls
+    assert (await agent.progress("write", 1.0))["lease"] is None
+    assert renewals.calls == before
+    told = (await agent.progress("write", 2.0, renews=True))["lease"]
+    assert (told["ttl_s"], told["fence"], told["is_cancel_asked"]) == (30.0, agent.fence, False)
+    assert told["regions"] == [region.url]
+    assert renewals.calls == before + 1
+    await book.change(IDC, SN, lambda task: replace(task, is_cancel_asked=True))
+    assert (await agent.progress("write", 3.0, renews=True))["lease"]["is_cancel_asked"]
+    async with FakeAgent(region.url) as rival:
+        assert (await refused(rival.report())).reason == "two_agents"
+        assert (await agent.progress("write", 4.0, renews=True))["lease"] is None, "it hears of the rival when it asks"
+    await store.engine.revoke(lease_id)
+    assert (await agent.progress("write", 5.0, renews=True))["lease"] is None
+    assert (await book.get(IDC, SN)).progress[0].percent == 5.0
+
+
 async def test_the_token_of_an_earlier_boot_is_worth_nothing(book, region, agent):
     await book.create(a_task(SN, install=SPEC))
     await agent.report()

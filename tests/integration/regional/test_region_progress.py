@@ -173,7 +173,7 @@ async def test_who_waits_behind_a_store_that_is_away_is_told_at_once(store, book
     async with running(together.run(), "progress"), asyncio.timeout(30), asyncio.TaskGroup() as group:
         asked = [group.create_task(is_away(together.tell(says(sn, 1.0)))) for sn in NAMES]
     assert all(task.result() for task in asked)
-    assert slow.asked == 1
+    assert slow.asked == progress.AT_ONCE
 
 
 async def is_away(asked):

@@ -1,14 +1,19 @@
 import threading
 
+import pytest
+
 from ops_system.installer import reporter as module
-from ops_system.installer.reporter import Reporter
+from ops_system.installer.guard import RENEWALS_A_LEASE, Guard
+from ops_system.installer.reporter import RENEW_AHEAD_S, Reporter
 from ops_system.model.errors import NotAllowed, Unavailable
-from ops_system.protocol.agent import MAX_LOG_LINES, Done
+from ops_system.protocol.agent import LEASE_TTL_S, MAX_LOG_LINES, LeaseAnswer, ProgressAnswer
 
 
 class FakeRegion:
     def __init__(self) -> None:
         self.calls, self.error, self.third = [], None, threading.Event()
+        self.lease = None
+        self.learned = []
 
     def call(self, _path, body, _answer):
         if self.error:
@@ -16,11 +21,14 @@ class FakeRegion:
         self.calls.append(body)
         if len(self.calls) >= 3:
             self.third.set()
-        return Done()
+        return ProgressAnswer(lease=self.lease if body.renews else None)
+
+    def learn(self, urls):
+        self.learned += urls
 
 
-def make(region):
-    return Reporter(region, "sn", "t1", 3)
+def make(region, guard=None):
+    return Reporter(region, guard or Guard(), "sn", "t1", 3)
 
 
 def test_only_the_newest_progress_is_sent_with_all_lines():
@@ -92,7 +100,34 @@ def test_a_refusal_is_no_reason_to_say_it_again():
 def test_a_silent_step_is_said_again(monkeypatch):
     monkeypatch.setattr(module, "ALIVE_S", 0.0)
     region = FakeRegion()
-    with Reporter(region, "sn", "t1", 3, interval_s=0.001) as reporter:
+    with Reporter(region, Guard(), "sn", "t1", 3, interval_s=0.001) as reporter:
         reporter.progress("raid", 0.0)
         assert region.third.wait(20)
     assert {call.step for call in region.calls[-2:]} == {"raid"}
+
+
+def test_progress_renews_a_lease_that_will_be_due_soon_and_only_such_a_one():
+    region, clock = FakeRegion(), [0.0]
+    guard = Guard(lambda: clock[0])
+    guard.renew(0.0, LEASE_TTL_S, 3)
+    reporter = make(region, guard)
+    region.lease = LeaseAnswer(LEASE_TTL_S, 3, regions=("http://r2",))
+    due_s = LEASE_TTL_S / RENEWALS_A_LEASE
+    for clock[0] in (due_s - RENEW_AHEAD_S - 0.1, due_s - RENEW_AHEAD_S, 2 * (due_s - RENEW_AHEAD_S) - 0.1):
+        reporter.line("x")
+        reporter.flush()
+    assert [call.renews for call in region.calls] == [False, True, False]
+    assert guard.due_in_s() == pytest.approx(RENEW_AHEAD_S + 0.1), "counted from when it was asked"
+    assert region.learned == ["http://r2"]
+
+
+def test_a_region_that_renews_nothing_leaves_the_lease_as_it_is():
+    region, clock = FakeRegion(), [0.0]
+    guard = Guard(lambda: clock[0])
+    guard.renew(0.0, LEASE_TTL_S, 3)
+    clock[0] = LEASE_TTL_S / RENEWALS_A_LEASE
+    reporter = make(region, guard)
+    reporter.line("x")
+    reporter.flush()
+    assert region.calls[0].renews
+    assert guard.due_in_s() == 0.0

@@ -45,6 +45,25 @@ def test_what_is_older_than_what_is_known_is_ignored():
     assert mirror.task(SN) is None
 
 
+def test_what_is_told_of_our_own_write_is_not_read_and_what_others_wrote_after_it_is():
+    mirror = a_mirror()
+    ours = msgspec.structs.replace(a_task(), status=TaskStatus.COMPLETED)
+    theirs = msgspec.structs.replace(a_task(), status=TaskStatus.FAILED)
+    with mirror.holding([KEYS.task]):
+        mirror.see(KeyValue(KEYS.task, 1, 5, 1, b"cannot be read"))
+        assert mirror.task(SN).status is TaskStatus.PENDING
+        mirror.see_task(ours, 5)
+    assert mirror.task(SN) is ours
+    with mirror.holding([KEYS.task]):
+        mirror.see(kv(KEYS.task, ours, 6))
+        mirror.see(kv(KEYS.task, theirs, 7))
+        mirror.see_task(ours, 6)
+    assert mirror.task(SN).status is TaskStatus.FAILED
+    with mirror.holding([KEYS.task]):
+        mirror.see(KeyValue(KEYS.task, mod_revision=8), is_delete=True)
+    assert mirror.task(SN) is None, "our write lost; what was told meanwhile counts"
+
+
 def test_a_new_list_forgets_what_is_not_in_it():
     mirror = a_mirror()
     mirror.replace_all(9, [])
