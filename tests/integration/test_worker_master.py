@@ -1,7 +1,6 @@
 """A real worker and a real master: joined over plain loopback and over TLS, deploying what a person would."""
 
 import asyncio
-import contextlib
 import gzip
 import json
 import signal
@@ -11,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -112,6 +112,15 @@ async def test_join_deploy_and_destroy(master: RunningMaster, api: Api, tmp_path
         assert not can_connect(port)
 
 
+async def heard(following: aiohttp.ClientWebSocketResponse, words: str) -> str:
+    """Return what a followed log says until `words` have come."""
+    text = ""
+    async with asyncio.timeout(10):
+        while words not in text:
+            text += (await following.receive()).data
+    return text
+
+
 async def test_logs_are_listed_read_downloaded_and_followed(master: RunningMaster, api: Api, tmp_path: Path) -> None:
     port = free_port()
     async with running_worker(worker_config(tmp_path / "w", master.url, await master.create_join_token())):
@@ -122,10 +131,7 @@ async def test_logs_are_listed_read_downloaded_and_followed(master: RunningMaste
         async with api.socket(f"{base}/stderr/follow") as following:
             async with api.session.get(f"http://127.0.0.1:{port}/service.json?seen=1") as page:
                 assert page.status == 200
-            async with asyncio.timeout(10):
-                text = ""
-                while "seen=1" not in text:
-                    text += (await following.receive()).data
+            await heard(following, "seen=1")
         read = await api.get(f"{base}/stderr?q=seen&tail=5")
         assert len(read["lines"]) == 1
         assert "GET /service.json?seen=1" in read["lines"][0]["text"]
@@ -146,13 +152,9 @@ async def test_logs_are_listed_read_downloaded_and_followed(master: RunningMaste
             (instance["id"], read["lines"][0]["text"])
         ]
         async with api.socket(f"/systems/{instance['system_id']}/logs/stderr/follow") as following:
-            async with asyncio.timeout(10):
-                text = ""
-                while "seen=2" not in text:  # the first looks may come before the feed is open
-                    async with api.session.get(f"http://127.0.0.1:{port}/service.json?seen=2"):
-                        pass
-                    with contextlib.suppress(TimeoutError):
-                        text += (await following.receive(timeout=0.5)).data
+            async with api.session.get(f"http://127.0.0.1:{port}/service.json?seen=2") as page:
+                assert page.status == 200
+            text = await heard(following, "seen=2")
             assert instance["id"] in text
         await destroy(api, instance["id"])
 

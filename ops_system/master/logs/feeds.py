@@ -76,6 +76,7 @@ class _Feed:
         self.key = key
         self.stream = stream
         self.boxes: set[Box] = set()
+        self.placed = asyncio.Event()  # the worker has said where it begins, or it has ended
 
     def tell(self, message: Message) -> None:
         """Give everybody a message."""
@@ -103,8 +104,11 @@ class Feeds:
         """Whether somebody follows this log already."""
         return key in self._feeds
 
-    def join(self, key: Key, box: Box, open_stream: Callable[[], Stream]) -> None:
-        """Let `box` hear what is written from now on. Raises what opening raises."""
+    def join(self, key: Key, box: Box, open_stream: Callable[[], Stream]) -> asyncio.Event:
+        """Let `box` hear what is written once the returned event is set, and perhaps some before it.
+
+        It is set as well when the log cannot be followed, which the box hears. Raises what opening raises.
+        """
         feed = self._feeds.get(key)
         if feed is None:
             assert self._group is not None, "the part `log feeds` is not running"
@@ -112,6 +116,7 @@ class Feeds:
             self._feeds[key] = feed
             spawn(self._group, self._carry(feed), f"log feed {key[0]} {key[1]}")
         feed.boxes.add(box)
+        return feed.placed
 
     def leave(self, key: Key, box: Box) -> None:
         """Let `box` hear no more; the last one ends the stream."""
@@ -124,11 +129,11 @@ class Feeds:
             feed.stream.close()
 
     @contextlib.contextmanager
-    def joined(self, key: Key, box: Box, open_stream: Callable[[], Stream]) -> Iterator[None]:
-        """Join for the body of the `with` block."""
-        self.join(key, box, open_stream)
+    def joined(self, key: Key, box: Box, open_stream: Callable[[], Stream]) -> Iterator[asyncio.Event]:
+        """Join for the body of the `with` block; yields the event of `join`."""
+        placed = self.join(key, box, open_stream)
         try:
-            yield
+            yield placed
         finally:
             self.leave(key, box)
 
@@ -136,7 +141,7 @@ class Feeds:
         """Read the stream to its end and tell why it ended."""
         end = FollowEnd("", "the log is not followed any more")
         try:
-            async for message in messages(feed.stream, feed.key[0], self._now()):
+            async for message in messages(feed.stream, feed.key[0], self._now(), feed.placed.set):
                 feed.tell(message)
         except OpsError as problem:
             end = FollowEnd(problem.code, problem.message)
@@ -144,6 +149,7 @@ class Feeds:
             feed.stream.close()
             if self._feeds.get(feed.key) is feed:
                 del self._feeds[feed.key]
+            feed.placed.set()
         feed.tell(Message(encoded(FollowEnded(end, feed.key[0])), is_end=True))
 
 
@@ -152,10 +158,15 @@ def encoded(frame: msgspec.Struct) -> str:
     return msgspec.json.encode(frame).decode()
 
 
-async def messages(stream: Stream, instance_id: str, now: datetime) -> AsyncIterator[Message]:
-    """Yield what a worker's stream says, lines gathered for `BATCH_S`, until it ends; raises what ended it."""
+async def messages(
+    stream: Stream, instance_id: str, now: datetime, on_place: Callable[[], None]
+) -> AsyncIterator[Message]:
+    """Yield what a worker's stream says, lines gathered for `BATCH_S`, until it ends; raises what ended it.
+
+    `on_place` is called whenever the worker says where the next bytes stand: first of all, and after each gap.
+    """
     loop = asyncio.get_running_loop()
-    reader, batch, due_s = PieceReader(), _Batch(instance_id, now), 0.0
+    reader, batch, due_s = PieceReader(), _Batch(instance_id, now, on_place), 0.0
     is_open = True
     while is_open:
         was_empty = not batch.lines
@@ -177,9 +188,10 @@ async def messages(stream: Stream, instance_id: str, now: datetime) -> AsyncIter
 class _Batch:
     """Gathers lines and tells of gaps at their place."""
 
-    def __init__(self, instance_id: str, now: datetime) -> None:
+    def __init__(self, instance_id: str, now: datetime, on_place: Callable[[], None]) -> None:
         self._instance_id = instance_id
         self._now = now
+        self._on_place = on_place
         self._splitter = LineSplitter()
         self._full: list[Message] = []
         self.lines = self._splitter.lines
@@ -193,6 +205,7 @@ class _Batch:
             case LogPlace(offset, utc_offset_s):
                 self.flush()
                 self._splitter.begin(offset, LineTimes(fixed_zone(utc_offset_s), self._now).of)
+                self._on_place()
             case LogDropped(lines, size_bytes):
                 self.flush()
                 self._full += self._cut(1)

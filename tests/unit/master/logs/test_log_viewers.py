@@ -25,6 +25,7 @@ class FakeLogs:
     def __init__(self):
         self.streams = {}
         self.away = set()
+        self.silent = set()
         self.opened = asyncio.Event()
 
     async def where(self, instance_id):
@@ -37,9 +38,13 @@ class FakeLogs:
             raise NodeOffline("away")
         stream = Stream(1, lambda frame: True, lambda _id: None)
         self.streams[member.instance_id] = stream
-        self.say(member.instance_id, Channel.CONTROL, msgspec.json.encode(LogPlace(0, 0.0)))
+        if member.instance_id not in self.silent:
+            self.place(member.instance_id)
         self.opened.set()
         return stream
+
+    def place(self, instance_id):
+        self.say(instance_id, Channel.CONTROL, msgspec.json.encode(LogPlace(0, 0.0)))
 
     def say(self, instance_id, channel, data):
         self.streams[instance_id].on_data(StreamData(stream_id=1, data=encode_piece(channel, data)))
@@ -111,6 +116,40 @@ async def test_lines_reach_the_viewer_and_its_end_ends_the_stream(stage):
     await socket.close()
     await nobody_looks(stage)
     assert not stage.logs.streams["ins_1"].is_open
+
+
+@pytest.mark.parametrize("path", ["/", "/all"])
+async def test_a_socket_opens_when_the_node_says_where_it_begins(stage, path):
+    stage.logs.silent = {"ins_1"}
+    async with asyncio.TaskGroup() as group:
+        opening = group.create_task(stage.client.ws_connect(path))
+        await stage.logs.has("ins_1")
+        async with stage.client.get("/away") as other:  # by its answer, that of the socket would be here
+            assert other.status == 404
+        assert not opening.done()
+        stage.logs.place("ins_1")
+    stage.logs.write("ins_1", b"one\n")
+    assert (await heard(opening.result()))["lines"][0]["text"] == "one"
+
+
+@pytest.mark.parametrize("path", ["/", "/all"])
+async def test_a_node_that_says_nothing_does_not_hold_the_socket_up(stage, path, monkeypatch):
+    monkeypatch.setattr(viewing, "PLACED_WITHIN_S", 0.05)
+    stage.logs.silent = {"ins_1"}
+    async with asyncio.timeout(WITHIN_S):
+        socket = await stage.client.ws_connect(path)
+    stage.logs.place("ins_1")
+    stage.logs.write("ins_1", b"one\n")
+    assert (await heard(socket))["lines"][0]["text"] == "one"
+
+
+async def test_an_end_before_the_beginning_is_told_at_once(stage):
+    stage.logs.silent = {"ins_1"}
+    async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
+        opening = group.create_task(stage.client.ws_connect("/"))
+        await stage.logs.has("ins_1")
+        stage.logs.streams["ins_1"].on_close(StreamClose(stream_id=1, code="not_found", message="no such log"))
+    assert (await heard(opening.result()))["end"]["code"] == "not_found"
 
 
 async def test_the_viewer_is_told_why_it_ended(stage):
