@@ -37,6 +37,7 @@ from ops_system.regional.netboot import Answers, NetBoot, own_url
 from ops_system.regional.pages import BootPages
 from ops_system.regional.polling import Documents, Polling
 from ops_system.regional.presence import Presence
+from ops_system.regional.timely import Timely
 from ops_system.regional.watcher import Watcher
 from ops_system.regional.web import make_middleware
 from ops_system.runtime.clock import SystemClock
@@ -69,9 +70,10 @@ class RegionalApp:
         self.mirror = Mirror(idc)
         self.lead = Leadership(store, Who(idc, _client_id(folder)), clock, folder / LEAD, region.lead_ttl_s)
         self.presence = Presence(store, idc, RegionClient(self.lead.client_id, self.url))
-        fenced = Fenced(store, region_key(idc, "active"), lambda: self.lead.value)
+        timely = Timely(store)
+        fenced = Fenced(timely, region_key(idc, "active"), lambda: self.lead.value)
         self.journal = Journal(folder)
-        self.desk = Desk(Stores(fenced, store), self.lead, self.mirror, self.journal, clock)
+        self.desk = Desk(Stores(fenced, timely), self.lead, self.mirror, self.journal, clock)
         self.watcher = Watcher(store, self.mirror, folder / PICTURE)
         self.watcher.on_vacancy = self.lead.vacancy.set
         self.desk.on_step = self.watcher.keep_soon

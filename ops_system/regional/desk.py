@@ -33,12 +33,13 @@ from ops_system.protocol.agent import (
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.keys import UNMATCHED
 from ops_system.regional.fenced import not_active
-from ops_system.regional.journal import STORE_AWAY, STORE_WITHIN_S, Call, Entry, Journal
+from ops_system.regional.journal import Call, Entry, Journal
 from ops_system.regional.leadership import Leadership, Standing
 from ops_system.regional.mirror import Mirror, Seat
 from ops_system.regional.progress import CallBatches, applied
 from ops_system.regional.renewals import Renewals
 from ops_system.regional.sessions import Sessions, make_token
+from ops_system.regional.timely import STORE_AWAY
 from ops_system.runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Desk:
             if self._lead.standing in {Standing.ACTIVE, Standing.STANDBY}:
                 try:
                     await self.journal.replay(self._tell_store)
-                except (OpsError, TimeoutError) as error:
+                except OpsError as error:
                     _log.info("the journal waits: %s", error)
                 else:
                     self._has_entries.clear()
@@ -151,8 +152,7 @@ class Desk:
         """One call where all is well; where another agent claims the machine or the lease has gone, the whole look."""
         if not seat.lease.rival_boot_id and await self.renewals.ask(seat.lease_id) > 0:
             return self._lease_answer(sn, LEASE_TTL_S)
-        async with asyncio.timeout(STORE_WITHIN_S):
-            done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
+        done = await self.book.renew(self.idc, sn, seat.lease.session_sha256)
         return LeaseAnswer(done.ttl_s, done.fence, done.is_cancel_asked)
 
     def _lease_answer(self, sn: str, ttl_s: float) -> LeaseAnswer:
@@ -179,7 +179,7 @@ class Desk:
         await self._do(call)
         try:
             ttl_s = await renewal if renewal else 0
-        except (OpsError, TimeoutError):
+        except OpsError:
             return None
         return self._lease_answer(call.sn, ttl_s) if ttl_s > 0 else None
 
@@ -194,9 +194,8 @@ class Desk:
     async def note_boot(self, sn: str) -> None:
         """The machine asked for its boot file. Nothing waits for it: a store that is away stops no boot."""
         try:
-            async with asyncio.timeout(STORE_WITHIN_S):
-                await self.book.boot(self.idc, sn, by=f"region:{self.idc}")
-        except (OpsError, TimeoutError) as error:
+            await self.book.boot(self.idc, sn, by=f"region:{self.idc}")
+        except OpsError as error:
             _log.info("the boot of %s was not noted: %s", sn, error)
 
     async def take_fence(self, sn: str, seat: Seat) -> Task:
@@ -204,7 +203,7 @@ class Desk:
         self.check_leads()
         known, most = self.mirror.task(sn), self.mirror.settings.max_installs
         fence = known.fence if known else 0
-        async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
+        async with self._calm(sn):
             task = await self.book.take_fence(self.idc, sn, seat.lease.boot_id, most, known_fence=fence)
             await self.refresh(sn)
         self.on_step()
@@ -214,7 +213,7 @@ class Desk:
         """Return a new key for the installer of a task; the store keeps its hash. Raises Unavailable while cut off."""
         self.check_leads()
         key, digest = make_token()
-        async with self._calm(task.sn), asyncio.timeout(STORE_WITHIN_S):
+        async with self._calm(task.sn):
             await self.book.give_installer_key(self.idc, task.sn, task.fence, digest)
             await self.refresh(task.sn)
         self.on_step()
@@ -225,7 +224,7 @@ class Desk:
         machine = self.mirror.machine(sn)
         if machine is None or machine.hardware is None or self._lead.standing is not Standing.ACTIVE:
             return
-        async with self._calm(sn), asyncio.timeout(STORE_WITHIN_S):
+        async with self._calm(sn):
             await self.book.report(self.idc, _report_of(machine), seat.lease.session_sha256, seat.lease_id)
             await self.refresh(sn)
 
@@ -289,8 +288,7 @@ class Desk:
         """Tell the store one event of the journal, with the time at which it was said."""
         book = AgentBook(self._plain, _Then(entry.at, self._clock))
         try:
-            async with asyncio.timeout(2 * STORE_WITHIN_S):
-                await _tell(book, self.idc, entry.read())
+            await _tell(book, self.idc, entry.read())
         except STORE_AWAY:
             raise  # it has not heard it: what is shown here still counts
         except OpsError:
@@ -309,8 +307,7 @@ class Desk:
     async def refresh(self, sn: str) -> int:
         """Read a machine's keys as they stand now, before the watch tells; return the revision."""
         prefix = f"/os/{self.idc}/machines/{sn}/".encode()
-        async with asyncio.timeout(STORE_WITHIN_S):
-            found = await self._plain.range(RangeRequest(prefix, prefix_end(prefix)))
+        found = await self._plain.range(RangeRequest(prefix, prefix_end(prefix)))
         for kv in found.kvs:
             self.mirror.see(kv)
         return found.revision

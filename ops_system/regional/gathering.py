@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from ops_system.model.errors import OpsError, Unavailable
-from ops_system.regional.journal import STORE_AWAY
+from ops_system.regional.timely import STORE_AWAY
 from ops_system.runtime.tasks import spawn
 
 Q = TypeVar("Q")

@@ -23,7 +23,6 @@ from ops_system.model.errors import (
     OpsError,
     SafetyRefusal,
     StorageFull,
-    TimedOut,
     Unavailable,
 )
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
@@ -251,8 +250,3 @@ def _append_bounded(path: Path, line: bytes) -> None:
                 file.write(line)
     except OSError as error:
         _log.warning("%s cannot be written: %s", path, error.strerror)
-
-
-STORE_AWAY = (Unavailable, TimedOut, TimeoutError)
-STORE_WITHIN_S = 5.0
-"""How long one call of the store may take. A wait for one's turn is not counted: it says only that there is much."""

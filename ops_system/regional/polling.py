@@ -12,8 +12,8 @@ from ops_system.protocol.agent import LONG_POLL_S, HardwareConfig, InstallConfig
 from ops_system.provision import rules
 from ops_system.regional.boot.answers import METHODS, answer_url
 from ops_system.regional.desk import Desk
-from ops_system.regional.journal import STORE_AWAY
 from ops_system.regional.mirror import Seat
+from ops_system.regional.timely import STORE_AWAY
 
 _log = logging.getLogger(__name__)
 

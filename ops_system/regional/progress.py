@@ -19,7 +19,7 @@ from ops_system.provision import rules
 from ops_system.provision.documents import chunk_writes, task_writes
 from ops_system.provision.log_tail import with_lines
 from ops_system.regional.gathering import Asked, Gathering
-from ops_system.regional.journal import STORE_WITHIN_S, Call
+from ops_system.regional.journal import Call
 from ops_system.regional.mirror import Mirror
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import spawn
@@ -95,9 +95,8 @@ class CallBatches:
 
     async def _by_itself(self, said: _Said) -> None:
         try:
-            async with asyncio.timeout(STORE_WITHIN_S):
-                await self._alone(said.question)
-        except (OpsError, TimeoutError) as error:
+            await self._alone(said.question)
+        except OpsError as error:
             said.fail(error)
         else:
             said.tell(None)
@@ -119,8 +118,7 @@ class CallBatches:
         guards = tuple([change.guard for change in changes])
         writes = tuple([write for change in changes for write in change.writes])
         with self._mirror.holding([guard.key for guard in guards]):
-            async with asyncio.timeout(STORE_WITHIN_S):
-                done = await self._store.txn(TxnRequest(guards, writes))
+            done = await self._store.txn(TxnRequest(guards, writes))
             self.transactions += 1
             if done.succeeded:
                 for change in changes:

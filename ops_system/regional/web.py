@@ -87,8 +87,6 @@ def make_middleware(counts: dict[int, int]) -> Middleware:
             response = await handler(request)
         except OpsError as error:
             response = refusal(error)
-        except TimeoutError:
-            response = refusal(Unavailable("the store does not answer; ask again", reason="store_away"))
         except web.HTTPException as error:
             response = _http_refusal(error)
         except ConnectionError:

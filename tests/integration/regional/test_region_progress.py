@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from ops_system.kv.base import RangeRequest
 from ops_system.kv.embedded import Embedded
 from ops_system.kv.follow import list_all
-from ops_system.model.errors import Conflict, NotAllowed, Unavailable
+from ops_system.model.errors import Conflict, NotAllowed, TimedOut, Unavailable
 from ops_system.model.tasks import TaskStatus
 from ops_system.protocol.agent import BeginCall, CompleteCall, InstallCompleteCall, ProgressCall
 from ops_system.provision.agents import AgentBook
@@ -17,6 +17,7 @@ from ops_system.regional import progress
 from ops_system.regional.fenced import Fenced
 from ops_system.regional.mirror import Mirror
 from ops_system.regional.progress import CallBatches
+from ops_system.regional.timely import Timely
 from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.tasks import running
 from tests.fakes.provision import a_task
@@ -155,10 +156,9 @@ class Slow:
 
 
 async def test_a_long_queue_is_no_store_that_is_away(store, book, mirror, monkeypatch):
-    monkeypatch.setattr(progress, "STORE_WITHIN_S", 0.5)
     monkeypatch.setattr(progress, "MAX_TOGETHER", 5)
     slow = Slow(store, 0.1)
-    together = CallBatches(slow, mirror, SystemClock(), lambda call: alone(book, call))
+    together = CallBatches(Timely(slow, 0.5), mirror, SystemClock(), lambda call: alone(book, call))
     async with running(together.run(), "progress"):
         await all_say(together, 40.0)  # the last of them waits for two seconds
     assert slow.asked == COUNT // 5
@@ -166,10 +166,9 @@ async def test_a_long_queue_is_no_store_that_is_away(store, book, mirror, monkey
 
 
 async def test_who_waits_behind_a_store_that_is_away_is_told_at_once(store, book, mirror, monkeypatch):
-    monkeypatch.setattr(progress, "STORE_WITHIN_S", 0.2)
     monkeypatch.setattr(progress, "MAX_TOGETHER", 5)
     slow = Slow(store, 1000.0)
-    together = CallBatches(slow, mirror, SystemClock(), lambda call: alone(book, call))
+    together = CallBatches(Timely(slow, 0.2), mirror, SystemClock(), lambda call: alone(book, call))
     async with running(together.run(), "progress"), asyncio.timeout(30), asyncio.TaskGroup() as group:
         asked = [group.create_task(is_away(together.tell(says(sn, 1.0)))) for sn in NAMES]
     assert all(task.result() for task in asked)
@@ -179,6 +178,6 @@ async def test_who_waits_behind_a_store_that_is_away_is_told_at_once(store, book
 async def is_away(asked):
     try:
         await asked
-    except TimeoutError:
+    except TimedOut:
         return True
     return False
