@@ -14,19 +14,29 @@ or after the words: `master -data_dir=D token create ci --role viewer`. `--` end
 
 import difflib
 import ipaddress
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 from urllib.parse import urlsplit
 
 from ops_system import __version__
 from ops_system.model.errors import Invalid, OpsError, SafetyRefusal, UsageError
+from ops_system.model.language import is_chinese
 from ops_system.model.quantities import parse_duration_s, parse_size_bytes
 
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
 _WIDTH = 30
+_CHINESE = {
+    ": ": "：",
+    "usage:": "用法：",
+    "[flags]": "[选项]",
+    "flags (one dash or two, - and _ alike):": "选项（一个或两个横线均可，- 与 _ 等同）：",
+    " (default {})": "（默认 {}）",
+    "this text, or the version; then exit": "显示本说明或版本，然后退出",
+}
 
 
 class Secret:
@@ -209,11 +219,15 @@ class Command:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole command line. A flag that several commands take must be of one kind in all of them."""
+    """A whole command line. A flag that several commands take must be of one kind in all of them.
+
+    `chinese` has each English help and default in Chinese; words that are Chinese already need none.
+    """
 
     name: str
     help: str
     commands: tuple[Command, ...]
+    chinese: Mapping[str, str] = field(default_factory=dict)
 
     def known_flags(self) -> dict[str, Flag]:
         """Every flag by its canonical name."""
@@ -273,7 +287,7 @@ def parse(program: Program, argv: Sequence[str]) -> Parsed:
     """Understand `argv` (without the program's own name). Raises UsageError, or Answered for help and version."""
     flags_part = list(argv[: argv.index("--")] if "--" in argv else argv)
     if any(token in {"-h", "-help", "--help"} for token in flags_part):
-        raise Answered(help_text(program))
+        raise Answered(help_text(program, in_chinese=is_chinese(os.environ)))
     if any(token in {"-version", "--version"} for token in flags_part):
         raise Answered(f"{program.name} {__version__}")
     words, texts = _split(program, argv)
@@ -373,21 +387,27 @@ def _many(command: Command, rest: list[str]) -> tuple[str, ...]:
     return tuple(rest[len(command.arguments) - 1 :]) if _takes_many(command) else ()
 
 
-def help_text(program: Program) -> str:
+def help_text(program: Program, *, in_chinese: bool) -> str:
     """Return the help of a whole program: its commands, then every flag once with its default."""
-    lines = [f"{program.name} {__version__}: {program.help}", "", "usage:"]
+    words = {**_CHINESE, **program.chinese} if in_chinese else {}
+
+    def say(text: str) -> str:
+        return words.get(text, text)
+
+    lines = [f"{program.name} {__version__}{say(': ')}{say(program.help)}", "", say("usage:")]
     for command in program.commands:
         arguments = [argument.usage() for argument in command.arguments]
-        usage = " ".join((program.name, *command.words, *arguments, *(["[flags]"] if command.flags else [])))
-        lines += [f"  {usage}", f"        {command.help}"]
+        usage = " ".join((program.name, *command.words, *arguments, *([say("[flags]")] if command.flags else [])))
+        lines += [f"  {usage}", f"        {say(command.help)}"]
     flags = program.known_flags()
-    lines += ["", "flags (one dash or two, - and _ alike):"] if flags else []
+    lines += ["", say("flags (one dash or two, - and _ alike):")] if flags else []
     for flag in sorted(flags.values(), key=lambda flag: canonical(flag.name)):
         head = f"  -{flag.name} {flag.kind.metavar}".rstrip()
-        default = f" (default {flag.default})" if flag.default else ""
+        default = say(" (default {})").format(say(flag.default)) if flag.default else ""
         gap = " " * (_WIDTH - len(head)) if len(head) < _WIDTH - 1 else f"\n{' ' * _WIDTH}"
-        lines.append(f"{head}{gap}{flag.help}{default}")
-    return "\n".join([*lines, f"  {'--help, --version':<{_WIDTH - 2}}this text, or the version; then exit"])
+        lines.append(f"{head}{gap}{say(flag.help)}{default}")
+    last = say("this text, or the version; then exit")
+    return "\n".join([*lines, f"  {'--help, --version':<{_WIDTH - 2}}{last}"])
 
 
 def run_role(

@@ -113,7 +113,7 @@ def help_for(argv: Sequence[str], words: Words) -> str:
     if not typed or not chosen:
         return overview(words)
     commands = tuple(command_of(entry, words.language) for entry in chosen)
-    return help_text(Program(NAME, words.say("about"), commands))
+    return help_text(Program(NAME, words.say("about"), commands), in_chinese=words.language == 1)
 
 
 def overview(words: Words) -> str:

@@ -1,11 +1,11 @@
-"""Every word `ops` itself says while it works, in English and Chinese; the environment chooses (runtime.language).
+"""Every word `ops` itself says while it works, in English and Chinese; the environment chooses (model.language).
 
 What the master answers is the master's: its messages are English, its codes are explained here.
 """
 
 from collections.abc import Mapping
 
-from ops_system.runtime.language import is_chinese
+from ops_system.model.language import is_chinese
 
 _CATALOGUE: dict[str, tuple[str, str]] = {
     "about": ("speaks to an ops master", "操作 ops 主控"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from ops_system.cli import LIST, SIZE, TEXT, Command, Flag, Parsed, Program, choice, integer, parse, run_role
 from ops_system.installer.agent import Agent
 from ops_system.installer.hands import RealHands
+from ops_system.installer.helpwords import CHINESE
 from ops_system.installer.region import Region
 from ops_system.installer.simulate import SimulatedHands
 from ops_system.model.errors import UsageError
@@ -41,6 +42,7 @@ PROGRAM = Program(
             ),
         ),
     ),
+    CHINESE,
 )
 
 

@@ -36,6 +36,7 @@ from ops_system.cli import (
 )
 from ops_system.master.auth.rules import GRANTS
 from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, STORE_FLAGS, MasterConfig
+from ops_system.master.helpwords import CHINESE
 from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
 from ops_system.runtime import config as settings
@@ -160,6 +161,7 @@ PROGRAM = Program(
         _PROVISION_MIGRATE,
         _DOCTOR,
     ),
+    CHINESE,
 )
 
 

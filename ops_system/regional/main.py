@@ -8,6 +8,7 @@ import sys
 
 from ops_system.cli import EXIT_FINE, Command, Program, parse, run_role
 from ops_system.regional.config import RUN_FLAGS, SCHEMA
+from ops_system.regional.helpwords import CHINESE
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.argv import hide_in_argv
@@ -22,6 +23,7 @@ PROGRAM = Program(
     NAME,
     "boots the machines of one data centre over the network",
     (Command((), "run the regional client until a signal", flags=RUN_FLAGS),),
+    CHINESE,
 )
 
 

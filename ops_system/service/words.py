@@ -3,8 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from ops_system.model.language import is_chinese
 from ops_system.model.nodes import BootService
-from ops_system.runtime.language import is_chinese
 from ops_system.service.base import Change
 
 _WORDS = {

@@ -34,6 +34,7 @@ from ops_system.service.manager import Manager, with_manager
 from ops_system.service.words import tell_change
 from ops_system.storage.lock import is_held
 from ops_system.worker.config import DATA_FLAGS, LEAVE_FLAGS, RUN_FLAGS, SCHEMA, WorkerConfig
+from ops_system.worker.helpwords import CHINESE
 from ops_system.worker.identity import LOCK_FILE, load_identity
 from ops_system.worker.switch import Seat, become_chosen, return_from_failed_start, take_seat
 from ops_system.worker.words import say
@@ -61,6 +62,7 @@ PROGRAM = Program(
             ),
         ),
     ),
+    CHINESE,
 )
 
 

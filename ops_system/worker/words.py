@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from ops_system.runtime.language import is_chinese
+from ops_system.model.language import is_chinese
 
 _JOIN_HOW = """this node has not joined a master yet. Make a token on the master with
     ops-master join-token create
