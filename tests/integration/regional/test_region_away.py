@@ -176,7 +176,7 @@ def intent(agent):
 async def test_a_stop_gives_the_lead_back_at_once(tmp_path, store):
     async with run_region(tmp_path / "a", store.url, lead_ttl_s=60.0) as first:
         assert first.app.lead.epoch == 1
-    async with asyncio.timeout(5), run_region(tmp_path / "b", store.url, lead_ttl_s=60.0) as second:
+    async with asyncio.timeout(30), run_region(tmp_path / "b", store.url, lead_ttl_s=60.0) as second:
         assert second.app.lead.epoch == 2
 
 
