@@ -1,5 +1,6 @@
 """The agents at work here: whose token is good, and the leases they live by. Used by `desk`."""
 
+import contextlib
 import hmac
 import logging
 import secrets
@@ -15,6 +16,7 @@ from ops_system.model.machines import AgentLease
 from ops_system.protocol.agent import LEASE_TTL_S
 from ops_system.provision.keys import MachineKeys
 from ops_system.regional.mirror import Mirror, Seat
+from ops_system.regional.renewals import MAX_TOGETHER
 from ops_system.runtime.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -74,19 +76,24 @@ class Sessions:
 
     async def restore(self, store: Store) -> None:
         """Give the agents that are alive their leases back, which ended while the store could not be asked."""
-        for sn, seat in self.alive().items():
-            if seat.lease_id and await store.keepalive(seat.lease_id) > 0:
-                continue
-            lease_id = (await store.grant(round(LEASE_TTL_S))).id
-            if await self._put_back(store, sn, seat.lease, lease_id):
-                self._seats[sn] = Seat(seat.lease, lease_id, seat.revision)
-                _log.info("the agent of %s has its lease back", sn)
-            else:
-                self.close(sn)
-                try:
-                    await store.revoke(lease_id)
-                except LeaseNotFound:
-                    continue
+        seats = list(self.alive().items())
+        for start in range(0, len(seats), MAX_TOGETHER):
+            some = seats[start : start + MAX_TOGETHER]
+            lease_ids = [seat.lease_id for _, seat in some if seat.lease_id]
+            renewed = dict(zip(lease_ids, await store.keepalive_many(lease_ids), strict=True))
+            for sn, seat in some:
+                if renewed.get(seat.lease_id, 0) <= 0:
+                    await self._restore_one(store, sn, seat)
+
+    async def _restore_one(self, store: Store, sn: str, seat: Seat) -> None:
+        lease_id = (await store.grant(round(LEASE_TTL_S))).id
+        if await self._put_back(store, sn, seat.lease, lease_id):
+            self._seats[sn] = Seat(seat.lease, lease_id, seat.revision)
+            _log.info("the agent of %s has its lease back", sn)
+            return
+        self.close(sn)
+        with contextlib.suppress(LeaseNotFound):
+            await store.revoke(lease_id)
 
     async def _put_back(self, store: Store, sn: str, lease: AgentLease, lease_id: int) -> bool:
         key, is_ours = MachineKeys(self._idc, sn).lease, True
