@@ -95,6 +95,8 @@ class WatchedConnection(RequestHandler):
         """Answer what aiohttp itself refuses (a broken request line, say) in the product's words."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; the connection is closed")
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise ConnectionError("the peer left before the answer began") from exc
         if exc is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log_exception("error outside any route", exc_info=exc)
         code = "invalid" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal"

@@ -189,6 +189,33 @@ async def test_a_websocket_that_speaks_costs_no_timer(tmp_path):
         assert await socket.receive_str() == "two"
 
 
+async def test_who_leaves_before_the_answer_begins_is_no_error(tmp_path, caplog):
+    asked, may_answer, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(call: Call) -> web.WebSocketResponse:
+        asked.set()
+        await may_answer.wait()
+        try:
+            await web.WebSocketResponse().prepare(call.request)
+        finally:
+            asyncio.get_running_loop().call_soon(over.set)
+        raise AssertionError("nobody is there to be answered")
+
+    route = Route("GET", "/slow", Permission.OPEN, slow, "Tests", "slow", answer=web.StreamResponse, is_websocket=True)
+    async with serve_table([route], tmp_path / "data") as site, asyncio.timeout(TOO_LONG_S):
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        writer.write(HEAD.format("GET /api/v1/slow", upgrade + key).encode())
+        await asked.wait()
+        writer.transport.abort()
+        async with site.client.get(f"{site.url}/api/v1/none") as other:  # by its answer the end has been seen
+            assert other.status == 401
+        may_answer.set()
+        await over.wait()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_connections_that_come_while_the_loop_is_busy_wait_for_their_turn(tmp_path):
     async with serve_table(ROUTES, tmp_path / "data") as site:
         with contextlib.ExitStack() as stack:
