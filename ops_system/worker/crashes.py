@@ -8,6 +8,7 @@ that, only the newest gets its output. Answers `crashes.list`.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class CrashStore:
         self._is_wanted = is_wanted
         self._waiting: dict[InstanceId, tuple[Crash, ...]] = {}
         self._news = asyncio.Event()
+        self._lock = threading.Lock()  # Windows puts nothing in the place of a file that is being read
 
     def note(self, instance_id: InstanceId, crash: Crash) -> None:
         """Remember an end; its last output is read soon."""
@@ -77,7 +79,10 @@ class CrashStore:
             return
         chain = read_own_chain()
         known = tuple(_with_chain(crash, chain) for crash in crashes)
-        kept = (*known, *self._read(instance_id))[:MAX_KEPT]
+        with self._lock:
+            self._replace(instance_id, (*known, *self._load(instance_id))[:MAX_KEPT])
+
+    def _replace(self, instance_id: InstanceId, kept: tuple[Crash, ...]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(instance_id)
         beside = path.with_name(f"{path.name}.tmp")
@@ -89,6 +94,10 @@ class CrashStore:
             raise
 
     def _read(self, instance_id: InstanceId) -> tuple[Crash, ...]:
+        with self._lock:
+            return self._load(instance_id)
+
+    def _load(self, instance_id: InstanceId) -> tuple[Crash, ...]:
         try:
             return msgspec.json.decode(self._path(instance_id).read_bytes(), type=tuple[Crash, ...])
         except FileNotFoundError:
@@ -105,7 +114,8 @@ class CrashStore:
         """Forget an instance that was removed."""
         self._waiting.pop(instance_id, None)
         try:
-            self._path(instance_id).unlink(missing_ok=True)
+            with self._lock:
+                self._path(instance_id).unlink(missing_ok=True)
         except OSError as problem:
             _log.warning("the crashes of %s stay on the disk: %s", instance_id, problem)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.fakes.chromium import is_fault
 from tests.fakes.console import sign_in
 from tests.fakes.fleet import PASSWORD, Fleet, free_port, pack, until
 from tests.fakes.provisioning import Site
@@ -215,8 +216,8 @@ def test_every_page_fits_and_is_translated(fleet, new_context, test_output, grou
     context = new_context(viewport={"width": across, "height": down}, locale=locale, color_scheme=scheme)
     page = context.new_page()
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(line.text) if is_fault(line) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)) if is_fault(str(error)) else None)
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" and is_fault(line.text) else None)
     folder = test_output / "pages"
     folder.mkdir(exist_ok=True)
     for name, path in [*pages.items(), *further]:
@@ -227,12 +228,6 @@ def test_every_page_fits_and_is_translated(fleet, new_context, test_output, grou
         check_page(page, name, locale, width)
     assert errors == []
     context.close()
-
-
-def is_fault(line) -> bool:
-    """Whether a line of the browser's console is about us. Tests beside this one make and remove network interfaces:
-    Chromium ends what is on its way then, and the page loads it again."""
-    return line.type == "error" and "net::ERR_NETWORK_CHANGED" not in line.text
 
 
 def check_page(page, name: str, locale: str, width: str) -> None:
