@@ -75,12 +75,11 @@ class CrashStore:
         return last_lines(*texts)
 
     def _write(self, instance_id: InstanceId, crashes: tuple[Crash, ...]) -> None:
-        if not self._is_wanted(instance_id):
-            return
         chain = read_own_chain()
         known = tuple(_with_chain(crash, chain) for crash in crashes)
-        with self._lock:
-            self._replace(instance_id, (*known, *self._load(instance_id))[:MAX_KEPT])
+        with self._lock:  # one that is removed meanwhile is forgotten after this, or not wanted by then
+            if self._is_wanted(instance_id):
+                self._replace(instance_id, (*known, *self._load(instance_id))[:MAX_KEPT])
 
     def _replace(self, instance_id: InstanceId, kept: tuple[Crash, ...]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
