@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.fakes.mountspace import leave_shared_mounts
+
 # A shared machine is slow at times; a slow example is no fault.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
@@ -25,8 +27,13 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_configure(config):
-    """Name a failed test at once: the list at the end of a long run comes late, or never when the run is cut off."""
-    if not hasattr(config, "workerinput"):
+    """Part the mounts of the processes that share a run; name a failed test at once.
+
+    The list of failures at the end of a long run comes late, or never when the run is cut off.
+    """
+    if hasattr(config, "workerinput"):
+        leave_shared_mounts()
+    else:
         config.pluginmanager.register(_TellAtOnce(config), "tell-at-once")
 
 
