@@ -1,7 +1,6 @@
 """The store as only the active client may write it: every write also asks whether the lead is still ours (P6)."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 
 from ops_system.kv.base import (
     Compare,
@@ -9,7 +8,6 @@ from ops_system.kv.base import (
     DeleteRequest,
     DeleteResponse,
     KeyValue,
-    Lease,
     PutRequest,
     PutResponse,
     RangeRequest,
@@ -17,22 +15,18 @@ from ops_system.kv.base import (
     Store,
     TxnRequest,
     TxnResponse,
-    Watch,
-    WatchRequest,
 )
+from ops_system.kv.forwarding import Forwarding
 from ops_system.model.errors import Unavailable
 from ops_system.protocol.agent import NOT_ACTIVE
 
 
-class Fenced:
+class Fenced(Forwarding):
     """A `Store` whose writes fail with Unavailable `not_active` once another client leads."""
 
     def __init__(self, store: Store, key: bytes, value: Callable[[], bytes]) -> None:
-        self._store, self._key, self._value = store, key, value
-
-    async def range(self, request: RangeRequest) -> RangeResponse:
-        """Read."""
-        return await self._store.range(request)
+        super().__init__(store)
+        self._key, self._value = key, value
 
     async def put(self, request: PutRequest) -> PutResponse:
         """Write one key."""
@@ -59,38 +53,6 @@ class Fenced:
         if not isinstance(found, RangeResponse) or not _is(found.kvs, self._value()):
             raise not_active()
         return TxnResponse(done.revision, succeeded=False, responses=done.responses[:-1])
-
-    async def compact(self, revision: int) -> None:
-        """Forget what was before."""
-        await self._store.compact(revision)
-
-    async def grant(self, ttl_s: int, lease_id: int = 0) -> Lease:
-        """Make a lease."""
-        return await self._store.grant(ttl_s, lease_id)
-
-    async def revoke(self, lease_id: int) -> None:
-        """End a lease."""
-        await self._store.revoke(lease_id)
-
-    async def keepalive(self, lease_id: int) -> int:
-        """Renew a lease."""
-        return await self._store.keepalive(lease_id)
-
-    async def keepalive_many(self, lease_ids: Sequence[int]) -> tuple[int, ...]:
-        """Renew several leases."""
-        return await self._store.keepalive_many(lease_ids)
-
-    async def time_to_live(self, lease_id: int, *, keys: bool = False) -> Lease:
-        """Tell what is left of a lease."""
-        return await self._store.time_to_live(lease_id, keys=keys)
-
-    async def leases(self) -> tuple[int, ...]:
-        """Tell the ids of all leases."""
-        return await self._store.leases()
-
-    def watch(self, request: WatchRequest) -> AbstractAsyncContextManager[Watch]:
-        """Open a watch."""
-        return self._store.watch(request)
 
 
 def not_active() -> Unavailable:
