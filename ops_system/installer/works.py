@@ -153,7 +153,7 @@ def write_image(work: Work, step: Step) -> str:
 
 def verify_image(work: Work, step: Step) -> str:
     """Read it back."""
-    verify(work.hands.device(step.devices[0]), work.image(), work.teller(step.name))
+    verify(work.hands.device(step.devices[0]), work.image(), work.guard, work.teller(step.name))
     return f"sha256 {work.image().content_sha256}"
 
 

@@ -127,7 +127,7 @@ def main() -> int:
                     if turn == "a":
                         ours.append(by_agent(url, image, place))
                         began = time.perf_counter()
-                        verify(place, image, lambda _done, _total: None)
+                        verify(place, image, Guard(), lambda _done, _total: None)
                         read_back.append(time.perf_counter() - began)
                     else:
                         theirs.append(by_pipeline(url, place))

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from ops_system.installer.agent import Agent
+from ops_system.installer.direct import DirectFile
 from ops_system.installer.guard import Guard, Halt
 from ops_system.installer.region import Region
 from ops_system.installer.simulate import SimulatedHands, made_mac
@@ -159,15 +160,31 @@ def test_a_broken_download_goes_on_where_it_broke(region, tmp_path):
     assert region.ranges == ["", f"bytes={3 * MIB + 17}-", f"bytes={11 * MIB}-"]
 
 
-@pytest.mark.parametrize("field", ["sha256", "content_sha256"])
-def test_a_wrong_checksum_leaves_nothing_that_could_boot(region, tmp_path, field):
+@pytest.mark.parametrize(
+    ("field", "code", "is_written"),
+    [("sha256", "checksum_mismatch", False), ("content_sha256", "verify_failed", True)],
+)
+def test_a_wrong_checksum_leaves_nothing_that_could_boot(region, tmp_path, field, code, is_written):
     machine = Machine(region, tmp_path)
     wrong = msgspec.structs.replace(region.config.image, **{field: "0" * 64})
     region.config = msgspec.structs.replace(region.config, image=wrong)
-    assert machine.run_to_failure().code == "checksum_mismatch"
+    assert machine.run_to_failure().code == code
     assert machine.disk.read_bytes()[: 4 * MIB] == bytes(4 * MIB)
-    assert [call.success for call in region.done if call.operation == "write-image"] == [False]
-    assert "verify-image" not in [call.operation for call in region.begun]
+    assert [call.success for call in region.done if call.operation == "write-image"] == [is_written]
+
+
+def test_a_disk_that_gives_back_something_else_cannot_boot(region, tmp_path, monkeypatch):
+    machine = Machine(region, tmp_path)
+    honest = DirectFile.read
+
+    def forgetful(file, buffer, offset):
+        size = honest(file, buffer, offset)
+        buffer[0] ^= offset == 8 * MIB
+        return size
+
+    monkeypatch.setattr(DirectFile, "read", forgetful)
+    assert machine.run_to_failure().code == "verify_failed"
+    assert machine.disk.read_bytes()[: 4 * MIB] == bytes(4 * MIB)
 
 
 def test_an_image_longer_than_promised_writes_nothing_beyond(region, tmp_path):

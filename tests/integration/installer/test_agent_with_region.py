@@ -147,7 +147,7 @@ async def test_a_store_away_in_the_middle_loses_nothing(tmp_path, store, book):
     assert [intent.step for intent in task.intents if intent.done_at] == ["wipe", "write-image", "grow-root"]
 
 
-async def test_a_wrong_checksum_is_a_failed_task_that_says_why(tmp_path, store, book):
+async def test_content_that_does_not_read_back_is_a_failed_task_that_says_why(tmp_path, store, book):
     image = replace(put_image(tmp_path / "region"), content_sha256="0" * 64)
     await book.create(a_task(SN, install=spec(image)))
     async with run_region(tmp_path / "region", store.url) as region:
@@ -156,7 +156,7 @@ async def test_a_wrong_checksum_is_a_failed_task_that_says_why(tmp_path, store, 
         await approves(book)
         task = await status(book, TaskStatus.FAILED, TaskStatus.NEEDS_OPERATOR, TaskStatus.COMPLETED)
         assert await played.ended() == 0
-    assert (task.status, task.reason.code) == (TaskStatus.FAILED, "checksum_mismatch")
+    assert (task.status, task.reason.code) == (TaskStatus.FAILED, "verify_failed")
     assert played.hands.device("/dev/sda").read_bytes()[: 4 * MIB] == bytes(4 * MIB)
 
 
