@@ -1,8 +1,8 @@
 """The commands on users, tokens, sessions, one's own account, and publishers' keys."""
 
-from ops_system.cli import BOOL, LABELS, choice, integer
 from ops_system.client.acts import Act, act, by_query, in_body, labels, names
 from ops_system.client.render import Column, age
+from ops_system.model.kinds import BOOL, LABELS, choice, integer
 
 _ROLE = choice("admin", "operator", "viewer")
 _USERS = (

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ops_system.cli import BOOL, LABELS, LIST, SWITCH, TEXT, Argument, Command, Flag, Kind, choice, integer
+from ops_system.cli import Argument, Command, Flag
 from ops_system.client.render import Column
 from ops_system.client.shapes import Json
+from ops_system.model.kinds import BOOL, LABELS, LIST, SWITCH, TEXT, Kind, choice, integer
 
 if TYPE_CHECKING:
     from ops_system.client.desk import Desk

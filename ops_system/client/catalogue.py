@@ -1,8 +1,8 @@
 """The commands on packages and what is kept of them, templates of configuration, and variables."""
 
-from ops_system.cli import BOOL, LABELS, integer
 from ops_system.client.acts import Act, act, by_query, in_body, names
 from ops_system.client.render import Column, age, size
+from ops_system.model.kinds import BOOL, LABELS, integer
 
 PACKAGES = (
     Column("NAME", "name"),

@@ -3,7 +3,7 @@
 from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
-from ops_system.cli import BOOL, EXIT_FINE, SWITCH, TEXT, URL, Argument, Flag, read_value
+from ops_system.cli import EXIT_FINE, Argument, Flag
 from ops_system.client import trust
 from ops_system.client.acts import Special
 from ops_system.client.connection import Master
@@ -12,6 +12,7 @@ from ops_system.client.desk import Desk
 from ops_system.client.render import Column
 from ops_system.client.shapes import Json, Refused, dig
 from ops_system.model.errors import NotAllowed, Unavailable, UsageError
+from ops_system.model.kinds import BOOL, SWITCH, TEXT, URL, read_value
 
 _CONTEXTS = (
     Column("USED", "used"),

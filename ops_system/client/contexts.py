@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from ops_system.cli import Secret
 from ops_system.model.errors import SafetyRefusal, UsageError
+from ops_system.model.kinds import Secret
 from ops_system.runtime.files import write_atomic
 
 FILE = "contexts.json"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from ops_system.cli import BOOL, URL, Parsed, read_value
+from ops_system.cli import Parsed
 from ops_system.client import render, trust
 from ops_system.client.connection import Master
 from ops_system.client.contexts import Book, Context, book_path, load_book, save_book
@@ -19,6 +19,7 @@ from ops_system.client.render import Column
 from ops_system.client.shapes import Json, Refused
 from ops_system.client.words import Words
 from ops_system.model.errors import NotAllowed, UsageError
+from ops_system.model.kinds import BOOL, URL, read_value
 from ops_system.runtime.config import expand_value
 
 NARROWEST = 40

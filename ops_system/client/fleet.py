@@ -1,8 +1,8 @@
 """The commands on nodes, their workers, terminals and what is run on them."""
 
-from ops_system.cli import BOOL, choice, duration, integer
 from ops_system.client.acts import Act, act, by_query, in_body, labels, names
 from ops_system.client.render import Column, age, percent, seconds, size
+from ops_system.model.kinds import BOOL, choice, duration, integer
 
 NODES = (
     Column("NAME", "name"),

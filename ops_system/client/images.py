@@ -4,12 +4,13 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops_system.cli import EXIT_FINE, LABELS, TEXT, Argument, Flag, choice, integer
+from ops_system.cli import EXIT_FINE, Argument, Flag
 from ops_system.client.acts import Act, Entry, Special, act, by_query, in_body, names
 from ops_system.client.pushing import OCTETS, WHOLE_BYTES, send_in_parts
 from ops_system.client.render import Column, age, size
 from ops_system.client.shapes import Json
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import LABELS, TEXT, choice, integer
 
 if TYPE_CHECKING:
     from ops_system.client.desk import Desk

@@ -1,8 +1,8 @@
 """The commands on installations of bare machines: tasks, machines, data centres, rules of approval."""
 
-from ops_system.cli import BOOL, LABELS, choice, integer
 from ops_system.client.acts import Act, act, by_query, in_body, names
 from ops_system.client.render import Column, age, size
+from ops_system.model.kinds import BOOL, LABELS, choice, integer
 
 _TASKS = (
     Column("IDC", "idc"),

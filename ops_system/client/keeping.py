@@ -1,8 +1,8 @@
 """The commands on backups and schedules."""
 
-from ops_system.cli import BOOL, choice, integer
 from ops_system.client.acts import Act, act, by_query, in_body
 from ops_system.client.render import Column, age, size, stamp
+from ops_system.model.kinds import BOOL, choice, integer
 
 _BACKUPS = (
     Column("NAME", "name"),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from ops_system.cli import EXIT_FINE, SWITCH, TEXT, Argument, Flag, integer
+from ops_system.cli import EXIT_FINE, Argument, Flag
 from ops_system.client.acts import Special
 from ops_system.client.connection import fill
 from ops_system.client.desk import Desk
@@ -12,6 +12,7 @@ from ops_system.client.resolve import Names
 from ops_system.client.shapes import Json
 from ops_system.client.sockets import open_socket
 from ops_system.model.errors import OpsError, Unavailable
+from ops_system.model.kinds import SWITCH, TEXT, integer
 
 _TAIL = "100"
 

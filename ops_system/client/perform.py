@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ops_system.cli import EXIT_FAILED, EXIT_FINE, LABELS, Secret, read_value
+from ops_system.cli import EXIT_FAILED, EXIT_FINE
 from ops_system.client.acts import Act, Word
 from ops_system.client.connection import fill
 from ops_system.client.desk import Desk
@@ -14,6 +14,7 @@ from ops_system.client.follow import follow
 from ops_system.client.resolve import Names
 from ops_system.client.shapes import Json, merge, rows_of
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import LABELS, Secret, read_value
 from ops_system.model.quantities import format_size
 
 _ASKED = {"users create": "password"}

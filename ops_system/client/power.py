@@ -1,7 +1,7 @@
 """The commands on the power of bare machines and on their management controllers (BMC)."""
 
-from ops_system.cli import BOOL, choice
 from ops_system.client.acts import Act, act, in_body
+from ops_system.model.kinds import BOOL, choice
 
 _ACTS = (
     ("on", ("switch a machine on", "给机器开机"), None),

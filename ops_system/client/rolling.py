@@ -1,8 +1,8 @@
 """The commands on operations and rollouts."""
 
-from ops_system.cli import BOOL, TEXT, integer
 from ops_system.client.acts import Act, act, by_query, in_body
 from ops_system.client.render import Column, age, count, reason, stamp
+from ops_system.model.kinds import BOOL, TEXT, integer
 
 OPERATIONS = (
     Column("ID", "id"),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from ops_system.cli import EXIT_FAILED, EXIT_FINE, LABELS, SWITCH, TEXT, Argument, Flag, duration
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, Argument, Flag
 from ops_system.client.acts import Special
 from ops_system.client.connection import fill
 from ops_system.client.desk import Desk
@@ -12,6 +12,7 @@ from ops_system.client.render import clean
 from ops_system.client.resolve import Names
 from ops_system.client.shapes import Json
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import LABELS, SWITCH, TEXT, duration
 from ops_system.model.operations import ENDED
 
 TAIL_BYTES = 16 * 1024  # what the list of results carries of each output

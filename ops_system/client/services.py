@@ -1,8 +1,8 @@
 """The commands on systems, modules and instances."""
 
-from ops_system.cli import BOOL, LABELS, integer
 from ops_system.client.acts import Act, act, by_query, in_body, names
 from ops_system.client.render import Column, age, percent, size
+from ops_system.model.kinds import BOOL, LABELS, integer
 
 SYSTEMS = (
     Column("NAME", "name"),

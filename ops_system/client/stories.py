@@ -1,6 +1,6 @@
 """Commands that take more than one call: labels, apply and diff, rollouts, operations, and any route by its path."""
 
-from ops_system.cli import EXIT_FAILED, EXIT_FINE, LABELS, SWITCH, TEXT, Argument, Flag, read_value
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, Argument, Flag
 from ops_system.client.acts import FILE_FLAGS, GLOBAL_FLAGS, Act, Special, flags_of
 from ops_system.client.connection import fill
 from ops_system.client.desk import Desk
@@ -11,6 +11,7 @@ from ops_system.client.resolve import Names
 from ops_system.client.rolling import ROLLOUT_START
 from ops_system.client.shapes import Json
 from ops_system.model.errors import Invalid, NotFound, UsageError
+from ops_system.model.kinds import LABELS, SWITCH, TEXT, read_value
 from ops_system.model.operations import ENDED
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

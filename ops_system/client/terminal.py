@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ops_system.cli import EXIT_FAILED, EXIT_FINE, SWITCH, TEXT, Argument, Flag
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, Argument, Flag
 from ops_system.client.acts import Special
 from ops_system.client.connection import fill
 from ops_system.client.desk import Desk
@@ -23,6 +23,7 @@ from ops_system.client.resolve import Names
 from ops_system.client.shapes import Json
 from ops_system.client.sockets import open_socket
 from ops_system.model.errors import NotAllowed, UsageError
+from ops_system.model.kinds import SWITCH, TEXT
 
 if TYPE_CHECKING:
     import aiohttp

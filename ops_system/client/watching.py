@@ -1,8 +1,8 @@
 """The commands on alerts, silences, channels, the audit and the master itself."""
 
-from ops_system.cli import BOOL, LIST
 from ops_system.client.acts import Act, act, by_query, in_body
 from ops_system.client.render import Column, age, reason, stamp
+from ops_system.model.kinds import BOOL, LIST
 
 _ALERTS = (
     Column("STATE", "state"),

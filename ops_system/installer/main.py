@@ -10,13 +10,14 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ops_system.cli import LIST, SIZE, TEXT, Command, Flag, Parsed, Program, choice, integer, parse, run_role
+from ops_system.cli import Command, Flag, Parsed, Program, parse, run_role
 from ops_system.installer.agent import Agent
 from ops_system.installer.hands import RealHands
 from ops_system.installer.helpwords import CHINESE
 from ops_system.installer.region import Region
 from ops_system.installer.simulate import SimulatedHands
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import LIST, SIZE, TEXT, choice, integer
 from ops_system.model.machines import check_sn, normal_mac
 
 NAME = "install-agent"

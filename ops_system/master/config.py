@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.cli import (
+from ops_system.cli import Flag
+from ops_system.model.kinds import (
     BOOL,
     LIST,
     NETWORKS,
@@ -14,7 +15,6 @@ from ops_system.cli import (
     SIZE,
     TEXT,
     URL,
-    Flag,
     Secret,
     choice,
     duration,

@@ -14,31 +14,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ops_system.cli import (
-    BOOL,
-    EXIT_FAILED,
-    EXIT_FINE,
-    LABELS,
-    SWITCH,
-    TEXT,
-    Argument,
-    Command,
-    Flag,
-    Kind,
-    Parsed,
-    Program,
-    choice,
-    choices,
-    duration,
-    integer,
-    parse,
-    run_role,
-)
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, Argument, Command, Flag, Parsed, Program, parse, run_role
 from ops_system.master.auth.rules import GRANTS
 from ops_system.master.config import DATA_FLAGS, RUN_FLAGS, SCHEMA, STORE_FLAGS, MasterConfig
 from ops_system.master.helpwords import CHINESE
 from ops_system.master.web.route import Role
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import BOOL, LABELS, SWITCH, TEXT, Kind, choice, choices, duration, integer
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs, tasks
 from ops_system.runtime.collector import MANY, calm_the_collector, collect_rarely

@@ -9,25 +9,9 @@ from typing import get_args
 
 import msgspec
 
-from ops_system.cli import (
-    BOOL,
-    EXIT_FAILED,
-    EXIT_FINE,
-    SECRET,
-    TEXT,
-    URL,
-    Argument,
-    Command,
-    Flag,
-    Parsed,
-    Program,
-    Secret,
-    choice,
-    parse,
-    read_value,
-    run_role,
-)
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, Argument, Command, Flag, Parsed, Program, parse, run_role
 from ops_system.model.errors import Invalid, NotFound, OpsError, UsageError
+from ops_system.model.kinds import BOOL, SECRET, TEXT, URL, Secret, choice, read_value
 from ops_system.model.manifest import Manifest
 from ops_system.model.manifest_rules import find_warnings
 from ops_system.model.quantities import format_size

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops_system.cli import Secret
 from ops_system.model.errors import OpsError, Unavailable, UsageError
+from ops_system.model.kinds import Secret
 from ops_system.packtool.words import Words
 from ops_system.runtime.authorities import fetch_ca, key_sha256
 

@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.cli import BOOL, LIST, PORT, SECRET, SIZE, TEXT, Flag, Secret, choice, duration
+from ops_system.cli import Flag
 from ops_system.model.errors import Invalid, UsageError
+from ops_system.model.kinds import BOOL, LIST, PORT, SECRET, SIZE, TEXT, Secret, choice, duration
 from ops_system.model.machines import check_idc
 from ops_system.runtime.config import Option, Schema
 from ops_system.runtime.logs import LOG_OPTIONS, LogConfig

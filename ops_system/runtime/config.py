@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ops_system.cli import LABELS, SECRET, TEXT, Flag, Kind, Parsed, Value, canonical, nearest, read_value
+from ops_system.cli import Flag, Parsed, canonical
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import LABELS, SECRET, TEXT, Kind, Value, nearest, read_value
 
 MAX_VALUE_FILE_BYTES = 64 * 1024
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 import msgspec
 
-from ops_system.cli import BOOL, SIZE, TEXT, choice, duration, integer
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import BOOL, SIZE, TEXT, choice, duration, integer
 from ops_system.runtime.config import Option
 from ops_system.runtime.files import stat_each
 

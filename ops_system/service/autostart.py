@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ops_system.cli import SECRET, Parsed, canonical
+from ops_system.cli import Parsed, canonical
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import SECRET
 from ops_system.runtime.config import Option, Schema, environment_name
 from ops_system.service.base import Unit
 from ops_system.service.surroundings import program

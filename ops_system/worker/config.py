@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from ops_system.cli import BOOL, LABELS, LIST, PORT, SECRET, SIZE, TEXT, URL, Flag, Secret, duration, integer
+from ops_system.cli import Flag
+from ops_system.model.kinds import BOOL, LABELS, LIST, PORT, SECRET, SIZE, TEXT, URL, Secret, duration, integer
 from ops_system.runtime.config import Option, Schema
 from ops_system.runtime.logs import LOG_OPTIONS, LogConfig
 

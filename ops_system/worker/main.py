@@ -9,19 +9,9 @@ import sys
 
 import msgspec
 
-from ops_system.cli import (
-    BOOL,
-    EXIT_FAILED,
-    EXIT_FINE,
-    EXIT_USAGE,
-    Command,
-    Flag,
-    Parsed,
-    Program,
-    parse,
-    run_role,
-)
+from ops_system.cli import EXIT_FAILED, EXIT_FINE, EXIT_USAGE, Command, Flag, Parsed, Program, parse, run_role
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import BOOL
 from ops_system.runtime import config as settings
 from ops_system.runtime import logs
 from ops_system.runtime.argv import hide_in_argv

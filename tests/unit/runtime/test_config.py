@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops_system.cli import Command, Program, Secret, parse
+from ops_system.cli import Command, Program, parse
 from ops_system.master.config import SCHEMA as MASTER
 from ops_system.model.errors import UsageError
+from ops_system.model.kinds import Secret
 from ops_system.runtime.config import MAX_VALUE_FILE_BYTES, build, environment_name, load
 from ops_system.worker.config import SCHEMA as WORKER
 

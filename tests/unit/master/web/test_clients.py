@@ -1,9 +1,9 @@
 import pytest
 from multidict import CIMultiDict
 
-from ops_system.cli import NETWORKS
 from ops_system.master.web.clients import Client, find_client, read_networks
 from ops_system.model.errors import Invalid
+from ops_system.model.kinds import NETWORKS
 
 PROXIES = read_networks(("10.0.0.5", "10.1.0.0/16", "fd00::/8", "127.0.0.1"))
 
