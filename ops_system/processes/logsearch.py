@@ -18,7 +18,7 @@ from ops_system.processes.loglines import (
 )
 from ops_system.processes.matching import Matcher
 from ops_system.processes.tail import Log, opened
-from ops_system.protocol.requests import LogHits, LogLine, SearchLog
+from ops_system.protocol.logs import LogHits, LogLine, SearchLog
 
 MAX_HITS = 2000
 MAX_HITS_BYTES = 512 * 1024

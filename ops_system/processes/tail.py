@@ -23,7 +23,7 @@ from ops_system.processes.loglines import (
     time_before,
 )
 from ops_system.processes.rotate import OutputLog
-from ops_system.protocol.requests import LogBytes, LogFile, LogLine, LogLines
+from ops_system.protocol.logs import LogBytes, LogFile, LogLine, LogLines
 
 MAX_LINES = 2000
 MAX_ANSWER_BYTES = 512 * 1024

@@ -1,26 +1,18 @@
 """What the master may ask of this worker over the link: one line per request and stream. Called by `app`."""
 
+from ops_system.protocol.logs import FollowLog, ListLogs, ReadLog, ReadLogBytes, SearchLog, WatchLogs
 from ops_system.protocol.requests import (
-    CloseTerminal,
     FetchPackage,
-    FollowLog,
     ListCrashes,
-    ListLogs,
     ListProcesses,
-    ListTerminals,
     MatchProcess,
-    NameTerminal,
-    OpenTerminal,
-    ReadLog,
-    ReadLogBytes,
     ReadUpdate,
     ReconfigureInstance,
     ReloadInstance,
     RunCommand,
-    SearchLog,
     UpdateWorker,
-    WatchLogs,
 )
+from ops_system.protocol.terminals import CloseTerminal, ListTerminals, NameTerminal, OpenTerminal
 from ops_system.runtime.handlers import Handlers
 from ops_system.worker.crashes import CrashStore
 from ops_system.worker.deploy import Deployer

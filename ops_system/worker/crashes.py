@@ -18,7 +18,8 @@ from ops_system.model.crashes import Crash, CrashLine, CrashParent
 from ops_system.model.errors import OpsError
 from ops_system.model.ids import InstanceId
 from ops_system.processes.crashes import read_own_chain
-from ops_system.protocol.requests import Crashes, ListCrashes, LogLines, ReadLog
+from ops_system.protocol.logs import LogLines, ReadLog
+from ops_system.protocol.requests import Crashes, ListCrashes
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import msgspec
 
 from ops_system.processes.loglines import SCAN_BYTES, Readable
 from ops_system.processes.tail import Follower, Log
+from ops_system.protocol.logs import LogDropped, LogPlace
 from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, encode_piece
-from ops_system.protocol.requests import LogDropped, LogPlace
 
 QUICK_S, SLOW_S = 0.03, 0.25
 RATE_BYTES_PER_S = MAX_PIECE_BYTES / QUICK_S  # a piece a look: 2 MB/s

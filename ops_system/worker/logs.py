@@ -26,7 +26,7 @@ from ops_system.processes.matching import open_matcher
 from ops_system.processes.rotate import OutputLog, RotateRules, Rotation
 from ops_system.processes.surroundings import STDERR_NAME, STDOUT_NAME
 from ops_system.processes.tail import Log, Place, describe, read_bytes, read_lines
-from ops_system.protocol.requests import (
+from ops_system.protocol.logs import (
     FollowLog,
     ListLogs,
     LogBytes,

@@ -15,8 +15,8 @@ from ops_system.model.ids import InstanceId
 from ops_system.processes.loglines import MAX_LINE_BYTES, Block, Readable, blocks_forward
 from ops_system.processes.matching import Matchers
 from ops_system.processes.tail import Log, opened
+from ops_system.protocol.logs import FromLogWatch, LogCounted, LogNotCounted, WatchedLog
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import FromLogWatch, LogCounted, LogNotCounted, WatchedLog
 
 LOOK_EVERY_S = 0.5
 TELL_EVERY_S = 5.0  # a place without hits; they are told at once

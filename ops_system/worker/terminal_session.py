@@ -10,7 +10,7 @@ from ops_system.model.ids import spell_id
 from ops_system.processes.platforms import open_pty
 from ops_system.processes.pty import MAX_CELLS, READ_BYTES, SHARED_READ_BYTES, Pty, PtyEnd
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import (
+from ops_system.protocol.terminals import (
     TERMINAL_WINDOW_BYTES,
     FromTerminalViewer,
     OpenTerminal,

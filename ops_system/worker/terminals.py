@@ -19,7 +19,7 @@ import msgspec
 from ops_system.model.errors import Conflict, Invalid, NotFound, OpsError, RateLimited
 from ops_system.processes.pty import PtyEnd
 from ops_system.protocol.pieces import Channel, PieceReader, encode_piece
-from ops_system.protocol.requests import (
+from ops_system.protocol.terminals import (
     CloseTerminal,
     FromTerminalViewer,
     ListTerminals,

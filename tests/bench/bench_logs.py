@@ -21,7 +21,7 @@ from ops_system.model.logtimes import LineTimes, fixed_zone
 from ops_system.processes.filelog import FileLog
 from ops_system.processes.logsearch import search
 from ops_system.processes.matching import open_matcher
-from ops_system.protocol.requests import SearchLog
+from ops_system.protocol.logs import SearchLog
 from tests.bench.measure import emit, median, memory_mb
 from tests.fakes.fleet import PASSWORD, Fleet, pack, until
 

@@ -13,18 +13,8 @@ from ops_system.model.metrics import NODE_SERIES
 from ops_system.model.nodes import Disk, Fingerprint
 from ops_system.model.reasons import Reason
 from ops_system.protocol.frames import Apply, Events, Ping, Report, Sample
-from ops_system.protocol.requests import (
-    FollowLog,
-    ListLogs,
-    ListProcesses,
-    LogFile,
-    LogFiles,
-    LogLine,
-    LogLines,
-    Processes,
-    ProcessInfo,
-    ReadLog,
-)
+from ops_system.protocol.logs import FollowLog, ListLogs, LogFile, LogFiles, LogLine, LogLines, ReadLog
+from ops_system.protocol.requests import ListProcesses, Processes, ProcessInfo
 from ops_system.runtime.tasks import running
 from tests.bench.sim import SimWorker
 

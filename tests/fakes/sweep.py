@@ -12,24 +12,20 @@ from typing import Any
 import aiohttp
 from jsonschema import Draft202012Validator
 
-from ops_system.protocol.requests import (
-    Crashes,
+from ops_system.protocol.logs import (
     FollowLog,
-    ListCrashes,
     ListLogs,
-    ListProcesses,
     LogBytes,
     LogFile,
     LogFiles,
     LogHits,
     LogLine,
     LogLines,
-    Processes,
-    ProcessInfo,
     ReadLog,
     ReadLogBytes,
     SearchLog,
 )
+from ops_system.protocol.requests import Crashes, ListCrashes, ListProcesses, Processes, ProcessInfo
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.streams import Stream
 from tests.bench.sim import SimWorker

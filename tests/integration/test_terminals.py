@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from ops_system.processes import procfs
-from ops_system.protocol.requests import TERMINAL_WINDOW_BYTES
+from ops_system.protocol.terminals import TERMINAL_WINDOW_BYTES
 from tests.fakes.master import Api, ApiError, run_master
 from tests.fakes.terminals import WITHIN_S, Site, a_site, give_empty_home, online
 from tests.fakes.worker import running_worker, worker_config

@@ -22,8 +22,8 @@ from ops_system.model.alerts import Condition
 from ops_system.model.errors import NodeOffline, OpsError, StorageFull, Unavailable
 from ops_system.model.ids import InstanceId
 from ops_system.model.reasons import Reason
+from ops_system.protocol.logs import FromLogWatch, LogCounted, LogNotCounted, WatchedLog, WatchLogs
 from ops_system.protocol.pieces import PieceReader
-from ops_system.protocol.requests import FromLogWatch, LogCounted, LogNotCounted, WatchedLog, WatchLogs
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import every, spawn

@@ -19,7 +19,8 @@ from ops_system.master.logs.rules import (
 from ops_system.master.logs.service import Logs, Member
 from ops_system.master.logs.viewers import Viewers
 from ops_system.master.web.route import Call, Permission, Principal, Route
-from ops_system.protocol.requests import Crashes, LogFiles, LogHits, LogLines
+from ops_system.protocol.logs import LogFiles, LogHits, LogLines
+from ops_system.protocol.requests import Crashes
 
 _ERRORS = ("not_found", "node_offline", "timeout")
 _GZIP = 16 + zlib.MAX_WBITS

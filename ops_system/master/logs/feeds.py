@@ -16,8 +16,8 @@ import msgspec
 from ops_system.master.logs.rules import Dropped, FollowedLines, FollowEnd, FollowEnded, LineSplitter
 from ops_system.model.errors import OpsError
 from ops_system.model.logtimes import LineTimes, fixed_zone
+from ops_system.protocol.logs import FromLogFeed, LogDropped, LogPlace
 from ops_system.protocol.pieces import Channel, PieceReader
-from ops_system.protocol.requests import FromLogFeed, LogDropped, LogPlace
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import spawn
 

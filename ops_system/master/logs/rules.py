@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ops_system.model.errors import Invalid
-from ops_system.protocol.requests import LogHits, LogLine, LogLines
+from ops_system.protocol.logs import LogHits, LogLine, LogLines
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_TAIL = 2000

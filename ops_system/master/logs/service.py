@@ -25,10 +25,8 @@ from ops_system.master.logs.rules import (
 )
 from ops_system.model.errors import OpsError
 from ops_system.model.ids import InstanceId, NodeId
-from ops_system.protocol.requests import (
-    Crashes,
+from ops_system.protocol.logs import (
     FollowLog,
-    ListCrashes,
     ListLogs,
     LogBytes,
     LogFiles,
@@ -38,6 +36,7 @@ from ops_system.protocol.requests import (
     ReadLogBytes,
     SearchLog,
 )
+from ops_system.protocol.requests import Crashes, ListCrashes
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import spawn
 

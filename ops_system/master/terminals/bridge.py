@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from ops_system.model.errors import OpsError
 from ops_system.protocol.pieces import MAX_PIECE_BYTES, Channel, PieceReader, encode_piece
-from ops_system.protocol.requests import TerminalReady
+from ops_system.protocol.terminals import TerminalReady
 from ops_system.runtime.sockets import has_room, send_at_once, transport_of
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running

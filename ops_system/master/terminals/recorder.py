@@ -16,7 +16,7 @@ from ops_system.master.terminals.cast import CastWriter
 from ops_system.model.errors import OpsError
 from ops_system.model.reasons import Reason
 from ops_system.protocol.pieces import Channel, PieceReader, encode_piece
-from ops_system.protocol.requests import TerminalAck, TerminalExit, TerminalReady, TerminalResize, ToTerminalViewer
+from ops_system.protocol.terminals import TerminalAck, TerminalExit, TerminalReady, TerminalResize, ToTerminalViewer
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.streams import Stream
 

@@ -32,7 +32,7 @@ from ops_system.master.web.route import Page, Permission, Principal
 from ops_system.model.errors import NotAllowed, NotFound, OpsError
 from ops_system.model.ids import spell_id
 from ops_system.model.reasons import Reason
-from ops_system.protocol.requests import OpenTerminal
+from ops_system.protocol.terminals import OpenTerminal
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.tasks import every
 from ops_system.storage.database import Database

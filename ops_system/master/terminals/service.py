@@ -28,7 +28,7 @@ from ops_system.master.terminals.rules import (
 from ops_system.master.terminals.shares import Shares
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import NotFound, RateLimited
-from ops_system.protocol.requests import (
+from ops_system.protocol.terminals import (
     CloseTerminal,
     ListTerminals,
     NameTerminal,

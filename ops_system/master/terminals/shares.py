@@ -15,7 +15,7 @@ from ops_system.master.terminals.rules import NewShare, SharedQuery, ShareList, 
 from ops_system.master.web.route import Principal
 from ops_system.model.errors import Forbidden, NotFound
 from ops_system.model.ids import spell_id
-from ops_system.protocol.requests import OpenTerminal
+from ops_system.protocol.terminals import OpenTerminal
 from ops_system.runtime.clock import Clock
 from ops_system.runtime.streams import Stream
 from ops_system.storage.database import Database

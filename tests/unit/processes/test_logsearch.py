@@ -18,7 +18,7 @@ from ops_system.processes.loglines import Block, blocks_backward, blocks_forward
 from ops_system.processes.logsearch import search
 from ops_system.processes.matching import open_matcher
 from ops_system.processes.tail import Place, read_lines
-from ops_system.protocol.requests import SearchLog
+from ops_system.protocol.logs import SearchLog
 
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 TIMES = LineTimes(fixed_zone(0), BEGAN)

@@ -12,7 +12,7 @@ from ops_system.model.errors import Invalid, NodeOffline, OpsError
 from ops_system.model.ids import InstanceId, NodeId
 from ops_system.protocol import frames, session
 from ops_system.protocol.codec import decode_body, decode_from_master, decode_from_worker, encode, encode_body
-from ops_system.protocol.requests import ListLogs
+from ops_system.protocol.logs import ListLogs
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC)
 

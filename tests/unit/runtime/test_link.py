@@ -14,8 +14,8 @@ from aiohttp import web
 from ops_system.model.errors import Invalid, NodeOffline, NotFound, OpsError, TimedOut, Unavailable
 from ops_system.model.ids import InstanceId
 from ops_system.protocol import frames
+from ops_system.protocol.logs import FollowLog, ListLogs, LogFiles
 from ops_system.protocol.outbox import Outbox
-from ops_system.protocol.requests import FollowLog, ListLogs, LogFiles
 from ops_system.runtime import link as link_module
 from ops_system.runtime.handlers import Handlers
 from ops_system.runtime.link import Link, LinkEnd

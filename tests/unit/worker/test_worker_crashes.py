@@ -12,7 +12,8 @@ from ops_system.model.manifest import Limits
 from ops_system.model.reasons import Reason
 from ops_system.processes.crashes import read_own_chain
 from ops_system.protocol.frames import MAX_FRAME_BYTES
-from ops_system.protocol.requests import ListCrashes, LogLine, LogLines
+from ops_system.protocol.logs import LogLine, LogLines
+from ops_system.protocol.requests import ListCrashes
 from ops_system.runtime.tasks import running
 from ops_system.worker.crashes import MAX_LINES, CrashStore, last_lines
 from tests.fakes.processes import until_true

@@ -6,8 +6,8 @@ import pytest
 
 from ops_system.model.errors import Invalid
 from ops_system.processes.filelog import FileLog
+from ops_system.protocol.logs import FromLogFeed, LogDropped, LogPlace
 from ops_system.protocol.pieces import Channel, PieceReader
-from ops_system.protocol.requests import FromLogFeed, LogDropped, LogPlace
 from ops_system.runtime.tasks import running
 from ops_system.worker import logfeed
 from ops_system.worker.logfeed import feed

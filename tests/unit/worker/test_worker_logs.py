@@ -8,7 +8,7 @@ from ops_system.model.errors import Invalid, NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.model.manifest import Manifest
 from ops_system.processes.rotate import RotateRules
-from ops_system.protocol.requests import ListLogs, ReadLog, ReadLogBytes, SearchLog
+from ops_system.protocol.logs import ListLogs, ReadLog, ReadLogBytes, SearchLog
 from ops_system.worker.logs import InstanceLogs
 from tests.fakes.wishes import wish
 

@@ -11,8 +11,8 @@ from ops_system.model.errors import NotFound
 from ops_system.model.ids import InstanceId
 from ops_system.processes import matching
 from ops_system.processes.filelog import FileLog
+from ops_system.protocol.logs import FromLogWatch, LogCounted, LogNotCounted, WatchedLog
 from ops_system.protocol.pieces import PieceReader
-from ops_system.protocol.requests import FromLogWatch, LogCounted, LogNotCounted, WatchedLog
 from ops_system.runtime.tasks import running
 from ops_system.worker import logwatch
 from ops_system.worker.logwatch import LogWatch

@@ -14,8 +14,8 @@ from ops_system.master.alerts.views import StoredRule
 from ops_system.model.alerts import Condition, ConditionKind, NewRule
 from ops_system.model.errors import NodeOffline, NotFound
 from ops_system.protocol.frames import StreamClose, StreamData
+from ops_system.protocol.logs import LogCounted, LogNotCounted, WatchedLog
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import LogCounted, LogNotCounted, WatchedLog
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running
 from ops_system.storage.database import Database

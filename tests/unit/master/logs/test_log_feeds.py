@@ -7,8 +7,8 @@ import pytest
 from ops_system.master.logs.feeds import MAX_WAITING_BYTES, Box, Feeds, Message
 from ops_system.model.errors import NodeOffline
 from ops_system.protocol.frames import StreamClose, StreamData
+from ops_system.protocol.logs import LogDropped, LogPlace
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import LogDropped, LogPlace
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running
 

@@ -17,7 +17,7 @@ from ops_system.master.logs.rules import (
 )
 from ops_system.model.errors import Invalid
 from ops_system.model.logtimes import LineTimes, fixed_zone
-from ops_system.protocol.requests import LogLine, LogLines
+from ops_system.protocol.logs import LogLine, LogLines
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import pytest
 from ops_system.master.logs.rules import LogQuery, LogSearchQuery, MergedLogQuery, MergedSearchQuery
 from ops_system.master.logs.service import CHUNK_BYTES, MAX_MERGED, Logs, Member
 from ops_system.model.errors import Invalid, NodeOffline, NotFound
-from ops_system.protocol.requests import LogBytes, LogFiles, LogHits, LogLine, LogLines
+from ops_system.protocol.logs import LogBytes, LogFiles, LogHits, LogLine, LogLines
 
 
 class FakeInstances:

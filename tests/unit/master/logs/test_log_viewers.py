@@ -11,8 +11,8 @@ from ops_system.master.logs.service import Member
 from ops_system.master.logs.viewers import Viewers
 from ops_system.model.errors import NodeOffline, NotFound
 from ops_system.protocol.frames import StreamClose, StreamData
+from ops_system.protocol.logs import LogPlace
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import LogPlace
 from ops_system.runtime.streams import Stream
 from ops_system.runtime.tasks import running
 

@@ -9,7 +9,7 @@ import msgspec
 from ops_system.master.terminals.recorder import Recorder
 from ops_system.protocol.frames import StreamClose, StreamData
 from ops_system.protocol.pieces import Channel, encode_piece
-from ops_system.protocol.requests import TerminalExit, TerminalReady
+from ops_system.protocol.terminals import TerminalExit, TerminalReady
 from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.streams import Stream
 
