@@ -25,6 +25,7 @@ from ops_system.master.images.service import Catalogue
 from ops_system.master.images.shelf import Shelf
 from ops_system.master.packages.parts import Parts
 from ops_system.master.packages.service import Packages
+from ops_system.master.packages.uploads import Uploads
 from ops_system.master.publishers.service import Publishers
 from ops_system.runtime.tasks import running
 from ops_system.storage.blobs.local import LocalBlobs
@@ -100,10 +101,12 @@ async def open_catalogue(tmp_path: Path, *, is_required: bool = False) -> AsyncI
         await stack.enter_async_context(running(store.run(), "store"))
         audit, blobs = Audit(database, clock), LocalBlobs(folder.uploads)
         publishers = Publishers(database=database, audit=audit, clock=clock, is_required=is_required)
+        parts = Parts(folder.uploads / "parts")
+        uploads = Uploads(database=database, blobs=blobs, parts=parts, audit=audit, clock=clock)
         packages = Packages(
             database=database,
             blobs=blobs,
-            parts=Parts(folder.uploads / "parts"),
+            uploads=uploads,
             signer=FakeSigner(),
             publishers=publishers,
             audit=audit,
@@ -114,7 +117,7 @@ async def open_catalogue(tmp_path: Path, *, is_required: bool = False) -> AsyncI
         images = Images(
             shelf=shelf,
             blobs=blobs,
-            packages=packages,
+            uploads=uploads,
             publishers=publishers,
             audit=audit,
             bus=bus,

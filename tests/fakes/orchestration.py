@@ -24,6 +24,7 @@ from ops_system.master.nodes.rules import Node, NodeChange, is_in_scope
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages.parts import Parts
 from ops_system.master.packages.service import Packages
+from ops_system.master.packages.uploads import Uploads
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.rollouts.drains import Drains
 from ops_system.master.rollouts.service import Rollouts
@@ -145,9 +146,11 @@ class Desk:
         self.blobs = LocalBlobs(folder.uploads, reserve_bytes=0)
         common = {"database": database, "audit": self.audit, "bus": self.bus}
         self.publishers = Publishers(database=database, audit=self.audit, clock=self.clock)
+        parts = Parts(folder.uploads / "parts")
+        uploads = Uploads(database=database, blobs=self.blobs, parts=parts, audit=self.audit, clock=self.clock)
         self.packages = Packages(
             blobs=self.blobs,
-            parts=Parts(folder.uploads / "parts"),
+            uploads=uploads,
             signer=FakeSigner(),
             publishers=self.publishers,
             clock=self.clock,

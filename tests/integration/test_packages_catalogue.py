@@ -109,103 +109,103 @@ async def test_a_deleted_package_takes_its_bytes_along(desk):
 
 async def test_an_upload_in_parts_goes_on_after_a_break(desk):
     data = good_zip(name="web", version="2")
-    upload, _ = await desk.packages.begin_upload(len(data), hashlib.sha256(data).hexdigest(), ANN)
+    upload, _ = await desk.packages.uploads.begin(len(data), hashlib.sha256(data).hexdigest(), ANN)
 
     async def broken():
         yield data[:70]
         raise ConnectionResetError
 
     with pytest.raises(Invalid):
-        await desk.packages.add_part(upload.id, 0, broken())
-    assert (await desk.packages.get_upload(upload.id)).received_bytes == 70
+        await desk.packages.uploads.add_part(upload.id, 0, broken())
+    assert (await desk.packages.uploads.get(upload.id)).received_bytes == 70
     with pytest.raises(Conflict, match="70"):
-        await desk.packages.add_part(upload.id, 0, chunks(data))
+        await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     with pytest.raises(Conflict, match="missing"):
         await desk.packages.complete_upload(upload.id, ANN)
     with pytest.raises(TooLarge):
-        await desk.packages.add_part(upload.id, 70, chunks(data))
-    view = await desk.packages.add_part(upload.id, 70, chunks(data[70:]))
+        await desk.packages.uploads.add_part(upload.id, 70, chunks(data))
+    view = await desk.packages.uploads.add_part(upload.id, 70, chunks(data[70:]))
     assert view.received_bytes == len(data)
     package, is_new = await desk.packages.complete_upload(upload.id, ANN)
     assert (package.version, is_new) == ("2", True)
     assert [path.name for path in files_in(desk)] == [package.sha256]
     with pytest.raises(NotFound):
-        await desk.packages.get_upload(upload.id)
+        await desk.packages.uploads.get(upload.id)
 
 
 async def test_a_damaged_upload_in_parts_is_gone_after_the_check(desk):
     data = good_zip()
-    upload, _ = await desk.packages.begin_upload(len(data), "0" * 64, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), "0" * 64, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     with pytest.raises(Invalid, match="announced"):
         await desk.packages.complete_upload(upload.id, ANN)
     assert files_in(desk) == []
 
 
 async def test_abandoned_uploads_are_swept_after_a_day(desk):
-    old, _ = await desk.packages.begin_upload(10, None, ANN)
-    await desk.packages.add_part(old.id, 0, chunks(b"12345"))
+    old, _ = await desk.packages.uploads.begin(10, None, ANN)
+    await desk.packages.uploads.add_part(old.id, 0, chunks(b"12345"))
     (desk.folder.uploads / "parts" / "stray").write_bytes(b"x")
     desk.clock.advance(23 * 3600)
-    young, _ = await desk.packages.begin_upload(10, None, ANN)
+    young, _ = await desk.packages.uploads.begin(10, None, ANN)
     await desk.packages.sweep()
     assert [path.name for path in files_in(desk)] == [old.id]
     desk.clock.advance(2 * 3600)
     await desk.packages.sweep()
     assert files_in(desk) == []
     with pytest.raises(NotFound):
-        await desk.packages.get_upload(old.id)
-    assert (await desk.packages.get_upload(young.id)).received_bytes == 0
-    await desk.packages.abort_upload(young.id, ANN)
+        await desk.packages.uploads.get(old.id)
+    assert (await desk.packages.uploads.get(young.id)).received_bytes == 0
+    await desk.packages.uploads.abort(young.id, ANN)
 
 
 async def test_the_same_bytes_announced_again_are_the_same_upload(desk):
     data = good_zip(name="web", version="3")
     sha256 = hashlib.sha256(data).hexdigest()
-    upload, is_new = await desk.packages.begin_upload(len(data), sha256, ANN)
+    upload, is_new = await desk.packages.uploads.begin(len(data), sha256, ANN)
     assert is_new
-    await desk.packages.add_part(upload.id, 0, chunks(data[:50]))
-    again, is_new = await desk.packages.begin_upload(len(data), sha256, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data[:50]))
+    again, is_new = await desk.packages.uploads.begin(len(data), sha256, ANN)
     assert (again.id, again.received_bytes, is_new) == (upload.id, 50, False)
-    other, is_new = await desk.packages.begin_upload(len(data), sha256, BOB)
+    other, is_new = await desk.packages.uploads.begin(len(data), sha256, BOB)
     assert (other.id != upload.id, is_new) == (True, True)
-    desk.packages._parts._digests.clear()  # as after a restart of the master: the beginning is hashed again
-    await desk.packages.add_part(upload.id, 50, chunks(data[50:]))
+    desk.packages.uploads._parts._digests.clear()  # as after a restart of the master: the beginning is hashed again
+    await desk.packages.uploads.add_part(upload.id, 50, chunks(data[50:]))
     package, _ = await desk.packages.complete_upload(upload.id, ANN)
     assert package.sha256 == sha256
 
 
 async def test_a_sender_finds_its_upload_again_without_knowing_the_sha256(desk):
     data, key = good_zip(name="web", version="7"), "a" * 64
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN, key)
-    await desk.packages.add_part(upload.id, 0, chunks(data[:50]))
-    again, is_new = await desk.packages.begin_upload(len(data), None, ANN, key)
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN, key)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data[:50]))
+    again, is_new = await desk.packages.uploads.begin(len(data), None, ANN, key)
     assert (again.id, again.received_bytes, is_new) == (upload.id, 50, False)
     for other in [(len(data), None, ANN, None), (len(data), None, ANN, "b" * 64), (len(data), None, BOB, key)]:
-        assert (await desk.packages.begin_upload(*other))[1]
+        assert (await desk.packages.uploads.begin(*other))[1]
     with pytest.raises(Invalid, match="sender_key"):
-        await desk.packages.begin_upload(len(data), None, ANN, "mine")
-    await desk.packages.add_part(upload.id, 50, chunks(data[50:]))
+        await desk.packages.uploads.begin(len(data), None, ANN, "mine")
+    await desk.packages.uploads.add_part(upload.id, 50, chunks(data[50:]))
     package, _ = await desk.packages.complete_upload(upload.id, ANN, "", hashlib.sha256(data).hexdigest())
     assert package.version == "7"
 
 
 async def test_bytes_other_than_the_sender_read_are_refused(desk):
     data = good_zip(name="web", version="8")
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN, "a" * 64)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN, "a" * 64)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     with pytest.raises(Invalid, match="64 hexadecimal"):
         await desk.packages.complete_upload(upload.id, ANN, "", "short")
     with pytest.raises(Invalid, match="send it again"):
         await desk.packages.complete_upload(upload.id, ANN, "", "0" * 64)
     assert files_in(desk) == []
-    assert (await desk.packages.begin_upload(len(data), None, ANN, "a" * 64))[1]
+    assert (await desk.packages.uploads.begin(len(data), None, ANN, "a" * 64))[1]
 
 
 async def test_an_upload_outlives_a_store_that_is_away(desk, monkeypatch):
     data = good_zip(name="web", version="4")
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
 
     async def refuse(*_args, **_options):
         raise Unavailable("the store is away")
@@ -220,14 +220,14 @@ async def test_an_upload_outlives_a_store_that_is_away(desk, monkeypatch):
 
 async def test_an_upload_whose_bytes_the_disk_lost_begins_anew(desk, monkeypatch):
     data = good_zip(name="web", version="5")
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     with monkeypatch.context() as full:
         full.setattr(writeback, "sync_file", lambda _path: OSError(errno.ENOSPC, "no room"))
         with pytest.raises(StorageFull, match="make room"):
             await desk.packages.complete_upload(upload.id, ANN)
-    assert (await desk.packages.get_upload(upload.id)).received_bytes == 0
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    assert (await desk.packages.uploads.get(upload.id)).received_bytes == 0
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     assert (await desk.packages.complete_upload(upload.id, ANN))[1]
 
 
@@ -238,8 +238,8 @@ async def test_the_disk_follows_while_a_large_upload_comes_in(desk, monkeypatch)
     real = writeback.sync_file
     monkeypatch.setattr(writeback, "sync_file", lambda path: synced.append(path.stat().st_size) or real(path))
     data = good_zip([Member("noise", random.Random(1).randbytes(5_000_000))], name="web", version="6")
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     assert len(synced) >= 1
     await desk.packages.complete_upload(upload.id, ANN)
     assert synced[-1] == len(data)

@@ -15,6 +15,7 @@ from ops_system.master.packages import api as packages_api
 from ops_system.master.packages.parts import Parts as UploadParts
 from ops_system.master.packages.retention import Retention
 from ops_system.master.packages.service import Packages
+from ops_system.master.packages.uploads import Uploads
 from ops_system.master.publishers import api as publishers_api
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.systems import api as systems_api
@@ -33,10 +34,17 @@ async def build_packages(ground: Ground, operations: Operations) -> Packages:
     await ground.store.sweep()
     is_required = ground.config.storage.require_publisher
     publishers = Publishers(database=ground.database, audit=ground.audit, clock=ground.clock, is_required=is_required)
-    packages = Packages(
+    uploads = Uploads(
         database=ground.database,
         blobs=ground.store,
         parts=UploadParts(ground.folder.uploads / "parts"),
+        audit=ground.audit,
+        clock=ground.clock,
+    )
+    packages = Packages(
+        database=ground.database,
+        blobs=ground.store,
+        uploads=uploads,
         signer=ground.trust,
         publishers=publishers,
         audit=ground.audit,

@@ -21,7 +21,7 @@ def build_images(ground: Ground, packages: Packages) -> Catalogue:
     images = Images(
         shelf=shelf,
         blobs=ground.store,
-        packages=packages,
+        uploads=packages.uploads,
         publishers=Publishers(
             database=ground.database, audit=ground.audit, clock=ground.clock, is_required=is_required
         ),

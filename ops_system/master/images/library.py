@@ -32,7 +32,7 @@ from ops_system.master.images.streams import read_content
 from ops_system.master.packages.download import StoredZip
 from ops_system.master.packages.parts import pieces
 from ops_system.master.packages.rules import check_digest
-from ops_system.master.packages.service import ArrivedUpload, Packages
+from ops_system.master.packages.uploads import ArrivedUpload, Uploads
 from ops_system.master.publishers.rules import Presented
 from ops_system.master.publishers.service import Publishers
 from ops_system.master.web.route import Page, Principal
@@ -59,7 +59,7 @@ class Images:
         *,
         shelf: Shelf,
         blobs: BlobStore,
-        packages: Packages,
+        uploads: Uploads,
         publishers: Publishers,
         audit: Audit,
         bus: Bus,
@@ -67,7 +67,7 @@ class Images:
     ) -> None:
         self._shelf = shelf
         self._blobs = blobs
-        self._packages = packages
+        self._uploads = uploads
         self._publishers = publishers
         self._audit = audit
         self._bus = bus
@@ -155,7 +155,7 @@ class Images:
             image = await self._describe(arrived.path, arrived.sha256, arrived.size_bytes, facts, actor)
             return await self._add(image, arrived.keep, actor, presented)
 
-        return await self._packages.hand_over(upload_id, accept)
+        return await self._uploads.hand_over(upload_id, accept)
 
     async def _describe(self, path: Path, sha256: str, size_bytes: int, facts: ImageFacts, actor: Principal) -> Image:
         check_digest(facts.sha256 or None, sha256)

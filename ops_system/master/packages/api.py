@@ -9,7 +9,8 @@ from ops_system.master.packages.download import ZIP, send_zip
 from ops_system.master.packages.parts import PIECE_BYTES
 from ops_system.master.packages.retention import Retention, RetentionPreview, RetentionView
 from ops_system.master.packages.rules import PackageDiff, PackagePatch, PackageQuery, PackageUsage, RetentionPolicy
-from ops_system.master.packages.service import Packages, UploadView
+from ops_system.master.packages.service import Packages
+from ops_system.master.packages.uploads import UploadView
 from ops_system.master.publishers.rules import SIGNATURE_HEADER
 from ops_system.master.web.reply import Reply
 from ops_system.master.web.route import Call, Nothing, Page, Permission, Route
@@ -268,14 +269,14 @@ def _download_routes(service: Packages) -> list[Route]:
 def _upload_routes(service: Packages) -> list[Route]:
     async def create_upload(call: Call) -> Reply:
         body = call.body
-        upload, is_new = await service.begin_upload(body.size_bytes, body.sha256, call.principal, body.sender_key)
+        upload, is_new = await service.uploads.begin(body.size_bytes, body.sha256, call.principal, body.sender_key)
         return Reply(upload, status=201 if is_new else 200)
 
     async def get_upload(call: Call) -> UploadView:
-        return await service.get_upload(call.params["id"])
+        return await service.uploads.get(call.params["id"])
 
     async def put_part(call: Call) -> UploadView:
-        return await service.add_part(call.params["id"], call.query.offset, _chunks(call))
+        return await service.uploads.add_part(call.params["id"], call.query.offset, _chunks(call))
 
     async def complete_upload(call: Call) -> Reply:
         body = call.body
@@ -283,7 +284,7 @@ def _upload_routes(service: Packages) -> list[Route]:
         return _created(made)
 
     async def abort_upload(call: Call) -> Nothing:
-        await service.abort_upload(call.params["id"], call.principal)
+        await service.uploads.abort(call.params["id"], call.principal)
         return Nothing()
 
     return [

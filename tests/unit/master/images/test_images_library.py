@@ -74,12 +74,12 @@ async def test_lost_bytes_come_back_with_the_same_upload(desk):
 
 async def test_an_image_comes_in_parts_too(desk):
     data = packed(a_tar(), "tar.gz")
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data[:10]))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data[:10]))
     facts = msgspec.structs.replace(FACTS, format="tar.gz")
     with pytest.raises(Conflict, match="missing"):
         await desk.images.take_upload(upload.id, facts, ANN)
-    await desk.packages.add_part(upload.id, 10, chunks(data[10:]))
+    await desk.packages.uploads.add_part(upload.id, 10, chunks(data[10:]))
     image, is_new = await desk.images.take_upload(upload.id, facts, ANN)
     assert (is_new, image.sha256) == (True, hashlib.sha256(data).hexdigest())
     assert [path.name for path in desk.files()] == [image.sha256]

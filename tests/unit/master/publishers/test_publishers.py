@@ -92,8 +92,8 @@ async def test_an_upload_in_parts_is_judged_the_same(desk, tmp_path):
     data = good_zip(name="web", version="1")
     header = signature_of(tmp_path, data)
     await trust(desk, tmp_path)
-    upload, _ = await desk.packages.begin_upload(len(data), None, ANN)
-    await desk.packages.add_part(upload.id, 0, chunks(data))
+    upload, _ = await desk.packages.uploads.begin(len(data), None, ANN)
+    await desk.packages.uploads.add_part(upload.id, 0, chunks(data))
     with pytest.raises(Forbidden, match="only packages signed"):
         await desk.packages.complete_upload(upload.id, ANN)
     package, is_new = await desk.packages.complete_upload(upload.id, ANN, header)
