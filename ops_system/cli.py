@@ -35,6 +35,20 @@ _CHINESE = {
     " (default {})": "（默认 {}）",
     "this text, or the version; then exit": "显示本说明或版本，然后退出",
 }
+_CHINESE_ERRORS = {
+    "unknown flag {flag}{hint}; --help lists them all": "没有选项 {flag}{hint}；--help 列出全部",
+    '; did you mean "{name}"?': "；是否想用“{name}”？",
+    "; did you mean -{name}?": "；是否想用 -{name}？",
+    "; --help lists them all": "；--help 列出全部",
+    "{flag} needs a value: {flag}={metavar}": "{flag} 需要一个值：{flag}={metavar}",
+    "{program} wants a command: {known}; --help explains them": "{program} 需要一个命令：{known}；--help 有说明",
+    'unknown command "{command}"; "{noun}" takes: {known}': "没有命令“{command}”；“{noun}”可用：{known}",
+    'unknown command "{command}"{hint}': "没有命令“{command}”{hint}",
+    '"{command}" takes no flag -{flag}; it belongs to "{user}"': "“{command}”没有选项 -{flag}；它属于“{user}”",
+    'unexpected "{word}" after "{command}"; --help explains it': "“{command}”之后多出“{word}”；--help 有说明",
+    '"{command}" needs {argument}': "“{command}”需要 {argument}",
+    "this command": "该命令",
+}
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,12 @@ def parse(program: Program, argv: Sequence[str]) -> Parsed:
     return Parsed(command.words, _name_arguments(command, rest), texts, _many(command, rest))
 
 
+def _say(english: str, **values: str) -> str:
+    """Return what is wrong with a line in the language of the environment."""
+    template = _CHINESE_ERRORS[english] if is_chinese(os.environ) else english
+    return template.format(**values)
+
+
 def _split(program: Program, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Part the words from the flags."""
     known = program.known_flags()
@@ -162,19 +182,20 @@ def _read_flag(known: dict[str, Flag], token: str, rest: Iterable[str]) -> tuple
     name = canonical(written)
     flag = known.get(name)
     if flag is None:
-        raise UsageError(f"unknown flag {written}{_nearest_flag(name, known)}; --help lists them all")
+        hint = _nearest_flag(name, known)
+        raise UsageError(_say("unknown flag {flag}{hint}; --help lists them all", flag=written, hint=hint))
     if equals or flag.kind.is_switch:
         return name, text if equals else "1"
     following = next(iter(rest), None)
     if following is None or (following.startswith("-") and following != "-"):
-        raise UsageError(f"{written} needs a value: {written}={flag.kind.metavar}")
+        raise UsageError(_say("{flag} needs a value: {flag}={metavar}", flag=written, metavar=flag.kind.metavar))
     return name, following
 
 
 def _nearest_flag(name: str, known: dict[str, Flag]) -> str:
     names = {**{key: flag.name for key, flag in known.items()}, "help": "help", "version": "version"}
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean -{names[found[0]]}?" if found else ""
+    return _say("; did you mean -{name}?", name=names[found[0]]) if found else ""
 
 
 def _find_command(program: Program, words: list[str]) -> tuple[Command, list[str]]:
@@ -185,14 +206,18 @@ def _find_command(program: Program, words: list[str]) -> tuple[Command, list[str
         return best, words[len(best.words) :]
     known = [" ".join(command.words) for command in program.commands if command.words]
     if not words:
-        raise UsageError(f"{program.name} wants a command: {', '.join(known)}; --help explains them")
+        wants = "{program} wants a command: {known}; --help explains them"
+        raise UsageError(_say(wants, program=program.name, known=", ".join(known)))
     wanted = " ".join(words)
     inside = [name for name in known if name.startswith(f"{words[0]} ")]
     if inside:
-        raise UsageError(f'unknown command "{wanted}"; "{words[0]}" takes: {", ".join(inside)}')
+        takes = 'unknown command "{command}"; "{noun}" takes: {known}'
+        raise UsageError(_say(takes, command=wanted, noun=words[0], known=", ".join(inside)))
     close = difflib.get_close_matches(words[0], [name.split(maxsplit=1)[0] for name in known], n=1, cutoff=0.5)
-    hint = "".join(f'; did you mean "{name}"?' for name in known if close and name.split()[0] == close[0])
-    raise UsageError(f'unknown command "{wanted}"{hint or "; --help lists them all"}')
+    similar = [name for name in known if close and name.split()[0] == close[0]]
+    meant = similar if len(similar) == 1 else close  # a noun with twenty verbs is named once
+    hint = _say('; did you mean "{name}"?', name=meant[0]) if meant else _say("; --help lists them all")
+    raise UsageError(_say('unknown command "{command}"{hint}', command=wanted, hint=hint))
 
 
 def _refuse_foreign_flags(program: Program, command: Command, texts: dict[str, str]) -> None:
@@ -201,7 +226,8 @@ def _refuse_foreign_flags(program: Program, command: Command, texts: dict[str, s
         if name not in own:
             users = [" ".join((program.name, *other.words)) for other in program.commands if _takes(other, name)]
             here = " ".join((program.name, *command.words))
-            raise UsageError(f'"{here}" takes no flag -{name}; it belongs to "{users[0]}"')
+            refusal = '"{command}" takes no flag -{flag}; it belongs to "{user}"'
+            raise UsageError(_say(refusal, command=here, flag=name, user=users[0]))
 
 
 def _takes(command: Command, name: str) -> bool:
@@ -209,13 +235,14 @@ def _takes(command: Command, name: str) -> bool:
 
 
 def _name_arguments(command: Command, rest: list[str]) -> dict[str, str]:
-    shown = " ".join(command.words) or "this command"
+    shown = " ".join(command.words) or _say("this command")
     if len(rest) > len(command.arguments) and not _takes_many(command):
-        raise UsageError(f'unexpected "{rest[len(command.arguments)]}" after "{shown}"; --help explains it')
+        unexpected, word = 'unexpected "{word}" after "{command}"; --help explains it', rest[len(command.arguments)]
+        raise UsageError(_say(unexpected, word=word, command=shown))
     named = dict(zip((argument.name for argument in command.arguments), rest, strict=False))
     for argument in command.arguments:
         if argument.name not in named and not argument.is_optional:
-            raise UsageError(f'"{shown}" needs {argument.name}')
+            raise UsageError(_say('"{command}" needs {argument}', command=shown, argument=argument.name))
     return named
 
 

@@ -156,7 +156,7 @@ def _context_names(desk: Desk) -> list[str]:
 COMPLETION = (
     Special(
         ("completion",),
-        ('bash, zsh or fish: eval "$(ops completion bash)"', '命令补全:eval "$(ops completion bash)"'),
+        ('bash, zsh or fish: eval "$(ops completion bash)"', '命令补全：eval "$(ops completion bash)"'),
         print_script,
         (Argument("SHELL"),),
         needs_master=False,

@@ -10,6 +10,7 @@ from ops_system.client.catalogue import CATALOGUE
 from ops_system.client.coming import COMING
 from ops_system.client.completion import COMPLETION
 from ops_system.client.fleet import FLEET
+from ops_system.client.helpwords import CHINESE
 from ops_system.client.images import IMAGES
 from ops_system.client.installs import INSTALLS
 from ops_system.client.keeping import KEEPING
@@ -85,7 +86,7 @@ def program_for(argv: Sequence[str], words: Words) -> Program:
     nouns = {entry.words[0] for entry in ENTRIES}
     chosen = [entry for entry in ENTRIES if typed and entry.words[0] == typed[0]] if set(typed[:1]) <= nouns else []
     commands = tuple(command_of(entry, words.language) for entry in (chosen or ENTRIES))
-    return Program(NAME, words.say("about"), commands)
+    return Program(NAME, words.say("about"), commands, CHINESE)
 
 
 def completed(argv: Sequence[str]) -> list[str]:
@@ -113,7 +114,7 @@ def help_for(argv: Sequence[str], words: Words) -> str:
     if not typed or not chosen:
         return overview(words)
     commands = tuple(command_of(entry, words.language) for entry in chosen)
-    return help_text(Program(NAME, words.say("about"), commands), in_chinese=words.language == 1)
+    return help_text(Program(NAME, words.say("about"), commands, CHINESE), in_chinese=words.language == 1)
 
 
 def overview(words: Words) -> str:

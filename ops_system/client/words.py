@@ -11,7 +11,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "about": ("speaks to an ops master", "操作 ops 主控"),
     "help.nouns": (
         'what to act on ("ops NOUN --help" lists what can be done with it):',
-        '可操作的对象("ops NOUN --help" 列出其全部命令):',
+        '可操作的对象（"ops NOUN --help" 列出其全部命令）：',
     ),
     "help.start": (
         "begin with: ops login https://HOST:8443    shell completion: ops completion bash|zsh|fish",
@@ -27,7 +27,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
             " or makes a token that has it: ops tokens create NAME --role ROLE --grants LIST"
         ),
         (
-            "缺少角色或授权；管理员可执行：ops users edit NAME --role ROLE --grants LIST,"
+            "缺少角色或授权；管理员可执行：ops users edit NAME --role ROLE --grants LIST，"
             "或新建令牌：ops tokens create NAME --role ROLE --grants LIST"
         ),
     ),
@@ -53,11 +53,11 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
             "Compare it with the one under Settings - Security of the console, or `ops-master doctor`."
         ),
         (
-            "{url} 出示的证书颁发机构无人担保。\n  其密钥的 SHA-256:{sha256}\n"
+            "{url} 出示的证书颁发机构无人担保。\n  其密钥的 SHA-256：{sha256}\n"
             "请与控制台“设置-安全”或 `ops-master doctor` 显示的值比对。"
         ),
     ),
-    "login.trust": ("trust it from now on? [y/N] ", "从此信任它?[y/N] "),
+    "login.trust": ("trust it from now on? [y/N] ", "从此信任它？[y/N] "),
     "login.untrusted": (
         (
             "{url} shows an authority nobody vouches for, and nobody is there to ask;"
@@ -79,7 +79,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     "context.none": ("there is no context {name}; known: {known}", "没有上下文 {name}；已知：{known}"),
     "context.used": ("{name} is used from now on", "现在使用 {name}"),
     "context.removed": ("{name} is forgotten here", "已移除 {name}"),
-    "confirm": ("{what}\n{follows}. Go on? [y/N] ", "{what}\n{follows}。继续?[y/N] "),
+    "confirm": ("{what}\n{follows}. Go on? [y/N] ", "{what}\n{follows}。继续？[y/N] "),
     "confirm.no_terminal": (
         "{what}: {follows}; nobody is there to ask, say --yes",
         "{what}：{follows}；无法询问，请加 --yes",

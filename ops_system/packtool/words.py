@@ -11,13 +11,13 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
         "把带 service.json 的目录打成服务包并上传到主控",
     ),
     "init": ("write a service.json and a start script into DIR", "在 DIR 中写入 service.json 和启动脚本"),
-    "validate": ("check a folder or a zip and list every problem", "检查目录或 zip,列出全部问题"),
-    "build": ("pack DIR; the same content gives the same bytes", "打包 DIR;内容相同则字节相同"),
+    "validate": ("check a folder or a zip and list every problem", "检查目录或 zip，列出全部问题"),
+    "build": ("pack DIR; the same content gives the same bytes", "打包 DIR；内容相同则字节相同"),
     "inspect": ("show what a package holds", "显示服务包的内容"),
     "push": ("upload a package to a master", "把服务包上传到主控"),
     "keygen": ("make a publisher's key: FILE and FILE.pub", "生成发布者密钥：FILE 和 FILE.pub"),
-    "sign": ("write ZIP.sig, a signature beside the package", "写入 ZIP.sig,即服务包的分离签名"),
-    "flag.o": ("the zip to write; not given: NAME-VERSION.zip here", "输出的 zip;缺省为当前目录下的 NAME-VERSION.zip"),
+    "sign": ("write ZIP.sig, a signature beside the package", "写入 ZIP.sig，即服务包的分离签名"),
+    "flag.o": ("the zip to write; not given: NAME-VERSION.zip here", "输出的 zip；缺省为当前目录下的 NAME-VERSION.zip"),
     "flag.master": ("address of the master", "主控地址"),
     "flag.token": ("API token; @FILE or - keep it out of ps", "API 令牌；用 @FILE 或 - 可避免出现在 ps 中"),
     "flag.ca": ("PEM file of the CA to trust", "要信任的 CA 的 PEM 文件"),
@@ -64,7 +64,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "push.away": (
         "{url} does not answer ({problem}); is the master running there?",
-        "{url} 没有应答（{problem}）；主控是否在该地址运行?",
+        "{url} 没有应答（{problem}）；主控是否在该地址运行？",
     ),
     "push.certificate": (
         "the certificate of {url} is not trusted ({problem}); name its CA by --ca FILE or --ca-sha256 HEX",
@@ -76,7 +76,7 @@ _CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "push.plain": (
         "{url} would send the token readable over the network; use https://{host}:8443, or --allow_plain_http 1",
-        "{url} 会在网络上明文发送令牌；请改用 https://{host}：8443,或以 --allow_plain_http 1 放行",
+        "{url} 会在网络上明文发送令牌；请改用 https://{host}:8443，或以 --allow_plain_http 1 放行",
     ),
     "push.answer": ("the master answers {status}: {message}", "主控应答 {status}：{message}"),
     "push.cut": (

@@ -88,6 +88,33 @@ def test_a_wrong_line_is_explained(argv, words):
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["-prot", "1"], "没有选项 -prot；是否想用 -port？；--help 列出全部"),
+        (["-port"], "-port 需要一个值：-port=PORT"),
+        (["user", "creat", "x"], "没有命令“user creat x”；“user”可用：user create"),
+        (["usr"], "没有命令“usr”；是否想用“user create”？"),
+        (["xyzzy"], "没有命令“xyzzy”；--help 列出全部"),
+        (["user", "create"], "“user create”需要 NAME"),
+        (["user", "create", "a", "b"], "“user create”之后多出“b”；--help 有说明"),
+        (["user", "create", "a", "-port", "1"], "“ops-master user create”没有选项 -port；它属于“ops-master”"),
+    ],
+)
+def test_a_wrong_line_is_explained_in_chinese(argv, words, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    with pytest.raises(UsageError) as caught:
+        parse(PROGRAM, argv)
+    assert caught.value.message == words
+
+
+def test_a_noun_with_many_verbs_is_named_once():
+    many = Program("ops", "", tuple(Command(("nodes", verb), verb) for verb in ("list", "show", "drain")))
+    with pytest.raises(UsageError) as caught:
+        parse(many, ["node"])
+    assert caught.value.message == 'unknown command "node"; did you mean "nodes"?'
+
+
 def test_a_program_without_a_default_asks_for_a_command():
     with pytest.raises(UsageError, match="wants a command: init"):
         parse(TOOL, [])

@@ -1,9 +1,13 @@
 """The help of every role is there in Chinese, too, word for word: nothing is missing, and nothing is left over."""
 
+import re
+
 import pytest
 
 from ops_system import cli
 from ops_system.cli import Answered, parse
+from ops_system.client.helpwords import CHINESE as OPS_CHINESE
+from ops_system.client.program import ENTRIES, flags_of
 from ops_system.installer.main import PROGRAM as INSTALLER
 from ops_system.master.main import PROGRAM as MASTER
 from ops_system.regional.main import PROGRAM as REGIONAL
@@ -35,3 +39,14 @@ def test_the_environment_chooses_the_language(program, monkeypatch):
     for text in (*program.chinese.values(), *(cli._CHINESE[key] for key in ("usage:", "[flags]"))):
         assert text in chinese
     assert "(default" not in chinese
+
+
+def test_the_flags_of_ops_are_there_in_chinese_too():
+    flags = [flag for entry in ENTRIES for flag in flags_of(entry)]
+    shown = {flag.help for flag in flags if flag.help} | {flag.default for flag in flags if " " in flag.default}
+    assert set(OPS_CHINESE) == shown
+
+
+def test_what_is_said_of_a_wrong_line_keeps_its_values_in_chinese():
+    for english, chinese in cli._CHINESE_ERRORS.items():
+        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese)), english
