@@ -12,6 +12,7 @@ from ops_system.master.features.ground import Ground
 from ops_system.master.jobs import BackupJob, RetentionJob
 from ops_system.master.operations.service import Operations
 from ops_system.master.packages import api as packages_api
+from ops_system.master.packages import retention_api
 from ops_system.master.packages.parts import Parts as UploadParts
 from ops_system.master.packages.retention import Retention
 from ops_system.master.packages.service import Packages
@@ -59,7 +60,7 @@ async def build_packages(ground: Ground, operations: Operations) -> Packages:
     ground.checks["storage"] = watch.check
     ground.gauges.append(watch.gauges)
     ground.routes += [*publishers_api.routes(publishers), *packages_api.routes(packages)]
-    ground.routes += packages_api.retention_routes(retention)
+    ground.routes += retention_api.routes(retention)
     ground.jobs.append(RetentionJob(retention))
     return packages
 
