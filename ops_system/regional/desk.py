@@ -97,15 +97,21 @@ class Desk:
         """Tell the store what waits, whenever there is something and the store answers."""
         while True:
             await self._has_entries.wait()
-            if self._lead.standing in {Standing.ACTIVE, Standing.STANDBY}:
-                try:
-                    await self.journal.replay(self._tell_store)
-                except OpsError as error:
-                    _log.info("the journal waits: %s", error)
-                else:
-                    self._has_entries.clear()
-                    continue
-            await asyncio.sleep(REPLAY_AGAIN_S)
+            self._has_entries.clear()  # first: what is noted while this is told is told next
+            if not await self._has_told():
+                self._has_entries.set()
+                await asyncio.sleep(REPLAY_AGAIN_S)
+
+    async def _has_told(self) -> bool:
+        """Tell the store what waits; return whether it has heard all of it."""
+        if self._lead.standing not in {Standing.ACTIVE, Standing.STANDBY}:
+            return False
+        try:
+            await self.journal.replay(self._tell_store)
+        except OpsError as error:
+            _log.info("the journal waits: %s", error)
+            return False
+        return True
 
     # --- the agent's calls ----------------------------------------------------------------------------------------
     async def report(self, report: Report) -> ReportAnswer:

@@ -90,6 +90,7 @@ class Leadership:
     async def run(self, duties: Duties) -> None:
         """Lead, or stand by, for ever."""
         while True:
+            self.vacancy.clear()  # first: a key that is freed while we ask for it is asked for again at once
             try:
                 pause_s = await self._turn(duties)
             except _AWAY as error:
@@ -207,7 +208,6 @@ class Leadership:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not longer than until the key is free."""
-        self.vacancy.clear()
         try:
             async with asyncio.timeout(seconds):
                 await self.vacancy.wait()

@@ -196,10 +196,11 @@ class Desk:
     async def until(self, holds: Callable[[], Awaitable[object]]) -> object:
         """Return what `holds` returns once it is true; asked again after everything published."""
         async with asyncio.timeout(WITHIN_S):
-            while not (found := await holds()):
-                self._bell.clear()
+            while True:
+                self._bell.clear()  # first: what is published while `holds` looks is a reason to look again
+                if found := await holds():
+                    return found
                 await self._bell.wait()
-        return found
 
     async def ended(self, operation_id: str) -> object:
         """Return the operation once it has ended."""

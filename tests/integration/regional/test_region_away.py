@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ops_system.model.errors import Unavailable
 from ops_system.model.tasks import ApproveCall, TaskStatus
-from ops_system.protocol.agent import BeginCall
+from ops_system.protocol.agent import BeginCall, CompleteCall
 from ops_system.provision.agents import AgentBook
 from ops_system.provision.approvals import approve
 from ops_system.provision.regions import RegionSettings
@@ -89,6 +89,25 @@ async def test_an_installation_ends_while_the_store_is_away_and_the_store_hears_
         assert task.logs == ("partition 10", "partition 60", "write 10", "write 60")
         assert len(region.app.journal) == 0
         assert region.app.journal.refused == 0
+
+
+async def test_what_is_noted_while_the_journal_ends_is_told_too(tmp_path, store, book, monkeypatch):
+    async with run_region(tmp_path / "region", store.url, lead_ttl_s=TTL_S) as region, FakeAgent(region.url) as agent:
+        await begins(book, agent)
+        await agent.begin("wipe", "DISK1")
+        desk, last = region.app.desk, [CompleteCall(SN, "wipe", success=True, fence=agent.fence)]
+        honest = desk.journal._clear
+
+        async def clear():
+            if last:
+                await desk._do_here(last.pop())
+            await honest()
+
+        monkeypatch.setattr(desk.journal, "_clear", clear)
+        desk._has_entries.set()
+        task = await until(book, lambda task: task.intents[0].done_at)
+        assert not last
+        assert [intent.step for intent in task.intents] == ["wipe"]
 
 
 async def test_a_region_killed_while_it_is_cut_off_goes_on_and_loses_nothing(tmp_path, store, book):
