@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ops_system.master.config import MasterConfig, ServerConfig
+from ops_system.master.doctorwords import CHINESE
 from ops_system.master.trust.authority import Authority
 from ops_system.master.trust.keys import Sealer, Signer
 from ops_system.master.trust.own import OwnCertificate
 from ops_system.master.trust.service import ServedCertificate, describe
 from ops_system.model.errors import OpsError
+from ops_system.model.language import is_chinese
 from ops_system.storage.checks import check_database
 from ops_system.storage.folder import DataFolder
 
@@ -55,7 +57,14 @@ def examine(config: MasterConfig, folder: DataFolder) -> list[Finding]:
 
 def render(findings: list[Finding]) -> str:
     """Return one line a finding."""
-    return "\n".join(f"{'ok  ' if one.is_well else 'FAIL'}  {one.name}: {one.words}" for one in findings)
+    colon, names = ("：", CHINESE) if is_chinese(os.environ) else (": ", {})
+    marks = {True: "ok  ", False: "FAIL"}
+    return "\n".join(f"{marks[one.is_well]}  {names.get(one.name, one.name)}{colon}{one.words}" for one in findings)
+
+
+def _say(english: str, **values: object) -> str:
+    """Return the words in the language of the environment."""
+    return (CHINESE[english] if is_chinese(os.environ) else english).format(**values)
 
 
 def _judge(name: str, look: Callable[[], str]) -> Finding:
@@ -71,12 +80,13 @@ def _judge(name: str, look: Callable[[], str]) -> Finding:
 def _check_folder(folder: DataFolder) -> Finding:
     def look() -> str:
         if not folder.root.exists():
-            return f"{folder.root} does not exist yet; the first start makes it"
+            return _say("{path} does not exist yet; the first start makes it", path=folder.root)
         _check_mode(folder.root)
         if not os.access(folder.root, os.W_OK):
-            raise ValueError(f"{folder.root} cannot be written by this user")
+            raise ValueError(_say("{path} cannot be written by this user", path=folder.root))
         free_mb = _free_bytes(folder.root) // 1_000_000
-        return f"{folder.root}, {free_mb} MB free" + ("" if folder.is_initialized else ", not initialized yet")
+        found = "{path}, {free_mb} MB free" + ("" if folder.is_initialized else ", not initialized yet")
+        return _say(found, path=folder.root, free_mb=free_mb)
 
     return _judge("data folder", look)
 
@@ -90,13 +100,15 @@ def _free_bytes(path: Path) -> int:
 def _check_mode(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if os.name == "posix" and mode & _PRIVATE:
-        raise ValueError(f"{path} is open to others (mode {mode:04o}): chmod go-rwx {path}")
+        words = "{path} is open to others (mode {mode}): chmod go-rwx {path}"
+        raise ValueError(_say(words, path=path, mode=f"{mode:04o}"))
 
 
 def _check_database(folder: DataFolder) -> Finding:
     def look() -> str:
         check_database(folder)
-        return f"{folder.database}, {folder.database.stat().st_size // 1000} kB, sound"
+        size_kb = folder.database.stat().st_size // 1000
+        return _say("{path}, {size_kb} kB, sound", path=folder.database, size_kb=size_kb)
 
     return _judge("database", look)
 
@@ -105,7 +117,7 @@ def _check_key(path: Path, read: Callable[[], object]) -> Finding:
     def look() -> str:
         read()
         _check_mode(path)
-        return f"{path}, readable by its owner alone"
+        return _say("{path}, readable by its owner alone", path=path)
 
     return _judge(path.name, look)
 
@@ -118,7 +130,8 @@ def _check_ca(folder: DataFolder) -> Finding:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(authority)
         (found,) = context.get_ca_certs()
-        return f"{authority}, good until {found['notAfter']}, key SHA-256 {opened.key_sha256}"
+        words = "{path}, good until {until}, key SHA-256 {sha256}"
+        return _say(words, path=authority, until=found["notAfter"], sha256=opened.key_sha256)
 
     return _judge("certificate authority", look)
 
@@ -131,8 +144,11 @@ def _check_certificate(server: ServerConfig, folder: DataFolder) -> Finding:
         served = describe(own.read(datetime.now(UTC)), is_own=True)
         _check_mode(own.key)
         if served.expires_at - datetime.now(UTC) < _SOON:
-            raise ValueError(f"{own.certificate} expires on {served.expires_at:%Y-%m-%d %H:%M} UTC; renew it")
-        return f"{own.certificate} (own), {_spell(served)}"
+            raise ValueError(
+                _say("{path} expires on {until} UTC; renew it", path=own.certificate, until=_minute(served))
+            )
+        words = "{path} (own), good until {until} UTC, SHA-256 {sha256}"
+        return _say(words, path=own.certificate, until=_minute(served), sha256=served.sha256)
 
     return _judge("TLS certificate", look)
 
@@ -142,12 +158,14 @@ def _spell_leaf(folder: DataFolder) -> str:
 
     path = folder.ca / "leaf.pem"
     if not path.exists():
-        return "made when there is an administrator"
-    return f"{path}, {_spell(describe(x509.load_pem_x509_certificate(path.read_bytes()), is_own=False))}"
+        return _say("made when there is an administrator")
+    served = describe(x509.load_pem_x509_certificate(path.read_bytes()), is_own=False)
+    words = "{path}, good until {until} UTC, SHA-256 {sha256}"
+    return _say(words, path=path, until=_minute(served), sha256=served.sha256)
 
 
-def _spell(served: ServedCertificate) -> str:
-    return f"good until {served.expires_at:%Y-%m-%d %H:%M} UTC, SHA-256 {served.sha256}"
+def _minute(served: ServedCertificate) -> str:
+    return f"{served.expires_at:%Y-%m-%d %H:%M}"
 
 
 def _check_publishers(database: Path) -> Finding:
@@ -156,12 +174,11 @@ def _check_publishers(database: Path) -> Finding:
             with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
                 (count,) = connection.execute("SELECT count(*) FROM publisher_keys").fetchone()
         except sqlite3.Error as error:
-            raise ValueError(f"the trusted publishers cannot be read: {error}") from error
+            raise ValueError(_say("the trusted publishers cannot be read: {error}", error=error)) from error
         if not count:
-            raise ValueError(
-                "storage.require_publisher is on and no key is trusted: no package is taken. Add one under Settings"
-            )
-        return f"only packages signed by one of {count} trusted keys are taken"
+            words = "storage.require_publisher is on and no key is trusted: no package is taken. Add one under Settings"
+            raise ValueError(_say(words))
+        return _say("only packages signed by one of {count} trusted keys are taken", count=count)
 
     return _judge("publishers", look)
 
@@ -172,7 +189,8 @@ def _check_store(config: MasterConfig) -> Finding:
     def look() -> str:
         with open_minio(config) as store:
             asyncio.run(store.stat("0" * 64))  # asks and changes nothing
-        return f"bucket {config.storage.minio.bucket} on {config.storage.minio.endpoint} answers"
+        minio = config.storage.minio
+        return _say("bucket {bucket} on {endpoint} answers", bucket=minio.bucket, endpoint=minio.endpoint)
 
     return _judge("packages", look)
 
@@ -180,16 +198,17 @@ def _check_store(config: MasterConfig) -> Finding:
 def _check_port(name: str, address: str, port: int, folder: DataFolder) -> Finding:
     def look() -> str:
         if port == 0:
-            return "any free one"
+            return _say("any free one")
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
             except OSError as error:
                 if _is_running(folder):
-                    return f"{port} is held; a master is running here"
-                raise ValueError(f"{port} on {address} cannot be used: {error.strerror}") from error
-        return f"{port} on {address} is free"
+                    return _say("{port} is held; a master is running here", port=port)
+                words = "{port} on {address} cannot be used: {error}"
+                raise ValueError(_say(words, port=port, address=address, error=error.strerror)) from error
+        return _say("{port} on {address} is free", port=port, address=address)
 
     return _judge(name, look)
 

@@ -1,11 +1,16 @@
+import ast
+import re
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from ops_system.master import doctor
 from ops_system.master.auth.offline import create_join_token
 from ops_system.master.config import SCHEMA
 from ops_system.master.doctor import examine, render
+from ops_system.master.doctorwords import CHINESE
 from ops_system.runtime.config import build
 from ops_system.storage.lock import acquire
 from tests.fakes.certificates import write_certificate
@@ -19,6 +24,26 @@ def config_of(tmp_path, **texts):
 
 def verdicts(config):
     return {finding.name: (finding.is_well, finding.words) for finding in examine(config, config.folder())}
+
+
+def test_it_speaks_chinese_where_the_locale_is(tmp_path, used, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    used.folder().master_key.chmod(0o644)
+    lines = render(examine(used, used.folder())).splitlines()
+    assert len(lines) == 8
+    assert f"FAIL  master.key：{used.folder().master_key} 对其他用户开放（权限 0644）：chmod go-rwx" in "\n".join(lines)
+    assert all(re.search("[\u4e00-\u9fff]", line.partition("：")[2]) for line in lines), lines
+
+
+def test_both_languages_hold_the_same_values():
+    for english, chinese in CHINESE.items():
+        assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese)), english
+
+
+def test_every_word_that_is_said_has_its_translation_and_none_is_left_over():
+    source = Path(doctor.__file__).read_text()
+    said = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    assert set(CHINESE) - said == {"{path}, {free_mb} MB free, not initialized yet"}  # put together from two
 
 
 @pytest.fixture
