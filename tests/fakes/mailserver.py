@@ -128,5 +128,5 @@ async def mail_server(tls: ssl.SSLContext, **settings: object) -> AsyncIterator[
     async with server:
         made.port = server.sockets[0].getsockname()[1]
         yield made
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ended.wait()

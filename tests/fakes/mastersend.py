@@ -161,7 +161,7 @@ class MastersEnd:
             await self._runner.cleanup()
             self._runner = None
 
-    async def until(self, is_true: Callable[[], object], timeout_s: float = 20.0) -> None:
+    async def until(self, is_true: Callable[[], object], timeout_s: float = 40.0) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 while not is_true():

@@ -48,7 +48,7 @@ from tests.fakes.evil_archives import Member, good_zip
 from tests.fakes.web import PlainSealer
 
 ANN = Principal(kind="user", id="usr_1", name="ann")
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 
 
 async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:

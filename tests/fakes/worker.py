@@ -34,12 +34,12 @@ async def running_worker(config: WorkerConfig) -> AsyncIterator[StopRequest]:
     async with running(run_app(config, stop), "worker") as task:
         yield stop
         stop.event.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.wait([task])
         task.result()
 
 
-async def eventually(is_true: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def eventually(is_true: Callable[[], object], timeout_s: float = 40.0) -> None:
     """Return once `is_true()` is; for what happens outside this process and cannot tell."""
     async with asyncio.timeout(timeout_s):
         while not is_true():  # noqa: ASYNC110 - files and other processes set no event

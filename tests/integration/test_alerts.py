@@ -157,7 +157,7 @@ async def test_a_silence_keeps_the_channel_quiet_until_it_ends(tmp_path, site):
             return any(one["silenced_by"] == [silence["id"]] for one in await open_alerts(api))
 
         async with linked(worker, session), load(worker, 99):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await is_silenced():  # noqa: ASYNC110 - the API is asked as people ask it
                     await asyncio.sleep(0.05)
             assert (await api.get(f"/silences/{silence['id']}"))["matching"] == 1

@@ -89,13 +89,13 @@ async def test_pushed_definitions_are_those_the_scope_sees(desk):
     told = ""
     async with scoped.socket("/live") as socket:
         await socket.send_json({"subscribe": ["systems", "modules"]})
-        first = [(await socket.receive_json(timeout=10))["data"] for _ in range(2)]
+        first = [(await socket.receive_json(timeout=30))["data"] for _ in range(2)]
         assert sum(len(data["items"]) for data in first) == 4 + 5
         for key in (hidden, shown):
             await admin.patch(f"/modules/{key}", {"env": {"A": "1"}})
         await admin.delete(f"/systems/{systems['theirs']}")
         await admin.delete(f"/systems/{systems['mine']}")
         while not (shown in told and f'"removed":["{systems["mine"]}"]' in told):
-            told += await socket.receive_str(timeout=10)
+            told += await socket.receive_str(timeout=30)
     assert hidden not in told
     assert systems["theirs"] not in told

@@ -45,7 +45,7 @@ async def test_a_configured_proxy_tells_who_comes(tmp_path, session):
             assert [one["client_ip"] for one in (await answer.json())["items"]] == ["198.51.100.1"]
         async with session.ws_connect(f"{proxy.url}/api/v1/live", headers=sent) as socket:
             await socket.send_json({"ping": 1})
-            assert await socket.receive_json(timeout=10) == {"pong": 1}
+            assert await socket.receive_json(timeout=30) == {"pong": 1}
         async with session.post(f"{proxy.url}/api/v1/logout", headers=sent | {"Origin": proxy.url}) as answer:
             assert answer.status == 403
         async with session.post(f"{proxy.url}/api/v1/logout", headers=sent) as answer:

@@ -177,7 +177,7 @@ def test_the_program_stops_on_a_signal_with_stuck_peers(tmp_path):
                 peer = peers.enter_context(socket.create_connection(("127.0.0.1", port)))
                 peer.sendall(head)
             program.terminate()
-            assert program.wait(10) == 0
+            assert program.wait(30) == 0
     finally:
         program.kill()
         program.communicate()

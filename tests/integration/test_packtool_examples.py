@@ -78,7 +78,7 @@ def start(tmp_path):
     for running in started:
         for process in marked(running.marker):
             process.kill()
-        running.process.wait(10)
+        running.process.wait(30)
         eventually(lambda marker=running.marker: not marked(marker))
 
 
@@ -101,7 +101,7 @@ def test_http_service_answers_and_ends_politely(start):
     assert running.marker in get(running.port, "/env")
     assert "GET /health" in (running.folder / "logs" / "access.log").read_text()
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(10) == 0
+    assert running.process.wait(30) == 0
 
 
 def test_noisy_logger_is_noisy(start):
@@ -110,7 +110,7 @@ def test_noisy_logger_is_noisy(start):
     assert b"<script>" in running.output()
     assert (running.folder / "logs" / "burst.log").exists()
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(10) == 0
+    assert running.process.wait(30) == 0
 
 
 def test_stubborn_forker_needs_the_whole_tree_killed(start):
@@ -119,7 +119,7 @@ def test_stubborn_forker_needs_the_whole_tree_killed(start):
     for process in marked(running.marker):
         process.terminate()
     running.process.kill()
-    running.process.wait(10)
+    running.process.wait(30)
     left = marked(running.marker)
     assert len(left) == 5
     assert len({os.getsid(process.pid) for process in left}) == 2

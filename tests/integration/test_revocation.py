@@ -26,7 +26,7 @@ async def watching(page: Browser):
     origin = {"Origin": page.url}
     async with page.session.ws_connect(f"{page.url}/api/v1/live", headers=origin) as socket:
         await socket.send_json({"subscribe": ["nodes"]})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await socket.receive_json()
         yield socket
 
@@ -118,7 +118,7 @@ async def test_a_token_loses_its_socket_with_its_users_rights(master, act):
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {text}"}) as robot:
             async with robot.ws_connect(f"{master.url}/api/v1/live") as socket:
                 await socket.send_json({"subscribe": ["nodes"]})
-                await socket.receive_json(timeout=10)
+                await socket.receive_json(timeout=30)
                 await act(admin, page, user)
                 await closed(socket)
             async with robot.get(f"{master.url}/api/v1/nodes") as answer:

@@ -190,18 +190,20 @@ async def test_a_scope_hides_what_lies_beyond_on_the_live_socket(site: Site) -> 
         await socket.send_json({"subscribe": topics})
         awaited = set(topics)
         while awaited:
-            message = await socket.receive(timeout=10)
+            message = await socket.receive(timeout=30)
             told += message.data.encode()
             awaited.discard(message.json()["topic"] if message.json()["type"] == "snapshot" else "")
         far = site.far["/api/v1/nodes/"]
         await change_node(site, far)
         await change_node(site, site.near["/api/v1/nodes/"])
         with contextlib.suppress(asyncio.TimeoutError):
-            while site.near["/api/v1/nodes/"].encode() not in (data := (await socket.receive(timeout=5)).data.encode()):
+            while site.near["/api/v1/nodes/"].encode() not in (
+                data := (await socket.receive(timeout=30)).data.encode()
+            ):
                 told += data
         for topic in (f"metrics:node:{far}", f"events:node:{far}", f"events:instance:{site.far['/api/v1/instances/']}"):
             await socket.send_json({"subscribe": [topic]})
-            refusal = await socket.receive_json(timeout=10)
+            refusal = await socket.receive_json(timeout=30)
             assert (refusal["type"], refusal["data"]["code"]) == ("error", "not_found")
     assert site.near["/api/v1/instances/"].encode() in told
     assert not any(value.encode() in told for value in site.far.values())

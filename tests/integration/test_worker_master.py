@@ -115,7 +115,7 @@ async def test_join_deploy_and_destroy(master: RunningMaster, api: Api, tmp_path
 async def heard(following: aiohttp.ClientWebSocketResponse, words: str) -> str:
     """Return what a followed log says until `words` have come."""
     text = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while words not in text:
             text += (await following.receive()).data
     return text

@@ -36,7 +36,7 @@ from ops_system.kv.errors import (
 from ops_system.kv.follow import Changed, Listed, follow, list_all
 from ops_system.kv.swap import change
 
-SOON_S = 10.0
+SOON_S = 30.0
 ALL = (b"\0", b"\0")
 
 

@@ -16,7 +16,7 @@ from ops_system.kv.scoped import Scoped
 from ops_system.model.errors import SafetyRefusal, Unavailable
 from tests.fakes.clock import FakeClock
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 async def ttl(store: Embedded, lease_id: int) -> int:

@@ -15,7 +15,7 @@ from ops_system.master.web.route import Role
 from ops_system.model.errors import Unavailable
 from tests.fakes.master import Api, RunningMaster, run_master
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def solicit(wire, hop_limit):
 
 async def advertised(wire):
     """Return an advertisement and the hop limit it came with."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(BlockingIOError):
                 data, extra, _, _ = wire.recvmsg(1500, 100)

@@ -209,7 +209,7 @@ async def test_beside_a_rival_the_rom_gets_its_address_there_and_its_boot_file_h
 
             have = {"ciaddr": segment.host(77)}
             await rom.say(MessageType.REQUEST, PXE, (str(segment.address), 4011), **have)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 ack, source = await rom.hear()
             assert source == (str(segment.address), 4011)
             assert (ack.options[53], ack.file, ack.siaddr) == (bytes([5]), b"snponly.efi", segment.address)

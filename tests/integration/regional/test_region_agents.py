@@ -184,7 +184,7 @@ async def test_unknown_machines_start_from_their_disk_until_discovery_is_switche
     assert "unknown: this machine starts from its disk" in await agent.ask("GET", page)
     assert "BOOTIF" not in await agent.ask("GET", f"/boot/none.ipxe?serial={SN}")
     await book.change_settings(IDC, lambda settings: replace(settings, discovery=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not region.app.mirror.settings.discovery:
             await region.app.mirror.changed()
     assert "ops.mode=report" in await agent.ask("GET", page)

@@ -326,7 +326,7 @@ async def test_every_websocket_refuses_every_other_origin(master, session, token
             assert refused.value.status == 403, (path, origin)
     async with session.ws_connect(f"{master.url}/api/v1/live", headers={"Origin": master.url}) as live:
         await live.send_json({"subscribe": ["nodes"]})
-        assert (await live.receive_json(timeout=10))["topic"] == "nodes"
+        assert (await live.receive_json(timeout=30))["topic"] == "nodes"
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def read_events(self, request, count):
         told = []
-        async with asyncio.timeout(10), self.store.watch(request) as watch:
+        async with asyncio.timeout(30), self.store.watch(request) as watch:
             while len(told) < max(count, 1):
                 told += [(e.kv.mod_revision, e.kv.key, e.is_delete) for e in (await watch.next()).events]
         return told

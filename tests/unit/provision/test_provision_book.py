@@ -213,7 +213,7 @@ async def test_a_second_agent_waits_and_takes_over_when_the_first_is_gone(book, 
         await reports(book, boot="boot-2")
     assert refused.value.details["reason"] == "two_agents"
     clock.advance(31)
-    async with asyncio.timeout(10), book.store.watch(WatchRequest(KEYS.lease)) as watch:
+    async with asyncio.timeout(30), book.store.watch(WatchRequest(KEYS.lease)) as watch:
         if await book.agent(IDC, SN) is not None:
             assert (await watch.next()).events[0].is_delete
     assert (await reports(book, boot="boot-2")).task.status is TaskStatus.PENDING_APPROVAL

@@ -39,7 +39,7 @@ class Master:
 
     async def arrived(self, end):
         """Return when the cache has written so much: what lies in buffers is lost with the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while all(job.done_bytes < end for job in self.cache._jobs.values()):  # noqa: ASYNC110 - it tells bytes only
                 await asyncio.sleep(0.001)
 

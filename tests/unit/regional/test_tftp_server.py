@@ -38,7 +38,7 @@ class Client:
         )
 
     async def hear(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             data, self.peer = await asyncio.get_running_loop().sock_recvfrom(self.wire, 70_000)
         return parse(data)
 
@@ -60,7 +60,7 @@ class Client:
 async def serving(files):
     server = TftpServer("127.0.0.1", 0, files)
     async with running(server.run(), "tftp"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.ready.wait()
         yield server
 
@@ -89,7 +89,7 @@ def client(server):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the condition belongs to the code under test, which has no event for it
             await asyncio.sleep(0.01)
 

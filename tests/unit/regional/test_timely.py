@@ -42,7 +42,7 @@ class Prompt:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_store_that_does_not_answer_is_away(name):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(TimedOut, match="did not answer within") as raised:
             await getattr(Timely(Silent(), 0.01), name)(*CALLS[name])
     assert raised.value.details["reason"] == "store_away"

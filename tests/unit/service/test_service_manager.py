@@ -24,7 +24,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 
 
 async def hear(ear: socket.socket) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return (await asyncio.get_running_loop().sock_recv(ear, 1024)).decode()
 
 

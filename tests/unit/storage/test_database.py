@@ -57,7 +57,7 @@ async def test_a_failing_block_undoes_itself_alone(db: Database) -> None:
             await tx.execute(INSERT, ("failed",))
             raise LookupError
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         held = group.create_task(hold_the_writer())
         await first_is_in.wait()
         failed = group.create_task(swallow(fail))
@@ -133,7 +133,7 @@ async def test_a_failing_commit_fails_every_member_and_the_writer_goes_on(folder
             first_is_in.set()
             await may_end.wait()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         first = group.create_task(swallow(orphan))
         await first_is_in.wait()
         second = group.create_task(swallow(add, db, "innocent"))
@@ -175,7 +175,7 @@ async def test_another_process_may_write_too(db: Database) -> None:
 
 async def test_closing_refuses_those_who_wait_behind_it(folder: DataFolder) -> None:
     db = await Database.open(folder, (ROWS,))
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         async with db.transaction() as tx:
             closing = group.create_task(db.close())
             await asyncio.sleep(0)

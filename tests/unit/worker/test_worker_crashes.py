@@ -59,7 +59,7 @@ class Desk:
             for one in crashes:
                 before = await self.codes()
                 self.store.note(ID, one)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while await self.codes() == before:  # noqa: ASYNC110 - written by a thread
                         await asyncio.sleep(0.005)
 

@@ -12,7 +12,7 @@ from ops_system.runtime.tasks import running
 from ops_system.worker import logfeed
 from ops_system.worker.logfeed import feed
 
-WITHIN_S = 10
+WITHIN_S = 30.0
 
 
 class Listener:

@@ -39,7 +39,7 @@ class Recorder:
         self.news.set()
 
     async def until(self, is_true):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not is_true():
                 self.news.clear()
                 await self.news.wait()

@@ -135,10 +135,10 @@ async def test_a_mail_server_that_hangs_is_given_up(tmp_path, tls):
         writer.transport.abort()
         ended.set()
 
-    hasty = Outbound(allow=["127.0.0.1"], within_s=0.3)
+    hasty = Outbound(allow=["127.0.0.1"], within_s=1.0)
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
         fault = await mail(hasty, server.sockets[0].getsockname()[1], host="127.0.0.1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ended.wait()
     assert fault.code == "outbound_timeout"
 

@@ -83,7 +83,7 @@ class Desk:
 
     async def until(self, channel_id, is_so):
         """Return the log once it is as wanted."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not is_so(log := await self.log(channel_id)):
                 self.advance(0.25)
                 await asyncio.sleep(0.01)

@@ -351,7 +351,7 @@ async def test_a_master_that_was_killed_asks_again(centre):
     centre.workers.request = hold
     async with centre.at_work():
         operation = await centre.configs.apply(ConfigApply(template_id=made.id), ADA)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await held.wait()
     fresh = Centre(centre.desk.restart())
     await fresh.desk.systems.load()

@@ -47,7 +47,7 @@ class Workers:
             self.changed.notify_all()
 
     async def until_asked(self, *nodes):
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: len(self.asked) >= len(nodes))
             assert self.asked == [f"node_{node}" for node in nodes]
 

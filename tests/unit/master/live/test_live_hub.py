@@ -9,7 +9,7 @@ from ops_system.master.web.route import Permission, Principal
 from ops_system.runtime.clock import SystemClock
 
 VERA = Principal("token", "t", "vera", frozenset({Permission.VIEW}))
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 
 
 class Watcher:

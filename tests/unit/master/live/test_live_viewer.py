@@ -15,7 +15,7 @@ from ops_system.runtime.clock import SystemClock
 from ops_system.runtime.tasks import running
 
 VERA = Principal("token", "t", "vera", frozenset({Permission.VIEW}))
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 
 
 class Transport:

@@ -89,7 +89,7 @@ async def test_a_listing_after_a_gap_brings_what_was_missed(rig):
     await rig.tasks.delete((IDC, SN), ALICE)
     await life(rig)
     async with running(late.run(), "late"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while late.revision < rig.store.revision:
                 await late._moved.wait()
     assert (IDC, SN) not in late.tasks

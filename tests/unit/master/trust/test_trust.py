@@ -145,7 +145,7 @@ async def test_a_client_that_knows_the_ca_accepts_each_name(folder: DataFolder, 
     client = ssl.create_default_context(cadata=trust.ca_pem)
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     port = server.sockets[0].getsockname()[1]
-    async with asyncio.timeout(10), server:
+    async with asyncio.timeout(30), server:
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname=name)
         seen = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         assert hashlib.sha256(seen).digest() == trust.certificate_sha256()
