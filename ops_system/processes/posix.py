@@ -28,7 +28,7 @@ from ops_system.processes.watch import Watch, make_watch
 _log = logging.getLogger(__name__)
 
 GROUP_IDLE_S = 5.0
-KEEPER_ANSWER_S = 10.0  # a keeper silent for so long hangs: without it everything is learned from the kernel
+KEEPER_ANSWER_S = 30.0  # a keeper silent for so long hangs, and is not only slow: a start it was asked for fails
 _END_S = 1.0
 _NOTE_TRIES = 20
 _NOTE_PAUSE_S = 0.05

@@ -169,10 +169,10 @@ async def test_with_another_keeper_after_the_first_was_killed_services_are_resta
 
 
 async def test_a_keeper_that_hangs_hides_no_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(posix, "KEEPER_ANSWER_S", 0.3)
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(make_spec(restart=ONCE))
         pid = await rig.until_pid()
+        monkeypatch.setattr(posix, "KEEPER_ANSWER_S", 2.0)
         (keeper,) = keepers_of(os.getpid())
         os.kill(keeper, signal.SIGSTOP)
         os.kill(pid, signal.SIGUSR2)
@@ -182,10 +182,10 @@ async def test_a_keeper_that_hangs_hides_no_end(tmp_path, monkeypatch):
 
 
 async def test_a_keeper_that_hangs_at_a_start_is_replaced_and_the_start_made_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(posix, "KEEPER_ANSWER_S", 0.3)
     async with running_rig(tmp_path) as rig:
         await rig.supervisor.apply(make_spec(f"{ID}-a"))
         await rig.until_pid(f"{ID}-a")
+        monkeypatch.setattr(posix, "KEEPER_ANSWER_S", 2.0)
         (keeper,) = keepers_of(os.getpid())
         os.kill(keeper, signal.SIGSTOP)
         await rig.supervisor.apply(make_spec(f"{ID}-b", argv=(SH, "-c", TRACE), restart=AT_ONCE))
