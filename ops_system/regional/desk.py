@@ -98,11 +98,11 @@ class Desk:
         while True:
             await self._has_entries.wait()
             self._has_entries.clear()  # first: what is noted while this is told is told next
-            if not await self._has_told():
+            if not await self._tell_waiting():
                 self._has_entries.set()
                 await asyncio.sleep(REPLAY_AGAIN_S)
 
-    async def _has_told(self) -> bool:
+    async def _tell_waiting(self) -> bool:
         """Tell the store what waits; return whether it has heard all of it."""
         if self._lead.standing not in {Standing.ACTIVE, Standing.STANDBY}:
             return False
