@@ -292,8 +292,8 @@ def run_role(
     except Answered as answer:
         (told or sys.stdout).write(f"{answer}\n")
         return EXIT_FINE
-    except KeyboardInterrupt:
-        (told or sys.stderr).write(f"{name}: stopped by {signal.Signals.SIGINT.name}\n")
+    except KeyboardInterrupt as stop:
+        (told or sys.stderr).write(f"{name}: stopped by {str(stop) or signal.Signals.SIGINT.name}\n")
         return EXIT_FAILED
     except (OpsError, BaseExceptionGroup) as error:
         first = _ops_error_in(error)

@@ -5,10 +5,12 @@ Ends with 0 when the machine is to restart, with 10 when it is to be switched of
 """
 
 import logging
+import signal
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import FrameType
 
 from ops_system.cli import Command, Flag, Parsed, Program, parse, run_role
 from ops_system.installer.agent import Agent
@@ -68,20 +70,29 @@ def run(argv: list[str]) -> int:
     return Agent(Region(*urls), RealHands(sn=sn, mac=mac), SCRATCH).run()
 
 
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 def _play(parsed: Parsed, urls: tuple[str, ...], sn: str, mac: str) -> int:
-    """Play machines until each has restarted."""
+    """Play machines until each has restarted, or a signal switches all of them off at once."""
     count, size = int(parsed.text("count", "1")), parsed.read("disk-size", SIZE, "8GiB")
     if count > 1 and mac:
         raise UsageError("-mac names one machine; leave it out with -count")
     assert isinstance(size, int)
-    with tempfile.TemporaryDirectory(prefix="ops-agent-") as made:
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="ops-agent-", ignore_cleanup_errors=True) as made:
         folder = Path(parsed.text("work-dir") or made)
         names = [sn] if count == 1 else [f"{sn}-{number:03d}" for number in range(1, count + 1)]
         hands = [SimulatedHands(name, folder / name, mac=mac, disk_bytes=size) for name in names]
         agents = [
             Agent(Region(*urls), hand, folder / name / "scratch") for name, hand in zip(names, hands, strict=True)
         ]
-        threads = [threading.Thread(target=agent.run, name=name) for agent, name in zip(agents, names, strict=True)]
+        threads = [
+            threading.Thread(target=agent.run, name=name, daemon=True)
+            for agent, name in zip(agents, names, strict=True)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
