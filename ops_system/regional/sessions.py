@@ -4,22 +4,26 @@ import contextlib
 import hmac
 import logging
 import secrets
+from collections.abc import Iterable
 from hashlib import sha256
 
 import msgspec
 
 from ops_system.kv.base import KeyValue, PutRequest, Store
 from ops_system.kv.errors import LeaseNotFound
-from ops_system.kv.swap import Write, change
+from ops_system.kv.swap import Write, change_all
 from ops_system.model.errors import Unauthenticated
 from ops_system.model.machines import AgentLease
 from ops_system.protocol.agent import LEASE_TTL_S
 from ops_system.provision.keys import MachineKeys
 from ops_system.regional.mirror import Mirror, Seat
-from ops_system.regional.renewals import MAX_TOGETHER
 from ops_system.runtime.clock import Clock
+from ops_system.runtime.tasks import for_each
 
 _log = logging.getLogger(__name__)
+
+RESTORED_TOGETHER = 100  # in one transaction, which may have 128 operations
+GRANTED_AT_ONCE = 16
 
 
 def make_token() -> tuple[str, str]:
@@ -77,32 +81,51 @@ class Sessions:
     async def restore(self, store: Store) -> None:
         """Give the agents that are alive their leases back, which ended while the store could not be asked."""
         seats = list(self.alive().items())
-        for start in range(0, len(seats), MAX_TOGETHER):
-            some = seats[start : start + MAX_TOGETHER]
-            lease_ids = [seat.lease_id for _, seat in some if seat.lease_id]
-            renewed = dict(zip(lease_ids, await store.keepalive_many(lease_ids), strict=True))
-            for sn, seat in some:
-                if renewed.get(seat.lease_id, 0) <= 0:
-                    await self._restore_one(store, sn, seat)
+        for start in range(0, len(seats), RESTORED_TOGETHER):
+            await self._restore_some(store, dict(seats[start : start + RESTORED_TOGETHER]))
 
-    async def _restore_one(self, store: Store, sn: str, seat: Seat) -> None:
-        lease_id = (await store.grant(round(LEASE_TTL_S))).id
-        if await self._put_back(store, sn, seat.lease, lease_id):
-            self._seats[sn] = Seat(seat.lease, lease_id, seat.revision)
-            _log.info("the agent of %s has its lease back", sn)
-            return
-        self.close(sn)
-        with contextlib.suppress(LeaseNotFound):
-            await store.revoke(lease_id)
+    async def _restore_some(self, store: Store, seats: dict[str, Seat]) -> None:
+        lease_ids = [seat.lease_id for seat in seats.values() if seat.lease_id]
+        renewed = dict(zip(lease_ids, await store.keepalive_many(lease_ids), strict=True))
+        ended = {sn: seat for sn, seat in seats.items() if renewed.get(seat.lease_id, 0) <= 0}
+        granted = await _grant(store, ended)
+        replaced = await self._put_back(store, ended, granted)
+        for sn, lease_id in granted.items():
+            if sn in replaced:
+                self.close(sn)
+                with contextlib.suppress(LeaseNotFound):
+                    await store.revoke(lease_id)
+            else:
+                self._seats[sn] = Seat(ended[sn].lease, lease_id, ended[sn].revision)
+                _log.info("the agent of %s has its lease back", sn)
 
-    async def _put_back(self, store: Store, sn: str, lease: AgentLease, lease_id: int) -> bool:
-        key, is_ours = MachineKeys(self._idc, sn).lease, True
+    async def _put_back(self, store: Store, ended: dict[str, Seat], granted: dict[str, int]) -> set[str]:
+        """Write the leases of these agents; return those that another agent has replaced, which get none."""
+        keys = tuple([MachineKeys(self._idc, sn).lease for sn in ended])
+        replaced: set[str] = set()
 
-        def rule(seen: KeyValue | None) -> list[Write]:
-            nonlocal is_ours
-            stored = seen and msgspec.json.decode(seen.value, type=AgentLease)
-            is_ours = not stored or stored.session_sha256 == lease.session_sha256
-            return [PutRequest(key, msgspec.json.encode(stored or lease), lease_id)] if is_ours else []
+        def rule(seen: tuple[KeyValue | None, ...]) -> list[Write]:
+            replaced.clear()
+            writes: list[Write] = []
+            for key, (sn, seat), there in zip(keys, ended.items(), seen, strict=True):
+                stored = there and msgspec.json.decode(there.value, type=AgentLease)
+                if stored and stored.session_sha256 != seat.lease.session_sha256:
+                    replaced.add(sn)
+                else:
+                    writes.append(PutRequest(key, msgspec.json.encode(stored or seat.lease), granted[sn]))
+            return writes
 
-        await change(store, key, rule, may_repeat=True)
-        return is_ours
+        if ended:
+            await change_all(store, keys, rule, may_repeat=True)
+        return replaced
+
+
+async def _grant(store: Store, names: Iterable[str]) -> dict[str, int]:
+    """Return a fresh lease for each name."""
+    granted: dict[str, int] = {}
+
+    async def grant(name: str) -> None:
+        granted[name] = (await store.grant(round(LEASE_TTL_S))).id
+
+    await for_each(names, grant, GRANTED_AT_ONCE, "leases of agents")
+    return granted

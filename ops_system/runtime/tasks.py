@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,22 @@ async def running(coro: Coroutine[Any, Any, T], name: str) -> AsyncIterator[asyn
         yield task
     finally:
         await cancel_and_wait(task)
+
+
+async def for_each(items: Iterable[T], act: Callable[[T], Awaitable[None]], at_once: int, name: str) -> None:
+    """Call `act` on every item, `at_once` at a time. The first failure ends the others and is raised as it is."""
+    left = iter(items)
+
+    async def lane() -> None:
+        for item in left:
+            await act(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(at_once):
+                spawn(group, lane(), f"{name} {number}")
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 async def every(

@@ -1,6 +1,5 @@
 """The story of tasks: made, looked at, approved, ended. It is changed in the store alone, by whichever master."""
 
-import asyncio
 import secrets
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,7 +47,7 @@ from ops_system.model.tasks import FINISHED, ApproveCall, InstallSpec, Task, Tas
 from ops_system.provision import rules
 from ops_system.provision.approvals import disks_of, disks_wanted, obstacles
 from ops_system.provision.book import TaskBook, make_task_id
-from ops_system.runtime.tasks import spawn
+from ops_system.runtime.tasks import for_each
 
 AT_ONCE = 32
 TOLD_IN_AUDIT = 100
@@ -207,17 +206,14 @@ class Provisioning:
         made: list[str] = []
         faults: list[BulkFault] = []
 
-        async def make(row: int, task: Task) -> None:
+        async def make(numbered: tuple[int, Task]) -> None:
+            row, task = numbered
             try:
                 made.append((await self._book.create(task)).task_id)
             except OpsError as error:  # somebody made one meanwhile: the others are made all the same
                 faults.append(_fault(row, error))
 
-        numbered = list(enumerate(tasks, 1))
-        for start in range(0, len(tasks), AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for row, task in numbered[start : start + AT_ONCE]:
-                    spawn(group, make(row, task), f"task of {task.sn}")
+        await for_each(enumerate(tasks, 1), make, AT_ONCE, "tasks of a table")
         return BulkAnswer(len(made), sorted(faults, key=lambda fault: fault.row), made)
 
     # --- acts ---------------------------------------------------------------------------------------------------------

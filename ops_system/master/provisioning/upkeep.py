@@ -21,7 +21,7 @@ from ops_system.model.tasks import Task, TaskStatus
 from ops_system.provision import rules
 from ops_system.provision.book import Rule, TaskBook
 from ops_system.runtime.clock import Clock
-from ops_system.runtime.tasks import spawn
+from ops_system.runtime.tasks import for_each
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +106,7 @@ class Upkeep:
                 due.append(act)
             if number % IN_ONE_GO == 0:
                 await asyncio.sleep(0)  # ten thousand in one go would be a pause for everybody
-        for start in range(0, len(due), AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for act in due[start : start + AT_ONCE]:
-                    spawn(group, _quietly(act), "upkeep of an installation")
+        await for_each(due, _quietly, AT_ONCE, "upkeep of installations")
         while self._worthless:
             await self._enrolments.take_back(self._worthless.pop())
 

@@ -7,7 +7,17 @@ import threading
 
 import pytest
 
-from ops_system.runtime.tasks import Mailbox, StopRequest, cancel_and_wait, every, run_role, running, serve, spawn
+from ops_system.runtime.tasks import (
+    Mailbox,
+    StopRequest,
+    cancel_and_wait,
+    every,
+    for_each,
+    run_role,
+    running,
+    serve,
+    spawn,
+)
 
 
 async def test_a_spawned_task_carries_its_name():
@@ -31,6 +41,37 @@ async def test_cancel_and_wait_returns_after_the_last_line_of_the_task():
         await cancel_and_wait(task)
         assert lines == ["closed"]
         assert task.cancelled()
+
+
+async def test_for_each_acts_on_all_but_only_on_so_many_at_once():
+    at_work, most, done = 0, 0, []
+
+    async def act(item):
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0)
+        at_work -= 1
+        done.append(item)
+
+    await for_each(range(10), act, 3, "items")
+    assert (sorted(done), most) == (list(range(10)), 3)
+
+
+async def test_the_first_failure_of_for_each_ends_the_others_and_is_raised_as_it_is():
+    ended = []
+
+    async def act(item):
+        if item == 1:
+            raise LookupError("one")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(item)
+
+    with pytest.raises(LookupError, match="one"):
+        await for_each(range(10), act, 2, "items")
+    assert ended == [0]
 
 
 async def test_being_cancelled_while_waiting_for_another_travels_on():
