@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from ops_system import __version__
-from ops_system.model.errors import OpsError, SafetyRefusal, UsageError
+from ops_system.errorwords import CHINESE as CHINESE_ERRORS
+from ops_system.model.errors import OpsError, SafetyRefusal, UsageError, Worded
 from ops_system.model.kinds import BOOL, Kind, Value, read_value
-from ops_system.model.language import is_chinese
+from ops_system.model.language import Said, is_chinese
 
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
 _WIDTH = 30
@@ -34,20 +35,6 @@ _CHINESE = {
     "flags (one dash or two, - and _ alike):": "选项（一个或两个横线均可，- 与 _ 等同）：",
     " (default {})": "（默认 {}）",
     "this text, or the version; then exit": "显示本说明或版本，然后退出",
-}
-_CHINESE_ERRORS = {
-    "unknown flag {flag}{hint}; --help lists them all": "没有选项 {flag}{hint}；--help 列出全部",
-    '; did you mean "{name}"?': "；是否想用“{name}”？",
-    "; did you mean -{name}?": "；是否想用 -{name}？",
-    "; --help lists them all": "；--help 列出全部",
-    "{flag} needs a value: {flag}={metavar}": "{flag} 需要一个值：{flag}={metavar}",
-    "{program} wants a command: {known}; --help explains them": "{program} 需要一个命令：{known}；--help 有说明",
-    'unknown command "{command}"; "{noun}" takes: {known}': "没有命令“{command}”；“{noun}”可用：{known}",
-    'unknown command "{command}"{hint}': "没有命令“{command}”{hint}",
-    '"{command}" takes no flag -{flag}; it belongs to "{user}"': "“{command}”没有选项 -{flag}；它属于“{user}”",
-    'unexpected "{word}" after "{command}"; --help explains it': "“{command}”之后多出“{word}”；--help 有说明",
-    '"{command}" needs {argument}': "“{command}”需要 {argument}",
-    "this command": "该命令",
 }
 
 
@@ -154,12 +141,6 @@ def parse(program: Program, argv: Sequence[str]) -> Parsed:
     return Parsed(command.words, _name_arguments(command, rest), texts, _many(command, rest))
 
 
-def _say(english: str, **values: str) -> str:
-    """Return what is wrong with a line in the language of the environment."""
-    template = _CHINESE_ERRORS[english] if is_chinese(os.environ) else english
-    return template.format(**values)
-
-
 def _split(program: Program, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Part the words from the flags."""
     known = program.known_flags()
@@ -183,19 +164,19 @@ def _read_flag(known: dict[str, Flag], token: str, rest: Iterable[str]) -> tuple
     flag = known.get(name)
     if flag is None:
         hint = _nearest_flag(name, known)
-        raise UsageError(_say("unknown flag {flag}{hint}; --help lists them all", flag=written, hint=hint))
+        raise UsageError("unknown flag {flag}{hint}; --help lists them all", flag=written, hint=hint)
     if equals or flag.kind.is_switch:
         return name, text if equals else "1"
     following = next(iter(rest), None)
     if following is None or (following.startswith("-") and following != "-"):
-        raise UsageError(_say("{flag} needs a value: {flag}={metavar}", flag=written, metavar=flag.kind.metavar))
+        raise UsageError("{flag} needs a value: {flag}={metavar}", flag=written, metavar=flag.kind.metavar)
     return name, following
 
 
-def _nearest_flag(name: str, known: dict[str, Flag]) -> str:
+def _nearest_flag(name: str, known: dict[str, Flag]) -> Said:
     names = {**{key: flag.name for key, flag in known.items()}, "help": "help", "version": "version"}
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return _say("; did you mean -{name}?", name=names[found[0]]) if found else ""
+    return Said("; did you mean -{name}?", name=names[found[0]]) if found else Said("")
 
 
 def _find_command(program: Program, words: list[str]) -> tuple[Command, list[str]]:
@@ -207,17 +188,17 @@ def _find_command(program: Program, words: list[str]) -> tuple[Command, list[str
     known = [" ".join(command.words) for command in program.commands if command.words]
     if not words:
         wants = "{program} wants a command: {known}; --help explains them"
-        raise UsageError(_say(wants, program=program.name, known=", ".join(known)))
+        raise UsageError(wants, program=program.name, known=", ".join(known))
     wanted = " ".join(words)
     inside = [name for name in known if name.startswith(f"{words[0]} ")]
     if inside:
         takes = 'unknown command "{command}"; "{noun}" takes: {known}'
-        raise UsageError(_say(takes, command=wanted, noun=words[0], known=", ".join(inside)))
+        raise UsageError(takes, command=wanted, noun=words[0], known=", ".join(inside))
     close = difflib.get_close_matches(words[0], [name.split(maxsplit=1)[0] for name in known], n=1, cutoff=0.5)
     similar = [name for name in known if close and name.split()[0] == close[0]]
     meant = similar if len(similar) == 1 else close  # a noun with twenty verbs is named once
-    hint = _say('; did you mean "{name}"?', name=meant[0]) if meant else _say("; --help lists them all")
-    raise UsageError(_say('unknown command "{command}"{hint}', command=wanted, hint=hint))
+    hint = Said('; did you mean "{name}"?', name=meant[0]) if meant else Said("; --help lists them all")
+    raise UsageError('unknown command "{command}"{hint}', command=wanted, hint=hint)
 
 
 def _refuse_foreign_flags(program: Program, command: Command, texts: dict[str, str]) -> None:
@@ -227,7 +208,7 @@ def _refuse_foreign_flags(program: Program, command: Command, texts: dict[str, s
             users = [" ".join((program.name, *other.words)) for other in program.commands if _takes(other, name)]
             here = " ".join((program.name, *command.words))
             refusal = '"{command}" takes no flag -{flag}; it belongs to "{user}"'
-            raise UsageError(_say(refusal, command=here, flag=name, user=users[0]))
+            raise UsageError(refusal, command=here, flag=name, user=users[0])
 
 
 def _takes(command: Command, name: str) -> bool:
@@ -235,14 +216,14 @@ def _takes(command: Command, name: str) -> bool:
 
 
 def _name_arguments(command: Command, rest: list[str]) -> dict[str, str]:
-    shown = " ".join(command.words) or _say("this command")
+    shown = " ".join(command.words) or Said("this command")
     if len(rest) > len(command.arguments) and not _takes_many(command):
-        unexpected, word = 'unexpected "{word}" after "{command}"; --help explains it', rest[len(command.arguments)]
-        raise UsageError(_say(unexpected, word=word, command=shown))
+        unexpected = 'unexpected "{word}" after "{command}"; --help explains it'
+        raise UsageError(unexpected, word=rest[len(command.arguments)], command=shown)
     named = dict(zip((argument.name for argument in command.arguments), rest, strict=False))
     for argument in command.arguments:
         if argument.name not in named and not argument.is_optional:
-            raise UsageError(_say('"{command}" needs {argument}', command=shown, argument=argument.name))
+            raise UsageError('"{command}" needs {argument}', command=shown, argument=argument.name)
     return named
 
 
@@ -299,8 +280,15 @@ def run_role(
         first = _ops_error_in(error)
         if first is None:
             raise
-        (told or sys.stderr).write(f"{name}: {' '.join(first.message.split())}\n")
+        (told or sys.stderr).write(f"{name}: {' '.join(words_of(first).split())}\n")
         return _exit_code(first)
+
+
+def words_of(error: OpsError) -> str:
+    """Return what went wrong in the language of the environment, in English where it has no other words."""
+    if isinstance(error, Worded) and is_chinese(os.environ):
+        return error.said.translated(CHINESE_ERRORS)
+    return error.message
 
 
 def _exit_code(error: OpsError) -> int:

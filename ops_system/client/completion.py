@@ -49,7 +49,7 @@ def print_script(desk: Desk) -> int:
     """`ops completion SHELL`."""
     shell = desk.parsed.arguments["SHELL"]
     if shell not in _SCRIPTS:
-        raise UsageError(f'"{shell}" is none of {", ".join(_SCRIPTS)}')
+        raise UsageError('"{text}" is none of {known}', text=shell, known=", ".join(_SCRIPTS))
     desk.print(_SCRIPTS[shell].rstrip("\n"))
     return EXIT_FINE
 

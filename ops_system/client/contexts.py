@@ -76,13 +76,15 @@ def load_book(path: Path) -> Book:
     except FileNotFoundError:
         return Book()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
+        raise UsageError("{path}: {trouble}", path=path, trouble=error.strerror or error) from error
     if sys.platform != "win32" and mode & 0o077:
-        raise SafetyRefusal(f"{path} holds credentials and others may read it: chmod 600 {path}")
+        raise SafetyRefusal("{path} holds credentials and others may read it: chmod 600 {path}", path=path)
     try:
         return msgspec.json.decode(data, type=Book)
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{path} is damaged ({error}); remove it and log in again: ops login URL") from error
+        raise UsageError(
+            "{path} is damaged ({error}); remove it and log in again: ops login URL", path=path, error=error
+        ) from error
 
 
 def save_book(path: Path, book: Book) -> None:
@@ -91,4 +93,4 @@ def save_book(path: Path, book: Book) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(path, msgspec.json.format(msgspec.json.encode(book), indent=2) + b"\n")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise UsageError("{path} cannot be written: {trouble}", path=path, trouble=error.strerror or error) from error

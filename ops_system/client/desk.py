@@ -206,7 +206,7 @@ class Desk:
                 yield file
             beside.replace(name)
         except OSError as error:
-            raise UsageError(f"{name}: {error.strerror or error}") from error
+            raise UsageError("{name}: {trouble}", name=name, trouble=error.strerror or error) from error
         finally:
             with contextlib.suppress(OSError):
                 beside.unlink()

@@ -71,7 +71,7 @@ def push(desk: "Desk") -> int:
         else:
             image = _push_in_parts(desk, path, size_bytes, facts | {"signature": signature})
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
+        raise UsageError("{path}: {trouble}", path=path, trouble=error.strerror or error) from error
     desk.show(image)
     return EXIT_FINE
 

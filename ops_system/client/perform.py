@@ -149,7 +149,7 @@ def read_text(desk: Desk, name: str) -> str:
     try:
         return desk.around.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--file {name}: {error}") from error
+        raise UsageError("--file {name}: {error}", name=name, error=error) from error
 
 
 def read_document(desk: Desk, name: str) -> Json:
@@ -159,9 +159,9 @@ def read_document(desk: Desk, name: str) -> Json:
     try:
         found = yaml.safe_load(read_text(desk, name))
     except yaml.YAMLError as error:
-        raise UsageError(f"--file {name}: {' '.join(str(error).split())}") from error
+        raise UsageError("--file {name}: {problem}", name=name, problem=" ".join(str(error).split())) from error
     if not isinstance(found, dict):
-        raise UsageError(f"--file {name}: an object is wanted, such as: name: value")
+        raise UsageError("--file {name}: an object is wanted, such as: name: value", name=name)
     return found
 
 

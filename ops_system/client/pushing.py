@@ -26,7 +26,7 @@ def push(desk: Desk) -> int:
         size_bytes = path.stat().st_size
         package = _whole(desk.master, path) if size_bytes <= WHOLE_BYTES else _in_parts(desk, path, size_bytes)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
+        raise UsageError("{path}: {trouble}", path=path, trouble=error.strerror or error) from error
     if desk.output != "table" or desk.is_quiet:
         desk.show(package)
     else:
@@ -124,7 +124,7 @@ def upload_backup(desk: Desk) -> int:
             headers = {**OCTETS, "Content-Length": str(path.stat().st_size)}
             desk.show(desk.master.send("PUT", "/backups/upload", file, headers).json())
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
+        raise UsageError("{path}: {trouble}", path=path, trouble=error.strerror or error) from error
     return EXIT_FINE
 
 

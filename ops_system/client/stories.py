@@ -143,9 +143,9 @@ def call_api(desk: Desk) -> int:
     """`ops api METHOD PATH`: everything that has no command of its own."""
     method, path = desk.parsed.arguments["METHOD"].upper(), desk.parsed.arguments["PATH"]
     if method not in _METHODS:
-        raise UsageError(f'"{method}" is none of {", ".join(_METHODS)}')
+        raise UsageError('"{text}" is none of {known}', text=method, known=", ".join(_METHODS))
     if not path.startswith("/"):
-        raise UsageError(f'"{path}" is no path; write it as docs/api.md does, such as /nodes')
+        raise UsageError('"{path}" is no path; write it as docs/api.md does, such as /nodes', path=path)
     path, _, typed = path.partition("?")
     query = read_value(LABELS, desk.parsed.text("query"), "-query")
     assert isinstance(query, dict)

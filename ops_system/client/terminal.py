@@ -51,7 +51,7 @@ def detach_byte(text: str) -> int:
     """Return the byte of a control key written `^X`. Raises UsageError."""
     if len(text) == 2 and text[0] == "^" and "@" <= text[1].upper() <= "_":  # noqa: PLR2004 - ^ and one sign
         return ord(text[1].upper()) & _CONTROL_MASK
-    raise UsageError(f'-detach-key: "{text}" is no control key; write ^] or ^A')
+    raise UsageError('-detach-key: "{text}" is no control key; write ^] or ^A', text=text)
 
 
 def _place(desk: Desk) -> tuple[str, dict[str, str | int | bool | None]]:

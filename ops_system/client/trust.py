@@ -31,8 +31,10 @@ def refuse_plain(url: str, *, is_allowed: bool) -> None:
         return
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     raise UsageError(
-        f"{url} would send what proves who you are readable over the network;"
-        f" use https://{host}:8443, or --allow_plain_http 1"
+        "{url} would send what proves who you are readable over the network; "
+        "use https://{host}:8443, or --allow_plain_http 1",
+        url=url,
+        host=host,
     )
 
 
@@ -44,7 +46,7 @@ def tls_context(ca_pem: str) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cadata=ca_pem)
     except ssl.SSLError as error:
-        raise UsageError(f"this is no certificate of an authority: {error}") from error
+        raise UsageError("this is no certificate of an authority: {error}", error=error) from error
     return context
 
 
@@ -56,7 +58,7 @@ def fetch_ca(url: str) -> tuple[str, str]:
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"{url} does not answer ({str(error) or type(error).__name__})") from error
     except ValueError as error:
-        raise UsageError(f"{url} does not answer like an ops master; check the address") from error
+        raise UsageError("{url} does not answer like an ops master; check the address", url=url) from error
 
 
 def pin_ca(url: str, wanted_sha256: str) -> str:
@@ -64,7 +66,9 @@ def pin_ca(url: str, wanted_sha256: str) -> str:
     ca_pem, found = fetch_ca(url)
     if found != wanted_sha256.lower():
         raise SafetyRefusal(
-            f"{url} shows another authority ({found}) than the one given; nothing was sent to it."
-            " Ask who runs the master for the right value"
+            "{url} shows another authority ({found}) than the one given; nothing was sent to it. "
+            "Ask who runs the master for the right value",
+            url=url,
+            found=found,
         )
     return ca_pem

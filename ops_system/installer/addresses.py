@@ -37,7 +37,9 @@ class Addresses:
         found = [_read(url) for url in urls]
         if not found or None in found:
             shown = ",".join(urls)
-            raise UsageError(f"--regional-url {shown}: write http://HOST:8081, the address of the regional client")
+            raise UsageError(
+                "--regional-url {shown}: write http://HOST:8081, the address of the regional client", shown=shown
+            )
         self._told_at_boot = tuple(one for one in dict.fromkeys(found) if one)
         self._all = self._told_at_boot
         self._now = self._all[0]

@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
         return _play(parsed, urls, sn or DEFAULT_SN, mac)
     for name in ("count", "disk-size", "work-dir"):
         if parsed.has(name):
-            raise UsageError(f"-{name} belongs to --mode simulate")
+            raise UsageError("-{name} belongs to --mode simulate", name=name)
     return Agent(Region(*urls), RealHands(sn=sn, mac=mac), SCRATCH).run()
 
 

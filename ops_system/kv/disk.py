@@ -216,10 +216,14 @@ class Disk:
             found, verdict = FORMAT, str(error)
         if verdict != "ok":
             raise SafetyRefusal(
-                f"{self.path} is damaged ({verdict}); put a copy of it in its place, or move it away to begin anew"
+                "{path} is damaged ({verdict}); put a copy of it in its place, or move it away to begin anew",
+                path=self.path,
+                verdict=verdict,
             )
         if found > FORMAT:
-            raise SafetyRefusal(f"{self.path} was written by a newer version (format {found}); start that one")
+            raise SafetyRefusal(
+                "{path} was written by a newer version (format {found}); start that one", path=self.path, found=found
+            )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # the engine chooses the moment

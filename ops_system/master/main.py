@@ -232,7 +232,9 @@ def create_user(parsed: Parsed, config: MasterConfig) -> int:
 
     role = _role(parsed, _USER_ROLES)
     if not parsed.switch("password-stdin"):
-        raise UsageError(f"{NAME} user create: give the password by standard input and say --password-stdin")
+        raise UsageError(
+            "{program} user create: give the password by standard input and say --password-stdin", program=NAME
+        )
     password = sys.stdin.readline().rstrip("\r\n")
     name, grants, scope = parsed.arguments["NAME"], _grants(parsed), _labels(parsed, "scope")
     user = offline.create_user(config.folder(), name, role, password, grants=grants or (), scope=scope)
@@ -290,7 +292,12 @@ def _seconds(parsed: Parsed) -> float:
 
 def _role(parsed: Parsed, kind: Kind) -> Role:
     if not parsed.has("role"):
-        raise UsageError(f"{NAME} {' '.join(parsed.command)}: -role is missing; write --role {kind.metavar}")
+        raise UsageError(
+            "{program} {command}: -role is missing; write --role {metavar}",
+            program=NAME,
+            command=" ".join(parsed.command),
+            metavar=kind.metavar,
+        )
     return Role(str(parsed.read("role", kind, "")))
 
 
@@ -308,7 +315,9 @@ def migrate_storage(parsed: Parsed, config: MasterConfig) -> int:
     from ops_system.master.artefacts import offline
 
     if not parsed.has("to"):
-        raise UsageError(f"{NAME} storage migrate: -to is missing; write --to {_STORE_KIND.metavar}")
+        raise UsageError(
+            "{program} storage migrate: -to is missing; write --to {metavar}", program=NAME, metavar=_STORE_KIND.metavar
+        )
     to = str(parsed.read("to", _STORE_KIND, ""))
     offline.migrate(config, to, may_remove=parsed.switch("remove"), say=lambda line: print(line, flush=True))
     return EXIT_FINE
@@ -364,7 +373,7 @@ def _passphrase(parsed: Parsed) -> str:
         with Path(path).open(encoding="utf-8") as file:
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"passphrase-file: {path} cannot be read ({error})") from error
+        raise UsageError("passphrase-file: {path} cannot be read ({error})", path=path, error=error) from error
 
 
 def _say_aside(line: str) -> None:
@@ -377,7 +386,9 @@ def migrate_provision(parsed: Parsed, config: MasterConfig) -> int:
     from ops_system.master.provision_store import offline
 
     if not parsed.has("to"):
-        raise UsageError(f"{NAME} provision migrate: -to is missing; write --to http://HOST:2379 or --to embedded")
+        raise UsageError(
+            "{program} provision migrate: -to is missing; write --to http://HOST:2379 or --to embedded", program=NAME
+        )
     offline.migrate(config, parsed.text("to"), say=lambda line: print(line, flush=True))
     return EXIT_FINE
 

@@ -5,6 +5,8 @@ The same three travel on HTTP (contract, section 4) and on the worker link; the 
 
 from typing import ClassVar
 
+from ops_system.model.language import Said
+
 Detail = str | int | float | bool | None | list[str]
 
 
@@ -125,14 +127,26 @@ class TimedOut(OpsError):
     http_status = 504
 
 
-class UsageError(OpsError):
+class Worded(OpsError):
+    """An error that a program tells a person at its terminal: its sentence exists in Chinese too (`errorwords`)."""
+
+    def __init__(self, template: str, **values: object) -> None:
+        self.said = Said(template, **values)
+        super().__init__(str(self.said))
+
+
+class Unreadable(Worded, Invalid):
+    """A value that was not written as it must be."""
+
+
+class UsageError(Worded):
     """A wrong flag, key or value at start: exit code 2."""
 
     code = "usage"
     http_status = 422
 
 
-class SafetyRefusal(OpsError):
+class SafetyRefusal(Worded):
     """Refused for safety (port in use, damaged data, another copy running): exit code 3."""
 
     code = "refused"

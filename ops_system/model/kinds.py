@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ops_system.model.errors import Invalid, UsageError
+from ops_system.model.errors import Invalid, Unreadable, UsageError
+from ops_system.model.language import Said
 from ops_system.model.quantities import parse_duration_s, parse_size_bytes
 
 
@@ -38,7 +39,7 @@ Value = str | int | float | bool | tuple[str, ...] | dict[str, str] | Secret
 
 @dataclass(frozen=True)
 class Kind:
-    """How a value is written and what it becomes. `read` raises Invalid. `suffix` is the unit in a field's name."""
+    """How a value is written and what it becomes. `read` raises Unreadable. `suffix` is the unit in a field's name."""
 
     metavar: str
     read: Callable[[str], Value]
@@ -53,13 +54,13 @@ def _read_bool(text: str) -> bool:
             return True
         case "0" | "false" | "no" | "off":
             return False
-    raise Invalid(f'"{text}" is neither 1 nor 0')
+    raise Unreadable('"{text}" is neither 1 nor 0', text=text)
 
 
 def _read_port(text: str) -> int:
     digits = text.strip().removeprefix(":")
     if not (digits.isascii() and digits.isdigit() and int(digits[:6]) <= 65535):  # noqa: PLR2004 - the largest port
-        raise Invalid(f'"{text}" is not a port; write 0 to 65535 (0 takes a free one)')
+        raise Unreadable('"{text}" is not a port; write 0 to 65535 (0 takes a free one)', text=text)
     return int(digits)
 
 
@@ -73,8 +74,8 @@ def _read_networks(text: str) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            words = f'"{network}" is no address and no network; write 10.0.0.7, 10.0.0.0/24 or fd00::/8'
-            raise Invalid(words) from None
+            wanted = '"{network}" is no address and no network; write 10.0.0.7, 10.0.0.0/24 or fd00::/8'
+            raise Unreadable(wanted, network=network) from None
     return networks
 
 
@@ -83,7 +84,7 @@ def _read_labels(text: str) -> dict[str, str]:
     for part in _read_list(text):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise Invalid(f'"{part}" is not a label; write KEY=VALUE,KEY=VALUE')
+            raise Unreadable('"{part}" is not a label; write KEY=VALUE,KEY=VALUE', part=part)
         labels[key.strip()] = value.strip()
     return labels
 
@@ -93,7 +94,7 @@ def _read_url(text: str) -> str:
         return text
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise Invalid("this is no address of a server; write http://HOST:PORT or https://HOST:PORT")
+        raise Unreadable("this is no address of a server; write http://HOST:PORT or https://HOST:PORT")
     return text.rstrip("/")
 
 
@@ -115,7 +116,9 @@ def choice(*words: str) -> Kind:
     def read(text: str) -> str:
         if text in words:
             return text
-        raise Invalid(f'"{text}" is none of {", ".join(words)}{nearest(text, words)}')
+        raise Unreadable(
+            '"{text}" is none of {known}{hint}', text=text, known=", ".join(words), hint=nearest(text, words)
+        )
 
     return Kind("|".join(words), read)
 
@@ -136,7 +139,12 @@ def integer(minimum: int = 0, maximum: int = 2**31 - 1) -> Kind:
     def read(text: str) -> int:
         digits = text.strip()
         if not (digits.isascii() and digits.isdigit() and minimum <= int(digits[:12]) <= maximum):
-            raise Invalid(f'"{text}" is not a whole number from {minimum} to {maximum}')
+            raise Unreadable(
+                '"{text}" is not a whole number from {minimum} to {maximum}',
+                text=text,
+                minimum=minimum,
+                maximum=maximum,
+            )
         return int(digits)
 
     return Kind("N", read, (int,))
@@ -148,16 +156,16 @@ def duration(minimum_s: float = 0.0) -> Kind:
     def read(text: str) -> float:
         seconds = parse_duration_s(text)
         if seconds < minimum_s:
-            raise Invalid(f'"{text}" is too short; the least is {minimum_s:g}s')
+            raise Unreadable('"{text}" is too short; the least is {minimum_s:g}s', text=text, minimum_s=minimum_s)
         return seconds
 
     return Kind("DURATION", read, suffix="_s")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> Said:
     """Return `; did you mean "…"?` for the closest known name, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{found[0]}"?' if found else ""
+    return Said('; did you mean "{name}"?', name=found[0]) if found else Said("")
 
 
 def read_value(kind: Kind, text: str, where: str) -> Value:
@@ -165,4 +173,4 @@ def read_value(kind: Kind, text: str, where: str) -> Value:
     try:
         return kind.read(text)
     except Invalid as error:
-        raise UsageError(f"{where}: {error.message}") from error
+        raise UsageError("{where}: {problem}", where=where, problem=error) from error

@@ -6,7 +6,7 @@ Used wherever such a string is read (service.json, configuration, command lines)
 import re
 from decimal import Decimal
 
-from ops_system.model.errors import Invalid
+from ops_system.model.errors import Unreadable
 
 MAX_DURATION_S = 100 * 365 * 86400.0
 MAX_SIZE_BYTES = 2**63 - 1
@@ -38,11 +38,13 @@ def parse_duration_s(text: str) -> float:
     """Return the seconds of `250ms`, `10s`, `5m`, `1h`, `1d` or a sum such as `1h30m`. Raises Invalid."""
     trimmed = text.strip()
     if not _DURATION.match(trimmed):
-        raise Invalid(f'"{text}" is not a duration; write a number with ms, s, m, h or d, such as "10s" or "1h30m"')
+        raise Unreadable(
+            '"{text}" is not a duration; write a number with ms, s, m, h or d, such as "10s" or "1h30m"', text=text
+        )
     parts = _DURATION_PART.findall(trimmed)
     total = float(sum(Decimal(number) * _DURATION_UNITS[unit] for number, unit in parts))
     if total > MAX_DURATION_S:
-        raise Invalid(f'"{text}" is longer than a hundred years; write a shorter duration')
+        raise Unreadable('"{text}" is longer than a hundred years; write a shorter duration', text=text)
     return total
 
 
@@ -50,14 +52,16 @@ def parse_size_bytes(text: str) -> int:
     """Return the bytes of `4096`, `512KB` (powers of 1000) or `50MiB` (powers of 1024). Raises Invalid."""
     trimmed = text.strip()
     if not _SIZE.match(trimmed):
-        raise Invalid(f'"{text}" is not a size; write a number with B, KB, MB, GB, KiB, MiB or GiB, such as "50MB"')
+        raise Unreadable(
+            '"{text}" is not a size; write a number with B, KB, MB, GB, KiB, MiB or GiB, such as "50MB"', text=text
+        )
     match = _SIZE_PARTS.match(trimmed)
     assert match is not None
     exact = Decimal(match[1]) * _SIZE_UNITS[match[2].lower()]
     if exact != exact.to_integral_value():
-        raise Invalid(f'"{text}" is not a whole number of bytes')
+        raise Unreadable('"{text}" is not a whole number of bytes', text=text)
     if exact > MAX_SIZE_BYTES:
-        raise Invalid(f'"{text}" is too large; the limit is {MAX_SIZE_BYTES} bytes')
+        raise Unreadable('"{text}" is too large; the limit is {most} bytes', text=text, most=MAX_SIZE_BYTES)
     return int(exact)
 
 
@@ -65,7 +69,7 @@ def format_duration(seconds: float) -> str:
     """Return the shortest exact spelling, rounded to milliseconds: 90.0 is `1m30s`, 0.25 is `250ms`, 0 is `0s`."""
     left_ms = round(seconds * 1000)
     if left_ms < 0:
-        raise Invalid(f"{seconds} s is negative; a duration is 0 or more")
+        raise Unreadable("{seconds} s is negative; a duration is 0 or more", seconds=seconds)
     parts: list[str] = []
     for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, left_ms = divmod(left_ms, unit_ms)

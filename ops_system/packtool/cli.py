@@ -147,7 +147,9 @@ def _sign_image(parsed: Parsed, words: Words) -> int:
     told = {name: parsed.text(name) for name in ("key", "name", "image-version", "format")}
     missing = [f"--{name}" for name, value in told.items() if not value]
     if missing:
-        raise UsageError(f"sign-image needs {', '.join(missing)}: as the image will be called at its upload")
+        raise UsageError(
+            "sign-image needs {missing}: as the image will be called at its upload", missing=", ".join(missing)
+        )
     key = Path(told["key"])
     return _write_signature(
         path, sign.sign_image(path, told["name"], told["image-version"], told["format"], key), words

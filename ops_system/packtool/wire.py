@@ -68,7 +68,7 @@ def _tls(master: Master, words: Words) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=master.ca_file or None)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"--ca {master.ca_file}: {error}") from error
+        raise UsageError("--ca {ca_file}: {error}", ca_file=master.ca_file, error=error) from error
 
 
 def _fetch_ca(master: Master, words: Words) -> str:

@@ -12,7 +12,9 @@ from ops_system.protocol.codec import encode_body
 from ops_system.protocol.frames import Reply, Request
 
 _ERRORS: dict[str, type[OpsError]] = {
-    one.code: one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OpsError)
+    one.code: one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, OpsError) and "code" in vars(one)  # a code of its own
 }
 
 

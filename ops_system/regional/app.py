@@ -194,7 +194,11 @@ async def run_app(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"-data_dir {folder}: {error.strerror}; choose a folder that can be written") from error
+        raise UsageError(
+            "-data_dir {folder}: {trouble}; choose a folder that can be written",
+            folder=folder,
+            trouble=error.strerror,
+        ) from error
     with ExitStack() as stack:
         stack.callback(_take_lock(folder).release)
         listener = stack.enter_context(bind(config.region.listen, config.region.api_port))
@@ -210,8 +214,8 @@ def _take_lock(folder: Path) -> FileLock:
         return acquire(folder / LOCK)
     except SafetyRefusal as taken:
         raise SafetyRefusal(
-            f"another regional client is already running on {folder}; stop it or choose another -data_dir",
-            path=str(folder),
+            "another regional client is already running on {folder}; stop it or choose another -data_dir",
+            folder=folder,
         ) from taken
 
 
@@ -222,7 +226,7 @@ def _tls(config: RegionalConfig) -> ssl.SSLContext | None:
     try:
         return tls_context(store.ca_file, store.cert_file, store.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"-ca-file, -cert-file or -key-file cannot be used: {error}") from error
+        raise UsageError("-ca-file, -cert-file or -key-file cannot be used: {error}", error=error) from error
 
 
 def _client_id(folder: Path) -> str:

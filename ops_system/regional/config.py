@@ -99,15 +99,15 @@ class RegionalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             check_idc(self.region.idc)
         except Invalid as error:
-            raise UsageError(f"-{error.message}") from error
+            raise UsageError("-{problem}", problem=error) from error
         if not self.store.urls:
             raise UsageError("-store: say where the keys are, such as -store https://master.example:8443 or an etcd")
         for key in self.cache.publisher_keys:
             if not _is_key(key):
-                raise UsageError(f"cache.publisher_keys: {key!r} is no key; write its 32 bytes in base64")
+                raise UsageError("cache.publisher_keys: {key!r} is no key; write its 32 bytes in base64", key=key)
         for url in self.store.urls:
             if not url.startswith(("http://", "https://")):
-                raise UsageError(f"-store: {url!r} is no address; write http://HOST:PORT or https://HOST:PORT")
+                raise UsageError("-store: {url!r} is no address; write http://HOST:PORT or https://HOST:PORT", url=url)
         if self.boot.dhcp != "off" and not self.boot.interface:
             raise UsageError("-dhcp: DHCP answers on one interface only; name it with -interface")
         if self.boot.dhcp == "full" and not self.boot.pool:

@@ -162,9 +162,11 @@ class Journal:
             entry.read()
         except msgspec.MsgspecError as error:
             raise SafetyRefusal(
-                f"{self._path}, line {number}: no event ({error}); they are nowhere else: mend the line, or move "
-                "the file away to go on without them",
-                path=str(self._path),
+                "{path}, line {number}: no event ({error}); they are nowhere else: "
+                "mend the line, or move the file away to go on without them",
+                path=self._path,
+                number=number,
+                error=error,
             ) from error
         return entry
 

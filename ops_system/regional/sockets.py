@@ -29,7 +29,9 @@ def check_platform(what: str) -> None:
     """Raise UsageError where sockets cannot be bound to an interface."""
     if sys.platform != "linux":
         raise UsageError(
-            f"{what} binds to one network interface, which only Linux can; switch it off on {sys.platform}"
+            "{what} binds to one network interface, which only Linux can; switch it off on {platform}",
+            what=what,
+            platform=sys.platform,
         )
 
 
@@ -38,7 +40,10 @@ def check_interface(name: str, what: str) -> None:
     names = [each for _, each in socket.if_nameindex()]
     if name not in names:
         raise UsageError(
-            f"{what}: there is no interface {name!r}; this machine has {', '.join(names)}", flag="interface"
+            "{what}: there is no interface {name!r}; this machine has {names}",
+            what=what,
+            name=name,
+            names=", ".join(names),
         )
 
 
@@ -51,7 +56,11 @@ def interface_address(name: str) -> IPv4Interface:
         try:
             address, mask = (fcntl.ioctl(asker, code, request)[20:24] for code in (_GET_ADDRESS, _GET_NETMASK))
         except OSError as error:
-            raise UsageError(f"interface {name!r} has no IPv4 address ({error.strerror})", flag="interface") from error
+            raise UsageError(
+                "interface {name!r} has no IPv4 address ({trouble})",
+                name=name,
+                trouble=error.strerror,
+            ) from error
     return IPv4Interface(f"{IPv4Address(address)}/{IPv4Address(mask)}")
 
 
@@ -87,11 +96,13 @@ def _refusal(error: OSError, what: str, interface: str) -> SafetyRefusal:
     where = f"{what} on {interface or 'any interface'}"
     match error.errno:
         case errno.EADDRINUSE:
-            return SafetyRefusal(f"{where} is in use: stop the other server there, or switch this one off")
+            return SafetyRefusal("{where} is in use: stop the other server there, or switch this one off", where=where)
         case errno.EACCES | errno.EPERM:
-            return SafetyRefusal(f"{where} needs the right to low ports: run as root or with CAP_NET_BIND_SERVICE")
+            return SafetyRefusal(
+                "{where} needs the right to low ports: run as root or with CAP_NET_BIND_SERVICE", where=where
+            )
         case _:
-            return SafetyRefusal(f"{where} cannot be opened: {error.strerror}")
+            return SafetyRefusal("{where} cannot be opened: {trouble}", where=where, trouble=error.strerror)
 
 
 def receive(opened: socket.socket, room_bytes: int) -> Datagram | None:

@@ -94,13 +94,20 @@ def expand_value(text: str, where: str, read_stdin: Callable[[], str] | None = N
         with Path(text[1:]).open("rb") as file:
             content = file.read(MAX_VALUE_FILE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{where}: cannot read the file {text[1:]}: {error.strerror}") from error
+        raise UsageError(
+            "{where}: cannot read the file {file}: {trouble}", where=where, file=text[1:], trouble=error.strerror
+        ) from error
     if len(content) > MAX_VALUE_FILE_BYTES:
-        raise UsageError(f"{where}: the file {text[1:]} is larger than {MAX_VALUE_FILE_BYTES} bytes")
+        raise UsageError(
+            "{where}: the file {file} is larger than {most} bytes",
+            where=where,
+            file=text[1:],
+            most=MAX_VALUE_FILE_BYTES,
+        )
     try:
         return content.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{where}: the file {text[1:]} is not UTF-8 text") from error
+        raise UsageError("{where}: the file {file} is not UTF-8 text", where=where, file=text[1:]) from error
 
 
 def environment_name(schema: Schema[Any], key: str) -> str:
@@ -124,7 +131,7 @@ def _from_environment(schema: Schema[Any], environ: Mapping[str, str]) -> dict[s
         if not name.startswith(schema.env_prefix) or not text:
             continue
         if name not in keys:
-            raise UsageError(f"unknown environment variable {name}{nearest(name, keys)}")
+            raise UsageError("unknown environment variable {name}{hint}", name=name, hint=nearest(name, keys))
         settings[keys[name]] = _Setting(text, f"environment {name}")
     return settings
 
@@ -135,9 +142,9 @@ def _from_file(schema: Schema[Any], path: Path, *, must_exist: bool) -> dict[str
     except FileNotFoundError:
         if not must_exist:
             return {}
-        raise UsageError(f"-config: there is no file {path}") from None
+        raise UsageError("-config: there is no file {path}", path=path) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"-config: cannot read {path}: {error}") from error
+        raise UsageError("-config: cannot read {path}: {error}", path=path, error=error) from error
     kinds = {option.key: option.kind for option in schema.options}
     settings = dict(_walk_yaml(path, text, kinds))
     _refuse_unknown(settings, schema)
@@ -148,7 +155,7 @@ def _refuse_unknown(settings: Mapping[str, _Setting], schema: Schema[Any]) -> No
     known = [option.key for option in schema.options]
     for key, setting in settings.items():
         if key not in known:
-            raise UsageError(f"{setting.where}: unknown key{nearest(key, known)}")
+            raise UsageError("{where}: unknown key{hint}", where=setting.where, hint=nearest(key, known))
 
 
 def _walk_yaml(path: Path, text: str, kinds: Mapping[str, Kind]) -> Iterable[tuple[str, _Setting]]:
@@ -158,11 +165,13 @@ def _walk_yaml(path: Path, text: str, kinds: Mapping[str, Kind]) -> Iterable[tup
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(
+            "{path} is no valid YAML: {problem}", path=path, problem=" ".join(str(error).split())
+        ) from error
     if root is None:
         return
     if not isinstance(root, yaml.MappingNode):
-        raise UsageError(f"{path}: the file must be a mapping such as `server:` with keys below it")
+        raise UsageError("{path}: the file must be a mapping such as `server:` with keys below it", path=path)
     yield from _Walker(path, kinds).walk(root, "")
 
 
@@ -181,7 +190,7 @@ class _Walker:
             key = f"{prefix}{key_node.value}"
             where = f"{self._path}:{key_node.start_mark.line + 1}"
             if key in self._seen:
-                raise UsageError(f'{where}: the key "{key}" stands twice; keep one')
+                raise UsageError('{where}: the key "{key}" stands twice; keep one', where=where, key=key)
             self._seen.add(key)
             if isinstance(node, yaml.MappingNode) and self._kinds.get(key) is not LABELS:
                 yield from self.walk(node, f"{key}.")
@@ -198,7 +207,9 @@ class _Walker:
         try:
             value = loader.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"{where}: {key}: {' '.join(str(error).split())}") from error
+            raise UsageError(
+                "{where}: {key}: {problem}", where=where, key=key, problem=" ".join(str(error).split())
+            ) from error
         finally:
             loader.dispose()
         kind = self._kinds.get(key)
@@ -216,7 +227,12 @@ class _Walker:
                 return ",".join(value)
             case dict() if kind is LABELS:
                 return ",".join(f"{key}={item}" for key, item in value.items())
-        raise UsageError(f"{where}: {kind.metavar} is wanted here, not a bare {type(value).__name__}; put it in quotes")
+        raise UsageError(
+            "{where}: {metavar} is wanted here, not a bare {found}; put it in quotes",
+            where=where,
+            metavar=kind.metavar,
+            found=type(value).__name__,
+        )
 
 
 def _imply(schema: Schema[Any], settings: dict[str, _Setting]) -> None:
@@ -236,7 +252,7 @@ def _assemble(schema: Schema[T], settings: Mapping[str, _Setting], read_stdin: C
 
 def _read(option: Option, text: str, where: str) -> Value:
     if option.kind is SECRET and "\n" in text:
-        raise UsageError(f"{where}: the secret must be one line")
+        raise UsageError("{where}: the secret must be one line", where=where)
     return read_value(option.kind, text, where)
 
 

@@ -168,16 +168,19 @@ def bind(address: str, port: int) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise SafetyRefusal(_bind_words(address, port, error), address=address, port=port) from error
+        raise _refusal(address, port, error) from error
     return sock
 
 
-def _bind_words(address: str, port: int, error: OSError) -> str:
+def _refusal(address: str, port: int, error: OSError) -> SafetyRefusal:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {address} is in use by another program; stop it, or choose another port"
+        in_use = "port {port} on {address} is in use by another program; stop it, or choose another port"
+        return SafetyRefusal(in_use, port=port, address=address)
     if error.errno == errno.EACCES:
-        return f"port {port} on {address} needs more rights; choose a port above 1023"
-    return f"cannot listen on {address} port {port}: {error.strerror or error}"
+        low = "port {port} on {address} needs more rights; choose a port above 1023"
+        return SafetyRefusal(low, port=port, address=address)
+    other = "cannot listen on {address} port {port}: {trouble}"
+    return SafetyRefusal(other, address=address, port=port, trouble=error.strerror or error)
 
 
 class Listener:

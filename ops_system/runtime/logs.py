@@ -107,7 +107,7 @@ def _file_handler(config: LogConfig) -> logging.Handler:
         path.parent.mkdir(parents=True, exist_ok=True)
         return RotatingFile(path, config)
     except OSError as error:
-        raise UsageError(f"log.file: cannot write {path}: {error.strerror}") from error
+        raise UsageError("log.file: cannot write {path}: {trouble}", path=path, trouble=error.strerror) from error
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):

@@ -70,6 +70,6 @@ def _portable(text: str, where: str, option: Option | None, *, is_path: bool) ->
         return f"@{Path(text[1:]).absolute()}"
     if option is not None and option.kind is SECRET and text:
         raise UsageError(
-            f"{where}: a secret does not go into a boot service; put it into a file and write {where}=@FILE"
+            "{where}: a secret does not go into a boot service; put it into a file and write {where}=@FILE", where=where
         )
     return str(Path(text).absolute()) if is_path and text else text

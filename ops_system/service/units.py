@@ -86,7 +86,7 @@ def quote_systemd(word: str, *, is_command: bool = True) -> str:
 
 def _one_line(text: str) -> str:
     if any(char in text for char in "\n\r\0") or text != text.strip() or text.endswith("\\"):
-        raise UsageError(f"the path {text!r} cannot stand in a boot service; start from another folder")
+        raise UsageError("the path {text!r} cannot stand in a boot service; start from another folder", text=text)
     return text
 
 

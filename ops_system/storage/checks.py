@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from ops_system.model.errors import SafetyRefusal
+from ops_system.model.language import Said
 from ops_system.storage.connection import BUSY_TIMEOUT_S, translate
 from ops_system.storage.folder import DataFolder
 from ops_system.storage.migrations import applied_numbers
@@ -19,11 +20,11 @@ def check_database(folder: DataFolder) -> None:
     path = folder.database
     if not path.exists() or path.stat().st_size == 0:
         if folder.is_initialized:
-            raise SafetyRefusal(_explain(folder, "is missing or empty, but this data folder was in use"))
+            raise _refusal(folder, Said("is missing or empty, but this data folder was in use"))
         return
     problem = find_damage(path, is_expected_filled=folder.is_initialized)
     if problem:
-        raise SafetyRefusal(_explain(folder, f"is damaged ({problem})"), path=str(path))
+        raise _refusal(folder, Said("is damaged ({problem})", problem=problem))
 
 
 def find_damage(path: Path, *, is_expected_filled: bool) -> str:
@@ -52,13 +53,17 @@ def _look(path: Path, *, is_expected_filled: bool) -> str:
     return ""
 
 
-def _explain(folder: DataFolder, problem: str) -> str:
+def _refusal(folder: DataFolder, problem: Said) -> SafetyRefusal:
     path = folder.database
-    backups = [str(copy) for copy in folder.backups_found()]
-    ways = f"copies found: {', '.join(backups)}" if backups else "no copy of it was found in the data folder"
-    left = [name for name in (f"{path}-wal", f"{path}-shm") if Path(name).exists()]
-    also = f" and take {' and '.join(left)} away, which belong to the old one" if left else ""
-    return (
-        f"{path} {problem}. Nothing was changed. Put a good copy in its place ({ways}){also},"
-        f" or choose an empty data_dir to begin anew"
+    backups = ", ".join([str(copy) for copy in folder.backups_found()])
+    left = ", ".join([name for name in (f"{path}-wal", f"{path}-shm") if Path(name).exists()])
+    return SafetyRefusal(
+        "{path} {problem}. Nothing was changed. Put a good copy in its place ({ways}){also}, "
+        "or choose an empty data_dir to begin anew",
+        path=path,
+        problem=problem,
+        ways=Said("copies found: {backups}", backups=backups)
+        if backups
+        else Said("no copy of it was found in the data folder"),
+        also=Said(" and take {left} away, which belong to the old one", left=left) if left else "",
     )

@@ -36,8 +36,8 @@ def acquire(path: Path) -> FileLock:
     except OSError as error:
         holder = _read_holder(file)
         file.close()
-        message = f"another master{holder} is already running on {path.parent}; stop it or choose another data_dir"
-        raise SafetyRefusal(message, path=str(path)) from error
+        running = "another master{holder} is already running on {folder}; stop it or choose another data_dir"
+        raise SafetyRefusal(running, holder=holder, folder=path.parent) from error
     file.truncate(0)
     file.seek(0)
     file.write(str(os.getpid()).encode())

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ops_system.model.errors import SafetyRefusal
+from ops_system.model.language import Said
 from ops_system.runtime.files import sync_dir
 from ops_system.storage.connection import connect_raw
 
@@ -55,8 +56,9 @@ def migrate(path: Path, migrations: tuple[Migration, ...], now_ms: int) -> None:
         if unknown:
             steps = ", ".join(f"{number:04}" for number in unknown)
             raise SafetyRefusal(
-                f"{path} was written by a newer version of this program (schema steps {steps}): install that version",
-                path=str(path),
+                "{path} was written by a newer version of this program (schema steps {steps}): install that version",
+                path=path,
+                steps=steps,
             )
         pending = [migration for migration in migrations if migration.number not in applied]
         if not pending:
@@ -136,6 +138,12 @@ def _apply(raw: sqlite3.Connection, path: Path, migration: Migration, now_ms: in
     except sqlite3.Error as error:
         if raw.in_transaction:
             raw.execute("ROLLBACK")
-        kept = f"; a copy from before lies at {copy}" if copy else ""
+        kept = Said("; a copy from before lies at {copy}", copy=copy) if copy else ""
         step = f"{migration.number:04}_{migration.name}"
-        raise SafetyRefusal(f"{path}: schema step {step} failed and was undone: {error}{kept}") from error
+        raise SafetyRefusal(
+            "{path}: schema step {step} failed and was undone: {error}{kept}",
+            path=path,
+            step=step,
+            error=error,
+            kept=kept,
+        ) from error

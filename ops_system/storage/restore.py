@@ -66,8 +66,9 @@ def finish_restore(folder: DataFolder) -> bool:
         stamp_ms = msgspec.json.decode(text, type=_Marker).stamp_ms
     except msgspec.MsgspecError as error:
         raise SafetyRefusal(
-            f"{folder.restore_marker} is damaged ({error}): restore the backup again after removing it",
-            path=str(folder.restore_marker),
+            "{path} is damaged ({error}): restore the backup again after removing it",
+            path=folder.restore_marker,
+            error=error,
         ) from error
     for target in places(folder).values():
         _replace(target, stamp_ms)

@@ -136,16 +136,24 @@ def check_address(url: str, *, allow_plain_http: bool) -> str:
     """Return the master's URL without a trailing slash. Raises UsageError for plain http to another machine (S5)."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"-master {url} is no address; write https://HOST:{TLS_PORT}")
+        raise UsageError("-master {url} is no address; write https://HOST:{port}", url=url, port=TLS_PORT)
     if parts.path not in {"", "/"} or parts.query or parts.username:
-        raise UsageError(f"-master {url}: only scheme, host and port; write {parts.scheme}://{parts.netloc}")
+        raise UsageError(
+            "-master {url}: only scheme, host and port; write {scheme}://{netloc}",
+            url=url,
+            scheme=parts.scheme,
+            netloc=parts.netloc,
+        )
     if parts.scheme == "https" or is_loopback(url):
         return url.rstrip("/")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if not allow_plain_http:
         raise UsageError(
-            f"-master {url} would send everything readable over the network; use https://{host}:{TLS_PORT}, "
-            "or allow it with -allow_plain_http 1"
+            "-master {url} would send everything readable over the network; "
+            "use https://{host}:{port}, or allow it with -allow_plain_http 1",
+            url=url,
+            host=host,
+            port=TLS_PORT,
         )
     _log.warning("PLAIN HTTP to %s: commands and logs travel readable, and nobody proves to be the master", url)
     return url.rstrip("/")
@@ -197,9 +205,11 @@ async def _fetch_pinned_ca(session: "aiohttp.ClientSession", url: str, token: Jo
     try:
         found = key_sha256(ca.ca_pem)
     except ValueError as problem:
-        raise UsageError(f"{url} does not answer like an ops master; check -master") from problem
+        raise UsageError("{url} does not answer like an ops master; check -master", url=url) from problem
     if found != token.ca_key_sha256:
-        raise UsageError(f"{url} is not the master this token was made for; nothing was sent to it. Check -master")
+        raise UsageError(
+            "{url} is not the master this token was made for; nothing was sent to it. Check -master", url=url
+        )
     return ca
 
 
@@ -247,7 +257,7 @@ async def _body(answer: "aiohttp.ClientResponse") -> bytes:
     async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
         if len(body) > _MAX_ANSWER_BYTES:
-            raise UsageError(f"{answer.url.origin()} does not answer like an ops master; check -master")
+            raise UsageError("{url} does not answer like an ops master; check -master", url=answer.url.origin())
     if answer.ok:
         return body
     refusal = Refusal()
@@ -256,7 +266,12 @@ async def _body(answer: "aiohttp.ClientResponse") -> bytes:
     words = refusal.message or f"HTTP {answer.status}"
     if answer.status in _REFUSED:
         chinese = in_chinese(str(refusal.details.get("reason", "")), os.environ)
-        raise UsageError(f"{answer.url.origin()} refuses to let this node join: {words}{chinese}")
+        raise UsageError(
+            "{url} refuses to let this node join: {words}{chinese}",
+            url=answer.url.origin(),
+            words=words,
+            chinese=chinese,
+        )
     raise Unavailable(f"{answer.url.origin()} cannot let this node join now: {words}")
 
 
@@ -272,11 +287,15 @@ def _decode_answer(url: str, body: bytes) -> EnrolAnswer:
     try:
         return msgspec.json.decode(body, type=EnrolAnswer)
     except msgspec.MsgspecError as problem:
-        raise UsageError(f"{url} does not answer like an ops master ({problem}); check -master") from problem
+        raise UsageError(
+            "{url} does not answer like an ops master ({problem}); check -master", url=url, problem=problem
+        ) from problem
 
 
 def _wrong_certificate(url: str, problem: Exception) -> UsageError:
     return UsageError(
-        f"the certificate at {url} does not hold for that address ({problem}); use an address the master knows as its "
-        "own, or name it as server.public_url in the master's config.yaml"
+        "the certificate at {url} does not hold for that address ({problem}); use "
+        "an address the master knows as its own, or name it as server.public_url in the master's config.yaml",
+        url=url,
+        problem=problem,
     )

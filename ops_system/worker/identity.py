@@ -62,7 +62,9 @@ def load_identity(work_dir: Path) -> Identity | None:
         return None
     except (OSError, msgspec.MsgspecError) as problem:
         raise SafetyRefusal(
-            f"{path} cannot be read ({problem}); restore it from a copy, or remove it and join again with a new token"
+            "{path} cannot be read ({problem}); restore it from a copy, or remove it and join again with a new token",
+            path=path,
+            problem=problem,
         ) from problem
 
 
@@ -81,11 +83,14 @@ def load_key(work_dir: Path) -> NodeKey:
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as problem:
         raise SafetyRefusal(
-            f"the node key {path} cannot be read ({problem}); restore it from a copy, or remove it together with "
-            f"{IDENTITY_FILE} and join again with a new token"
+            "the node key {path} cannot be read ({problem}); "
+            "restore it from a copy, or remove it together with {identity} and join again with a new token",
+            path=path,
+            problem=problem,
+            identity=IDENTITY_FILE,
         ) from problem
     if not isinstance(key, Ed25519PrivateKey):
-        raise SafetyRefusal(f"{path} holds a key of another kind; an Ed25519 key is wanted")
+        raise SafetyRefusal("{path} holds a key of another kind; an Ed25519 key is wanted", path=path)
     return NodeKey(key)
 
 

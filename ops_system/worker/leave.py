@@ -37,7 +37,7 @@ def leave(config: WorkerConfig, picture: Picture, *, may_stop: bool) -> Left:
     work_dir = config.work_dir().absolute()
     is_ours = local_services().has_word("worker", f"-work_dir={work_dir}")
     if picture.running and not (is_ours and picture.boot_service.state == "active"):
-        raise SafetyRefusal(f"the worker runs on {work_dir}; stop it first, then leave", path=str(work_dir))
+        raise SafetyRefusal("the worker runs on {work_dir}; stop it first, then leave", work_dir=work_dir)
     removed = local_services().remove("worker") if is_ours else None
     lock = take_lock(work_dir)
     try:

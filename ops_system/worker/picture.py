@@ -63,7 +63,8 @@ def take_lock(work_dir: Path) -> FileLock:
         return acquire(work_dir / LOCK_FILE)
     except SafetyRefusal as taken:
         raise SafetyRefusal(
-            f"another worker is already running on {work_dir}; stop it or choose another -work_dir", path=str(work_dir)
+            "another worker is already running on {work_dir}; stop it or choose another -work_dir",
+            work_dir=work_dir,
         ) from taken
 
 

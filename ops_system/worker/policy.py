@@ -95,7 +95,8 @@ def read_key_id(text: str) -> str:
     """Return the id of a publisher's key. Raises UsageError."""
     if len(text) != _KEY_ID_CHARS or set(text.lower()) - set("0123456789abcdef"):
         raise UsageError(
-            f"policy.publisher_keys: {text!r} is no key id; it has 64 hexadecimal digits, as pack-tool keygen says them"
+            "policy.publisher_keys: {text!r} is no key id; it has 64 hexadecimal digits, as pack-tool keygen says them",
+            text=text,
         )
     return text.lower()
 

@@ -93,9 +93,11 @@ class StatusServer:
         except OSError as problem:
             await runner.cleanup()
             raise SafetyRefusal(
-                f"port {self._port} on {LOOPBACK} is in use ({problem.strerror}); stop what uses it (another worker?) "
-                "or choose one with -port",
+                "port {port} on {address} is in use ({trouble}); "
+                "stop what uses it (another worker?) or choose one with -port",
                 port=self._port,
+                address=LOOPBACK,
+                trouble=problem.strerror,
             ) from problem
         self._runner = runner
 

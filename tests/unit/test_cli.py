@@ -1,6 +1,6 @@
 import pytest
 
-from ops_system.cli import Answered, Argument, Command, Flag, Program, parse, run_role
+from ops_system.cli import Answered, Argument, Command, Flag, Program, parse, run_role, words_of
 from ops_system.model.errors import NotFound, SafetyRefusal, UsageError
 from ops_system.model.kinds import BOOL, PORT, SWITCH, TEXT, choice
 
@@ -105,7 +105,7 @@ def test_a_wrong_line_is_explained_in_chinese(argv, words, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     with pytest.raises(UsageError) as caught:
         parse(PROGRAM, argv)
-    assert caught.value.message == words
+    assert words_of(caught.value) == words
 
 
 def test_a_noun_with_many_verbs_is_named_once():

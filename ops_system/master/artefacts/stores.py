@@ -40,7 +40,7 @@ def open_minio(config: MasterConfig) -> Iterator[MinioBlobs]:
     try:
         check_settings(settings)
     except Invalid as problem:
-        raise UsageError(problem.message) from problem
+        raise UsageError("{problem}", problem=problem) from problem
     with contextlib.closing(MinioBlobs(settings, spool_of(config))) as store:
         yield store
 
@@ -55,7 +55,7 @@ def open_backup_blobs(config: MasterConfig) -> Iterator[MinioBlobs | None]:
     try:
         check_settings(settings)
     except Invalid as problem:
-        raise UsageError(f"backup.bucket: {problem.message}") from problem
+        raise UsageError("backup.bucket: {problem}", problem=problem) from problem
     with contextlib.closing(MinioBlobs(settings, config.folder().archives / SPOOL)) as store:
         yield store
 

@@ -20,7 +20,7 @@ _BATCH = 200
 def verify(folder: DataFolder) -> Verdict:
     """Follow the whole chain. Blocking; not inside an event loop. Raises UsageError, SafetyRefusal."""
     if not folder.is_initialized:
-        raise UsageError(f"{folder.root} holds no data of a master; name the folder by -data_dir")
+        raise UsageError("{root} holds no data of a master; name the folder by -data_dir", root=folder.root)
     return asyncio.run(_verify(folder))
 
 

@@ -53,9 +53,9 @@ def create(config: MasterConfig, order: CreateOrder, say: Say) -> Path:
     """
     folder = config.folder()
     if not folder.is_initialized:
-        raise UsageError(f"{folder.root} holds no data of a master; name the folder by -data_dir")
+        raise UsageError("{root} holds no data of a master; name the folder by -data_dir", root=folder.root)
     if order.file is not None and order.file.exists():
-        raise UsageError(f"{order.file} is there already; name another file")
+        raise UsageError("{file} is there already; name another file", file=order.file)
     return asyncio.run(_create(config, folder, order, say))
 
 

@@ -288,5 +288,7 @@ def _trust(ca_file: str) -> ssl.SSLContext:
         try:
             context.load_verify_locations(Path(ca_file))
         except (OSError, ssl.SSLError) as problem:
-            raise UsageError(f"outbound.ca_file: {ca_file} holds no certificates in PEM ({problem})") from problem
+            raise UsageError(
+                "outbound.ca_file: {ca_file} holds no certificates in PEM ({problem})", ca_file=ca_file, problem=problem
+            ) from problem
     return context

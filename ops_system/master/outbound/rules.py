@@ -85,7 +85,9 @@ def _network(text: str) -> Network | None:
 
 
 def _refuse_entry(text: str) -> UsageError:
-    return UsageError(f"outbound.allow: {text!r} is neither a host name, an address nor a network such as 10.0.0.0/8")
+    return UsageError(
+        "outbound.allow: {text!r} is neither a host name, an address nor a network such as 10.0.0.0/8", text=text
+    )
 
 
 def read_url(url: str) -> Target:

@@ -27,7 +27,7 @@ def migrate(config: MasterConfig, to: str, say: Callable[[str], None]) -> None:
         )
     for url in endpoints:
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"provision migrate --to {to}: write http://HOST:PORT of an etcd, or embedded")
+            raise UsageError("provision migrate --to {to}: write http://HOST:PORT of an etcd, or embedded", to=to)
     folder = config.folder()
     folder.create()
     lock = acquire(folder.lock)

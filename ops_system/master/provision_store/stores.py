@@ -60,7 +60,7 @@ def check_settings(settings: ProvisionConfig) -> None:
         raise UsageError("provision.store is etcd and provision.etcd is empty; write -etcd http://HOST:2379[,…]")
     for url in settings.etcd:
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"provision.etcd: {url}: an address begins with http:// or https://")
+            raise UsageError("provision.etcd: {url}: an address begins with http:// or https://", url=url)
 
 
 def open_etcd(settings: ProvisionConfig, endpoints: Sequence[str]) -> Client:
@@ -75,4 +75,4 @@ def _tls(settings: ProvisionConfig, endpoints: Sequence[str]) -> ssl.SSLContext 
     try:
         return tls_context(settings.etcd_ca_file, settings.etcd_cert_file, settings.etcd_key_file)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"provision.etcd_ca_file, etcd_cert_file, etcd_key_file: {error}") from error
+        raise UsageError("provision.etcd_ca_file, etcd_cert_file, etcd_key_file: {error}", error=error) from error

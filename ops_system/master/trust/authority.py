@@ -46,7 +46,7 @@ class Authority:
         path = folder.ca / "ca.pem"
         certificate = load_or_make(folder, path, x509.load_pem_x509_certificate, lambda: _issue_ca(key, now))
         if certificate.public_key() != key.public_key():
-            raise SafetyRefusal(f"{path} does not belong to ca.key beside it: put both back from one backup")
+            raise SafetyRefusal("{path} does not belong to ca.key beside it: put both back from one backup", path=path)
         return cls(key, certificate, folder.ca)
 
     @property

@@ -30,13 +30,17 @@ def load_or_make(folder: DataFolder, path: Path, parse: Callable[[bytes], T], ma
     """
     if not path.exists():
         if folder.is_initialized:
-            raise SafetyRefusal(f"{path} is missing, but this data folder is in use: put it back from a backup")
+            raise SafetyRefusal(
+                "{path} is missing, but this data folder is in use: put it back from a backup", path=path
+            )
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(path, make(), 0o600)
     try:
         return parse(path.read_bytes())
     except (ValueError, TypeError, OSError) as error:
-        raise SafetyRefusal(f"{path} is damaged or unreadable ({error}): put it back from a backup") from error
+        raise SafetyRefusal(
+            "{path} is damaged or unreadable ({error}): put it back from a backup", path=path, error=error
+        ) from error
 
 
 class Sealer:

@@ -25,7 +25,11 @@ class OwnCertificate:
         """Return what the settings name, None when they name nothing. Raises UsageError for half of a pair."""
         if bool(certificate) != bool(key):
             missing, given = ("tls_key", "tls_cert") if certificate else ("tls_cert", "tls_key")
-            raise UsageError(f"server.{given} is set and server.{missing} is not; an own certificate needs both files")
+            raise UsageError(
+                "server.{given} is set and server.{missing} is not; an own certificate needs both files",
+                given=given,
+                missing=missing,
+            )
         return cls(Path(certificate), Path(key)) if certificate else None
 
     def read(self, now: datetime) -> "x509.Certificate":
@@ -35,12 +39,24 @@ class OwnCertificate:
         try:
             found = x509.load_pem_x509_certificates(self.certificate.read_bytes())[0]
         except (OSError, ValueError) as problem:
-            raise UsageError(f"server.tls_cert: {self.certificate} is no certificate in PEM ({problem})") from problem
+            raise UsageError(
+                "server.tls_cert: {certificate} is no certificate in PEM ({problem})",
+                certificate=self.certificate,
+                problem=problem,
+            ) from problem
         if not found.not_valid_before_utc <= now <= found.not_valid_after_utc:
             span = f"{found.not_valid_before_utc:%Y-%m-%d %H:%M} to {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-            raise UsageError(f"server.tls_cert: {self.certificate} is good from {span} only; renew it")
+            raise UsageError(
+                "server.tls_cert: {certificate} is good from {span} only; renew it",
+                certificate=self.certificate,
+                span=span,
+            )
         if _public_key_of(self.key) != _spell(found.public_key()):
-            raise UsageError(f"server.tls_key: {self.key} is not the key of the certificate in {self.certificate}")
+            raise UsageError(
+                "server.tls_key: {key} is not the key of the certificate in {certificate}",
+                key=self.key,
+                certificate=self.certificate,
+            )
         return found
 
     def stamp(self) -> Stamp:
@@ -62,7 +78,9 @@ def _public_key_of(path: Path) -> bytes:
     try:
         return _spell(load_pem_private_key(path.read_bytes(), None).public_key())
     except (OSError, ValueError, TypeError) as problem:
-        raise UsageError(f"server.tls_key: {path} is no private key in PEM without a password ({problem})") from problem
+        raise UsageError(
+            "server.tls_key: {path} is no private key in PEM without a password ({problem})", path=path, problem=problem
+        ) from problem
 
 
 def _spell(key: object) -> bytes:

@@ -129,7 +129,7 @@ class Trust:
                 self.rotate()
             except UsageError as problem:
                 self._context = None
-                raise SafetyRefusal(problem.message) from problem
+                raise SafetyRefusal("{problem}", problem=problem) from problem
         return self._context
 
     def rotate(self) -> bool:

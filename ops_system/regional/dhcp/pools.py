@@ -21,11 +21,20 @@ def far_pool(text: str, dns: Sequence[str]) -> Pool:
     """Return the pool of a network behind a relay, written NETWORK/BITS:FIRST-LAST[:GATEWAY]. Raises UsageError."""
     words = text.split(":")
     if len(words) not in {2, 3}:
-        raise UsageError(f"-relayed {text!r}: write NETWORK/BITS:FIRST-LAST[:GATEWAY], such as {_FAR_EXAMPLE}")
+        raise UsageError(
+            "-relayed {text!r}: write NETWORK/BITS:FIRST-LAST[:GATEWAY], such as {example}",
+            text=text,
+            example=_FAR_EXAMPLE,
+        )
     try:
         network = IPv4Network(words[0].strip())
     except ValueError as error:
-        raise UsageError(f"-relayed {text!r}: {error}; write it such as {_FAR_EXAMPLE}") from error
+        raise UsageError(
+            "-relayed {text!r}: {error}; write it such as {example}",
+            text=text,
+            error=error,
+            example=_FAR_EXAMPLE,
+        ) from error
     first, last = _range("-relayed", words[1], network)
     gateway = words[2].strip() if words[2:] else ""
     routers = (_address("-relayed", gateway),) if gateway else ()
@@ -37,7 +46,11 @@ def check_apart(pools: Sequence[Pool]) -> None:
     for number, pool in enumerate(pools):
         for other in pools[:number]:
             if pool.network.overlaps(other.network):
-                raise UsageError(f"-relayed {pool.network}: it overlaps {other.network}, which has a pool already")
+                raise UsageError(
+                    "-relayed {network}: it overlaps {other}, which has a pool already",
+                    network=pool.network,
+                    other=other.network,
+                )
 
 
 def _range(flag: str, text: str, network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
@@ -45,7 +58,13 @@ def _range(flag: str, text: str, network: IPv4Network) -> tuple[IPv4Address, IPv
     ends = _address(flag, first), _address(flag, last)
     hosts = (network.network_address + 1, network.broadcast_address - 1)
     if not hosts[0] <= ends[0] <= ends[1] <= hosts[1]:
-        raise UsageError(f"{flag} {text}: it must be a range of hosts in {network}, such as {_RANGE_EXAMPLE}")
+        raise UsageError(
+            "{flag} {text}: it must be a range of hosts in {network}, such as {example}",
+            flag=flag,
+            text=text,
+            network=network,
+            example=_RANGE_EXAMPLE,
+        )
     return ends
 
 
@@ -57,4 +76,4 @@ def _address(flag: str, text: str) -> IPv4Address:
     try:
         return IPv4Address(text.strip())
     except ValueError as error:
-        raise UsageError(f"{flag}: {text.strip()!r} is no IPv4 address") from error
+        raise UsageError("{flag}: {address!r} is no IPv4 address", flag=flag, address=text.strip()) from error

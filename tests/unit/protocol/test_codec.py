@@ -127,6 +127,7 @@ def test_an_error_of_ones_own_does_not_stand_in_for_a_code():
             super().__init__("two arguments would break it")
 
     assert type(session.error_from(Own.code, "a bug over there")) is OpsError
+    assert type(session.error_from(Invalid.code, "{what} it said")) is Invalid
 
 
 def test_an_answer_without_body_or_error_is_invalid():
