@@ -1,5 +1,7 @@
 """A page of which a part does not come, as when the network changes under it, comes all the same."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -50,3 +52,21 @@ def test_what_never_comes_is_not_asked_for_without_end(page, fleet):
     page.goto(f"{fleet.url}/login")
     expect(page.locator("body")).to_contain_text("控制台未能加载", timeout=READY_MS)
     assert len(loads) == 4, "once, and three times again"
+
+
+def test_the_style_of_a_later_page_that_fails_once_is_fetched_again(admin):
+    asked: list[str] = []
+
+    def once(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    admin.route("**/assets/AuditPage-*.css", once)
+    admin.get_by_test_id("nav-audit").click()
+    expect(admin).to_have_url(re.compile("/audit$"), timeout=READY_MS)
+    expect(admin.locator("link[href*='AuditPage-'][rel=stylesheet]")).to_have_count(1, timeout=READY_MS)
+    expect(admin.get_by_text("user.create")).to_be_visible(timeout=READY_MS)
+    assert len(asked) == 2, "the page was loaded again"
