@@ -35,7 +35,7 @@ class Reporter:
         self._region, self._guard, self._interval_s = region, guard, interval_s
         self._last = ProgressCall(sn, task_id, "begin", 0.0, fence=fence)
         self._is_new, self._said_at_s = False, time.monotonic()
-        self._lock = threading.Lock()
+        self._lock, self._sending = threading.Lock(), threading.Lock()
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._ended = threading.Event()
@@ -71,16 +71,17 @@ class Reporter:
                 self._dropped += 1
 
     def flush(self) -> None:
-        """Send what is waiting now. A region that is away, or refuses, changes nothing here."""
-        while (call := self._take()) is not None:
-            try:
-                self._send(call)
-            except Unavailable:
-                self._give_back(call)
-                return
-            except OpsError as refusal:
-                _log.warning("progress was refused: %s", refusal.message)
-                return
+        """Send what waits now, after what is on its way. A region that is away, or refuses, changes nothing here."""
+        with self._sending:
+            while (call := self._take()) is not None:
+                try:
+                    self._send(call)
+                except Unavailable:
+                    self._give_back(call)
+                    return
+                except OpsError as refusal:
+                    _log.warning("progress was refused: %s", refusal.message)
+                    return
 
     def _send(self, call: ProgressCall) -> None:
         asked_at_s, renews = self._guard.now_s(), self._guard.due_in_s() <= RENEW_AHEAD_S

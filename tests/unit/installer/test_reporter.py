@@ -75,6 +75,30 @@ def test_a_region_away_loses_nothing_and_keeps_the_order():
     assert all(len(call.lines) <= MAX_LOG_LINES for call in region.calls)
 
 
+def test_what_is_told_later_does_not_overtake_what_is_on_its_way():
+    class SlowRegion(FakeRegion):
+        first_is_in, second_is_in = threading.Event(), threading.Event()
+
+        def call(self, path, body, answer):
+            if self.first_is_in.is_set():
+                self.second_is_in.set()
+            else:
+                self.first_is_in.set()
+                self.second_is_in.wait(0.3)  # it comes only where it may overtake
+            return super().call(path, body, answer)
+
+    region = SlowRegion()
+    reporter = make(region)
+    reporter.progress("write", 10.0, done=10, total=100)
+    thread = threading.Thread(target=reporter.flush)
+    thread.start()
+    region.first_is_in.wait()
+    reporter.progress("write", 100.0, done=100, total=100)
+    reporter.flush()
+    thread.join()
+    assert [call.bytes_done for call in region.calls] == [10, 100]
+
+
 def test_too_many_lines_are_dropped_and_counted(monkeypatch):
     monkeypatch.setattr(module, "MAX_KEPT", 10)
     region = FakeRegion()
